@@ -1,0 +1,31 @@
+#include "base/json.h"
+
+#include <algorithm>
+
+namespace lathe {
+namespace {
+
+std::string line_and_column(std::string_view text, std::size_t byte) {
+  const std::string_view before = text.substr(0, std::min(byte > 0 ? byte - 1 : 0, text.size()));
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const std::size_t last = before.rfind('\n');
+  const std::size_t column = 1 + before.size() - (last == std::string_view::npos ? 0 : last + 1);
+  return fmt::format("line {}, column {}", line, column);
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, std::string_view name, int max_depth) {
+  try {
+    return Json::parse(text.begin(), text.end(), [&](int depth, Json::parse_event_t, Json&) {
+      if (depth > max_depth) fail(name, "JSON is nested deeper than {} levels", max_depth);
+      return true;
+    });
+  } catch (const Json::parse_error& error) {
+    fail(name, "invalid JSON at {}", line_and_column(text, error.byte));
+  } catch (const Json::exception&) {
+    fail(name, "invalid JSON (a number or a string that cannot be represented)");
+  }
+}
+
+}  // namespace lathe

@@ -1,0 +1,147 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace lathe {
+namespace {
+
+// About 50 microseconds on current x86: longer than the gap between two loops of one token, shorter than a sleep.
+constexpr int kSpins = 2000;
+
+thread_local bool inside_loop = false;
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// The container's CPU quota in whole cores, or `otherwise` when there is none (cgroup v2, then v1).
+int quota_cores(int otherwise) {
+  std::string quota;
+  double period = 0;
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && quota != "max" && period > 0) {
+    return std::max(1, static_cast<int>(std::stod(quota) / period + 0.5));
+  }
+  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  double microseconds = -1;
+  if (quota_file >> microseconds && period_file >> period && microseconds > 0 && period > 0) {
+    return std::max(1, static_cast<int>(microseconds / period + 0.5));
+  }
+  return otherwise;
+}
+
+}  // namespace
+
+int usable_cores() {
+  cpu_set_t set;
+  int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) cores = std::max(1, CPU_COUNT(&set));
+  return std::min(cores, quota_cores(cores));
+}
+
+struct ThreadPool::State {
+  std::vector<std::thread> workers;
+  int size = 1;
+  int spins = kSpins;
+
+  std::mutex loop_mutex;  // one loop at a time
+  FunctionRef<void(std::size_t, std::size_t, int)>* body = nullptr;
+  std::size_t count = 0, grain = 1;
+  std::atomic<std::size_t> next{0};
+  std::atomic<std::uint32_t> epoch{0};
+  std::atomic<int> running{0};
+  std::atomic<bool> stopping{false};
+
+  std::mutex error_mutex;
+  std::exception_ptr error;
+
+  void work(int worker) {
+    inside_loop = true;
+    try {
+      for (;;) {
+        const std::size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+        if (begin >= count) break;
+        (*body)(begin, std::min(count, begin + grain), worker);
+      }
+    } catch (...) {
+      next.store(count, std::memory_order_relaxed);
+      const std::lock_guard lock(error_mutex);
+      if (!error) error = std::current_exception();
+    }
+    inside_loop = false;
+  }
+
+  template <class T>
+  void wait_while(std::atomic<T>& value, T seen) const {
+    for (int i = 0; i < spins; ++i) {
+      if (value.load(std::memory_order_acquire) != seen) return;
+      pause_cpu();
+    }
+    value.wait(seen, std::memory_order_acquire);
+  }
+
+  void run_worker(int worker) {
+    std::uint32_t seen = 0;
+    for (;;) {
+      wait_while(epoch, seen);
+      ++seen;
+      if (stopping.load(std::memory_order_relaxed)) return;
+      work(worker);
+      if (running.fetch_sub(1, std::memory_order_acq_rel) == 1) running.notify_one();
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  const int cores = usable_cores();
+  state_->size = threads > 0 ? threads : cores;
+  if (state_->size > cores) state_->spins = 0;  // spinning would take the core from the thread being waited for
+  for (int worker = 1; worker < state_->size; ++worker) {
+    state_->workers.emplace_back([state = state_.get(), worker] { state->run_worker(worker); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  state_->stopping.store(true, std::memory_order_relaxed);
+  state_->epoch.fetch_add(1, std::memory_order_release);
+  state_->epoch.notify_all();
+  for (std::thread& worker : state_->workers) worker.join();
+}
+
+int ThreadPool::size() const { return state_->size; }
+
+void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
+                              FunctionRef<void(std::size_t, std::size_t, int)> body) {
+  State& state = *state_;
+  grain = std::max<std::size_t>(1, grain);
+  if (state.size == 1 || count <= grain || inside_loop) {
+    for (std::size_t begin = 0; begin < count; begin += grain) body(begin, std::min(count, begin + grain), 0);
+    return;
+  }
+  const std::lock_guard lock(state.loop_mutex);
+  state.body = &body;
+  state.count = count;
+  state.grain = grain;
+  state.next.store(0, std::memory_order_relaxed);
+  state.running.store(state.size - 1, std::memory_order_relaxed);
+  state.epoch.fetch_add(1, std::memory_order_release);
+  state.epoch.notify_all();
+  state.work(0);
+  for (int left; (left = state.running.load(std::memory_order_acquire)) != 0;) state.wait_while(state.running, left);
+  if (state.error) std::rethrow_exception(std::exchange(state.error, nullptr));
+}
+
+}  // namespace lathe
