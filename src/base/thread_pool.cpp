@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace lathe {
@@ -18,7 +19,8 @@ namespace {
 // About 50 microseconds on current x86: longer than the gap between two loops of one token, shorter than a sleep.
 constexpr int kSpins = 2000;
 
-thread_local bool inside_loop = false;
+// The worker whose loop this thread is running, or -1 outside of one.
+thread_local int current_worker = -1;
 
 inline void pause_cpu() {
 #if defined(__x86_64__)
@@ -69,7 +71,7 @@ struct ThreadPool::State {
   std::exception_ptr error;
 
   void work(int worker) {
-    inside_loop = true;
+    current_worker = worker;
     try {
       for (;;) {
         const std::size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
@@ -81,7 +83,7 @@ struct ThreadPool::State {
       const std::lock_guard lock(error_mutex);
       if (!error) error = std::current_exception();
     }
-    inside_loop = false;
+    current_worker = -1;
   }
 
   template <class T>
@@ -127,8 +129,9 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
                               FunctionRef<void(std::size_t, std::size_t, int)> body) {
   State& state = *state_;
   grain = std::max<std::size_t>(1, grain);
-  if (state.size == 1 || count <= grain || inside_loop) {
-    for (std::size_t begin = 0; begin < count; begin += grain) body(begin, std::min(count, begin + grain), 0);
+  if (state.size == 1 || count <= grain || current_worker >= 0) {
+    const int worker = std::max(0, current_worker);
+    for (std::size_t begin = 0; begin < count; begin += grain) body(begin, std::min(count, begin + grain), worker);
     return;
   }
   const std::lock_guard lock(state.loop_mutex);
