@@ -1,0 +1,18 @@
+// How the input of a matrix product is prepared, once, for all linear layers that read it. A kernel names the format it
+// wants; the backend prepares each format at most once per input.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace lathe {
+
+enum class ActivationFormat : std::uint8_t {
+  kF32,      // as it is
+  kQ8Block,  // int8 in blocks of 32, one float scale and the sum of the block's integers each
+  kQ8Super,  // int8 in blocks of 256, one float scale, and sums of each 16 (for the k-quants' minima)
+};
+
+std::string_view activation_format_name(ActivationFormat format);
+
+}  // namespace lathe
