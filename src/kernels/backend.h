@@ -14,6 +14,7 @@
 #include "kernels/device_tensor.h"
 #include "tensor/activation_format.h"
 #include "tensor/linear.h"
+#include "tensor/op_kinds.h"
 
 namespace lathe::kernels {
 
@@ -42,12 +43,6 @@ struct LinearCall {
   DeviceTensor out;         // [rows, out_features], f32
   bool accumulate = false;  // out += instead of out =
 };
-
-enum class NormKind : std::uint8_t { kRms, kLayer };
-enum class ActivationKind : std::uint8_t { kSilu, kGelu, kGeluTanh, kGeluQuick, kRelu, kRelu2 };
-
-// Which elements of a head rotate together: (2i, 2i + 1), or (i, i + rotary_dim / 2).
-enum class RopeLayout : std::uint8_t { kInterleaved, kHalves };
 
 // An order of execution; work enqueued on one stream runs in that order. One thread uses a stream at a time.
 class Stream {

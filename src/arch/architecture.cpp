@@ -1,0 +1,53 @@
+#include "arch/architecture.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace lathe::arch {
+namespace {
+
+void check_range(std::uint32_t value, std::uint32_t most, std::string_view what, std::string_view where) {
+  if (value == 0 || value > most) fail(where, "{} is {}, expected 1 to {}", what, value, most);
+}
+
+void check_factor(float value, bool positive, std::string_view what, std::string_view where) {
+  if (!std::isfinite(value) || (positive ? value <= 0 : value < 0)) fail(where, "{} is {}", what, value);
+}
+
+}  // namespace
+
+void validate(const Architecture& a, std::string_view where) {
+  check_range(a.n_layers, kMaxLayers, "layer count", where);
+  check_range(a.width, kMaxWidth, "model width", where);
+  check_range(a.n_heads, kMaxHeads, "head count", where);
+  check_range(a.n_kv_heads, a.n_heads, "KV head count", where);
+  check_range(a.head_dim, kMaxWidth / a.n_heads, "head dimension", where);
+  check_range(a.v_head_dim, kMaxWidth / a.n_heads, "value head dimension", where);
+  check_range(a.ffn_width, kMaxWidth, "feed-forward width", where);
+  check_range(a.vocab_size, kMaxVocab, "vocabulary size", where);
+  check_range(a.context_length, kMaxContext, "context length", where);
+  if (a.n_heads % a.n_kv_heads != 0) fail(where, "{} heads do not divide into {} KV heads", a.n_heads, a.n_kv_heads);
+  check_factor(a.norm_eps, false, "norm epsilon", where);
+  check_factor(a.attention_scale, false, "attention scale", where);
+  check_factor(a.attention_softcap, false, "attention soft cap", where);
+  check_factor(a.logit_softcap, false, "logit soft cap", where);
+  check_factor(a.embedding_scale, true, "embedding scale", where);
+  check_factor(a.residual_scale, true, "residual scale", where);
+  check_factor(a.logit_scale, true, "logit scale", where);
+  if (a.position == PositionKind::kRope) {
+    check_range(a.rotary_dim, a.head_dim, "rotary dimension", where);
+    if (a.rotary_dim % 2 != 0) fail(where, "rotary dimension {} is odd", a.rotary_dim);
+    check_factor(a.rope_theta, true, "RoPE base", where);
+    check_factor(a.rope_scaling.factor, true, "RoPE scaling factor", where);
+    const std::size_t frequencies = a.rotary_dim / 2;
+    for (const auto* factors : {&a.rope_scaling.short_factors, &a.rope_scaling.long_factors}) {
+      if (!factors->empty() && factors->size() != frequencies) {
+        fail(where, "{} RoPE factors for {} frequencies", factors->size(), frequencies);
+      }
+      for (const float factor : *factors) check_factor(factor, true, "a RoPE factor", where);
+    }
+  }
+}
+
+}  // namespace lathe::arch
