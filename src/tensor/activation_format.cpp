@@ -1,0 +1,17 @@
+#include "tensor/activation_format.h"
+
+namespace lathe {
+
+std::string_view activation_format_name(ActivationFormat format) {
+  switch (format) {
+    case ActivationFormat::kF32:
+      return "f32";
+    case ActivationFormat::kQ8Block:
+      return "q8-block";
+    case ActivationFormat::kQ8Super:
+      return "q8-super";
+  }
+  return "?";
+}
+
+}  // namespace lathe

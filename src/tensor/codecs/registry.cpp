@@ -1,0 +1,87 @@
+// The table of codecs. Adding one is a layout file and one row here.
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <vector>
+
+#include "base/error.h"
+#include "tensor/codec.h"
+#include "tensor/codecs/block_codec.h"
+#include "tensor/codecs/plain.h"
+#include "tensor/codecs/q4.h"
+#include "tensor/codecs/q8.h"
+
+namespace lathe {
+namespace {
+
+char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
+
+bool same_name(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return upper(x) == upper(y); });
+}
+
+// Insertions, deletions and replacements that turn one name into the other, ignoring case (Levenshtein).
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (upper(a[i - 1]) == upper(b[j - 1]) ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_names(std::string_view name) {
+  std::vector<std::pair<std::size_t, std::string_view>> ranked;
+  for (const Codec* codec : all_codecs()) ranked.emplace_back(edit_distance(name, codec->name()), codec->name());
+  std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  ranked.resize(std::min<std::size_t>(ranked.size(), 4));
+  std::string list;
+  for (const auto& [distance, near] : ranked) list += fmt::format("{}{}", list.empty() ? "" : ", ", near);
+  return list;
+}
+
+}  // namespace
+
+std::span<const Codec* const> all_codecs() {
+  static const BlockCodec kBlocks[] = {
+      BlockCodec(kF64),  BlockCodec(kF32),  BlockCodec(kF16),  BlockCodec(kBF16), BlockCodec(kI64),  BlockCodec(kI32),
+      BlockCodec(kI16),  BlockCodec(kI8),   BlockCodec(kU64),  BlockCodec(kU32),  BlockCodec(kU16),  BlockCodec(kU8),
+      BlockCodec(kBool), BlockCodec(kQ8_0), BlockCodec(kQ8_1), BlockCodec(kQ8_K), BlockCodec(kQ4_0), BlockCodec(kQ4_1),
+  };
+  static const auto kAll = [] {
+    std::array<const Codec*, std::size(kBlocks)> all;
+    std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(), [](const BlockCodec& codec) { return &codec; });
+    return all;
+  }();
+  return kAll;
+}
+
+const Codec* find_codec(std::string_view name) {
+  for (const Codec* codec : all_codecs()) {
+    if (same_name(codec->name(), name)) return codec;
+  }
+  return nullptr;
+}
+
+const Codec* find_codec_by_ggml_type(int type) {
+  if (type < 0) return nullptr;
+  for (const Codec* codec : all_codecs()) {
+    const BlockFormat* format = block_format(*codec);
+    if (format != nullptr && format->ggml_type == type) return codec;
+  }
+  return nullptr;
+}
+
+const Codec& codec_named(std::string_view name) {
+  if (const Codec* codec = find_codec(name)) return *codec;
+  throw Error(fmt::format("there is no codec named \"{}\"", name), {},
+              fmt::format("the nearest names are {}", nearest_names(name.substr(0, 64))));
+}
+
+}  // namespace lathe
