@@ -28,7 +28,7 @@ endif()
 
 # -ffp-contract=off: a fused multiply-add only where a kernel asks for one, so that results do not depend on what the
 # compiler happened to fuse.
-add_compile_options(-Wall -Wextra -Wno-psabi -ffp-contract=off)
+add_compile_options(-Wall -Wextra -Wno-psabi -Wno-missing-field-initializers -ffp-contract=off)
 if(LATHE_WERROR)
   add_compile_options(-Werror)
 endif()

@@ -1,0 +1,26 @@
+// Rotary frequencies under every published scaling rule.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "arch/architecture.h"
+
+namespace lathe::arch {
+
+struct RopeFrequencies {
+  std::vector<float> inv_freq;  // rotary_dim / 2 angles per position, radians
+  float mscale = 1;             // multiplies cos and sin
+};
+
+// For a session of `context` tokens (dynamic NTK and LongRope depend on it; a session keeps one value for its whole life,
+// so that cached keys stay valid).
+//   base:     theta^(-2i/d)                                                (Su et al. 2021, RoFormer, section 3.2.2)
+//   linear:   divided by factor                                             (Chen et al. 2023, Position Interpolation)
+//   dynamic:  theta grows with context / original                           (NTK-aware interpolation, bloc97 2023)
+//   YaRN:     per-frequency ramp between the two, mscale 0.1 ln s + 1       (Peng et al. 2023, section 3)
+//   Llama 3:  low frequencies divided, high kept, smooth in between         (Llama 3.1 model card)
+//   LongRope: searched per-frequency factors, sqrt(1 + ln s / ln original)  (Ding et al. 2024)
+RopeFrequencies rope_frequencies(const Architecture& architecture, std::uint32_t context);
+
+}  // namespace lathe::arch

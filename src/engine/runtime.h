@@ -1,0 +1,54 @@
+// The engine: one backend, one byte budget, the models loaded on it, and the scheduler that batches their work.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/embedder.h"
+#include "api/generator.h"
+#include "api/scorer.h"
+#include "base/cancel.h"
+#include "formats/model_file.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+
+namespace lathe::engine {
+
+struct RuntimeOptions {
+  std::string device = "cpu";      // "cpu", "cuda", "cuda:1"
+  kernels::CpuOptions cpu;         // threads and kernel
+  std::uint64_t kv_bytes = 0;      // budget of all KV blocks; 0: what the sessions' contexts need, within free memory
+};
+
+struct SessionOptions {
+  std::uint32_t context = 0;       // tokens; 0: the model's trained context
+  kernels::KvCodec kv_codec = kernels::KvCodec::kF16;
+  std::uint32_t max_batch = 8;     // sequences decoded together
+  std::uint32_t chunk = 256;       // rows of one forward pass at most
+  bool prefix_cache = true;
+};
+
+class Session;
+
+// Loads models and shares one backend between them. Thread-safe.
+class Runtime {
+ public:
+  explicit Runtime(const RuntimeOptions& options = {});
+  ~Runtime();
+
+  kernels::Backend& backend();
+  // Prepares the weights on the backend.
+  std::shared_ptr<model::Model> load(formats::ModelFile file);
+  // A model ready to serve requests.
+  std::unique_ptr<Session> open(std::shared_ptr<model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+                                const SessionOptions& options = {});
+
+ private:
+  std::shared_ptr<kernels::Backend> backend_;
+  RuntimeOptions options_;
+};
+
+}  // namespace lathe::engine
