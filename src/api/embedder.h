@@ -20,7 +20,8 @@ class Embedder {
   virtual ~Embedder() = default;
   virtual std::uint32_t dimension() const = 0;
   // One vector of dimension() floats per text.
-  virtual std::vector<std::vector<float>> embed(std::span<const std::string> texts, const EmbedOptions& options = {}) = 0;
+  virtual std::vector<std::vector<float>> embed(std::span<const std::string> texts,
+                                                const EmbedOptions& options = {}) = 0;
 };
 
 }  // namespace lathe::api

@@ -16,25 +16,25 @@ namespace lathe::api {
 // Defaults are the usual ones of a chat program; temperature 0 is greedy. A disabled sampler has its neutral value.
 struct SamplingParams {
   float temperature = 0.8f;
-  int top_k = 40;               // 0: all
-  float top_p = 0.95f;          // 1: all
-  float min_p = 0.05f;          // 0: all
-  float repeat_penalty = 1;     // 1: none; divides positive and multiplies negative logits of recent tokens
-  int repeat_window = 64;       // how many recent tokens (prompt included) the penalty looks at
+  int top_k = 40;            // 0: all
+  float top_p = 0.95f;       // 1: all
+  float min_p = 0.05f;       // 0: all
+  float repeat_penalty = 1;  // 1: none; divides positive and multiplies negative logits of recent tokens
+  int repeat_window = 64;    // how many recent tokens (prompt included) the penalty looks at
   std::vector<std::pair<text::TokenId, float>> logit_bias;
   std::uint64_t seed = 0;
 };
 
 struct GenerateRequest {
-  std::string prompt;                 // used when prompt_ids is empty
+  std::string prompt;  // used when prompt_ids is empty
   std::vector<text::TokenId> prompt_ids;
-  bool add_special = true;            // BOS as the tokenizer says
-  bool parse_special = true;          // control tokens spelled in the prompt count as such
+  bool add_special = true;    // BOS as the tokenizer says
+  bool parse_special = true;  // control tokens spelled in the prompt count as such
   std::uint32_t max_tokens = 128;
   bool ignore_eos = false;
-  std::vector<std::string> stop;      // text that ends generation (left out of the result)
+  std::vector<std::string> stop;  // text that ends generation (left out of the result)
   SamplingParams sampling;
-  int logprobs = 0;                   // > 0: this many alternatives for each generated token
+  int logprobs = 0;  // > 0: this many alternatives for each generated token
 };
 
 struct TokenLogprob {
@@ -44,8 +44,8 @@ struct TokenLogprob {
 
 struct GeneratedToken {
   text::TokenId id = text::kNoToken;
-  float logprob = 0;                        // of the model's distribution, before the samplers
-  std::vector<TokenLogprob> alternatives;   // the most likely tokens, best first, when asked for
+  float logprob = 0;                       // of the model's distribution, before the samplers
+  std::vector<TokenLogprob> alternatives;  // the most likely tokens, best first, when asked for
 };
 
 enum class StopReason : std::uint8_t { kLength, kEos, kStopString, kContextFull, kCancelled };

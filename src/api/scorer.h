@@ -22,8 +22,8 @@ class Scorer {
   // Scores of the tokens of `continuation` after `context`.
   virtual std::vector<TokenScore> score(const std::string& context, const std::string& continuation) = 0;
 
-  // Raw logits after each of `ids` (positions in `from` and later), position by position; local models only. The span is
-  // vocab_size floats, valid during the call.
+  // Raw logits after each of `ids` (positions in `from` and later), position by position; local models only. The span
+  // is vocab_size floats, valid during the call.
   virtual void logits(std::span<const text::TokenId> ids, std::size_t from,
                       const std::function<void(std::size_t position, std::span<const float> logits)>& sink) = 0;
 };

@@ -18,11 +18,11 @@ struct RopeScaling {
   enum class Kind : std::uint8_t { kNone, kLinear, kDynamicNtk, kYarn, kLlama3, kLongRope, kFactors };
   Kind kind = Kind::kNone;
   float factor = 1;
-  std::uint32_t original_context = 0;  // the context length the frequencies were trained for
-  float attention_factor = 0;          // multiplies cos and sin; 0 = the kind's own default
-  float beta_fast = 32, beta_slow = 1;                // YaRN
-  float low_freq_factor = 1, high_freq_factor = 4;    // Llama 3
-  std::vector<float> short_factors, long_factors;     // LongRope (both), kFactors (short only): divide each frequency
+  std::uint32_t original_context = 0;               // the context length the frequencies were trained for
+  float attention_factor = 0;                       // multiplies cos and sin; 0 = the kind's own default
+  float beta_fast = 32, beta_slow = 1;              // YaRN
+  float low_freq_factor = 1, high_freq_factor = 4;  // Llama 3
+  std::vector<float> short_factors, long_factors;   // LongRope (both), kFactors (short only): divide each frequency
   friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
 };
 
@@ -48,18 +48,18 @@ struct Architecture {
   RopeScaling rope_scaling;
 
   ActivationKind activation = ActivationKind::kSilu;
-  bool gated_ffn = true;        // down(act(gate(x)) * up(x)), otherwise down(act(up(x)))
-  bool fused_qkv = false;       // one weight [q + k + v, width]
+  bool gated_ffn = true;         // down(act(gate(x)) * up(x)), otherwise down(act(up(x)))
+  bool fused_qkv = false;        // one weight [q + k + v, width]
   bool tied_embeddings = false;  // the output head is the token embedding
-  bool attention_bias = false;  // q, k, v have biases
-  bool output_bias = false;     // the attention's output projection has one
+  bool attention_bias = false;   // q, k, v have biases
+  bool output_bias = false;      // the attention's output projection has one
   bool ffn_bias = false;
   bool norm_bias = false;
-  bool qk_norm = false;         // RMS norm of each query and key head before RoPE
+  bool qk_norm = false;  // RMS norm of each query and key head before RoPE
 
-  std::uint32_t window = 0;      // > 0: sliding-window attention on every layer
-  float attention_scale = 0;     // 0: 1 / sqrt(head_dim)
-  float attention_softcap = 0;   // 0: none
+  std::uint32_t window = 0;     // > 0: sliding-window attention on every layer
+  float attention_scale = 0;    // 0: 1 / sqrt(head_dim)
+  float attention_softcap = 0;  // 0: none
   float logit_softcap = 0;
   float embedding_scale = 1, residual_scale = 1, logit_scale = 1;
 

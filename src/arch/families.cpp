@@ -116,7 +116,8 @@ const Family& family_named(std::string_view name, std::string_view where) {
   if (const Family* family = find_family(name)) return *family;
   std::string known;
   for (const Family& family : families()) known += (known.empty() ? "" : ", ") + std::string(family.name);
-  throw Error(fmt::format("model family \"{}\" is not supported", name), std::string(where), "known families: " + known);
+  throw Error(fmt::format("model family \"{}\" is not supported", name), std::string(where),
+              "known families: " + known);
 }
 
 const NameRule* name_rule(const Family& family, std::string_view canonical) {

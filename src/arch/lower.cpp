@@ -59,14 +59,17 @@ class Builder {
 
   void embed() {
     add({.kind = OpKind::kEmbed, .out = x_, .weight = "token_embd", .factor = a_.embedding_scale});
-    if (a_.position == PositionKind::kLearned) add({.kind = OpKind::kPositionEmbed, .out = x_, .weight = "position_embd"});
+    if (a_.position == PositionKind::kLearned)
+      add({.kind = OpKind::kPositionEmbed, .out = x_, .weight = "position_embd"});
   }
 
   void norm(int out, int in, std::string name) {
     add({.kind = OpKind::kNorm, .in = in, .out = out, .weight = std::move(name), .has_bias = a_.norm_bias});
   }
 
-  void linear(int in, std::vector<LinearUse> uses) { add({.kind = OpKind::kLinear, .in = in, .linears = std::move(uses)}); }
+  void linear(int in, std::vector<LinearUse> uses) {
+    add({.kind = OpKind::kLinear, .in = in, .linears = std::move(uses)});
+  }
 
   // A product whose result joins the residual stream, scaled if the architecture says so.
   void join_residual(int in, std::string_view name, bool bias) {
@@ -129,9 +132,9 @@ class Builder {
 };
 
 std::string_view op_name(OpKind kind) {
-  static constexpr std::string_view kNames[] = {"embed",    "position_embed", "norm",  "head_norm", "linear",
-                                                "rope",     "attention",      "activate", "gated",  "scale",
-                                                "add",      "layer_end",      "select_rows", "softcap"};
+  static constexpr std::string_view kNames[] = {"embed", "position_embed", "norm",        "head_norm", "linear",
+                                                "rope",  "attention",      "activate",    "gated",     "scale",
+                                                "add",   "layer_end",      "select_rows", "softcap"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -143,8 +146,10 @@ std::string describe(const OpList& list) {
   std::string text;
   const auto name = [&](int slot) { return slot == kNoSlot ? std::string() : list.slots[slot].name; };
   for (const Op& op : list.ops) {
-    text += fmt::format("{:>3} {:<14} {} {} -> {} {}", op.layer, op_name(op.kind), name(op.in), name(op.in2), name(op.out), op.weight);
-    for (const LinearUse& use : op.linears) text += fmt::format(" {}{}{}", use.weight, use.accumulate ? " += " : " -> ", name(use.out));
+    text += fmt::format("{:>3} {:<14} {} {} -> {} {}", op.layer, op_name(op.kind), name(op.in), name(op.in2),
+                        name(op.out), op.weight);
+    for (const LinearUse& use : op.linears)
+      text += fmt::format(" {}{}{}", use.weight, use.accumulate ? " += " : " -> ", name(use.out));
     text += '\n';
   }
   return text;

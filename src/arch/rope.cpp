@@ -35,7 +35,8 @@ double llama3_frequency(double frequency, const RopeScaling& scaling, double ori
   const double low = original / scaling.low_freq_factor, high = original / scaling.high_freq_factor;
   if (wavelength < high) return frequency;
   if (wavelength > low) return frequency / scaling.factor;
-  const double smooth = (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+  const double smooth =
+      (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
   return (1 - smooth) * frequency / scaling.factor + smooth * frequency;
 }
 

@@ -13,8 +13,8 @@ struct RopeFrequencies {
   float mscale = 1;             // multiplies cos and sin
 };
 
-// For a session of `context` tokens (dynamic NTK and LongRope depend on it; a session keeps one value for its whole life,
-// so that cached keys stay valid).
+// For a session of `context` tokens (dynamic NTK and LongRope depend on it; a session keeps one value for its whole
+// life, so that cached keys stay valid).
 //   base:     theta^(-2i/d)                                                (Su et al. 2021, RoFormer, section 3.2.2)
 //   linear:   divided by factor                                             (Chen et al. 2023, Position Interpolation)
 //   dynamic:  theta grows with context / original                           (NTK-aware interpolation, bloc97 2023)

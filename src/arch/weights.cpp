@@ -71,7 +71,8 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
   return schema;
 }
 
-std::vector<std::string> check_weights(const Architecture& architecture, const Weights& weights, std::string_view where) {
+std::vector<std::string> check_weights(const Architecture& architecture, const Weights& weights,
+                                       std::string_view where) {
   std::set<std::string, std::less<>> expected;
   for (const WeightSpec& spec : weight_schema(architecture)) {
     const PackedTensor* tensor = weights.find(spec.name);

@@ -36,6 +36,7 @@ std::vector<WeightSpec> weight_schema(const Architecture& architecture);
 
 // Throws an Error naming `where` and the tensor unless every tensor of the schema is there with its shape. Tensors
 // beyond the schema are allowed and ignored (their names are returned, for a warning).
-std::vector<std::string> check_weights(const Architecture& architecture, const Weights& weights, std::string_view where);
+std::vector<std::string> check_weights(const Architecture& architecture, const Weights& weights,
+                                       std::string_view where);
 
 }  // namespace lathe::arch

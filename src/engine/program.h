@@ -1,6 +1,6 @@
-// The unit of serving: a graph of language-model calls joined by semantic variables (Parrot, Lin et al. 2024, section 4).
-// One chat completion is a program with one node. The scheduler's queue holds nodes, so that it can batch, order and share
-// prefixes across the calls of one application.
+// The unit of serving: a graph of language-model calls joined by semantic variables (Parrot, Lin et al. 2024, section
+// 4). One chat completion is a program with one node. The scheduler's queue holds nodes, so that it can batch, order
+// and share prefixes across the calls of one application.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +52,8 @@ struct Program {
   NodeId add_node(Node node);  // registers it as the producer of its output
 };
 
-// Throws an Error naming node or variable: an id out of range, an input nobody sets or produces, two producers, a cycle.
+// Throws an Error naming node or variable: an id out of range, an input nobody sets or produces, two producers, a
+// cycle.
 void validate(const Program& program);
 
 // Called with each piece of text a node generates; returning false cancels that node.

@@ -18,16 +18,16 @@
 namespace lathe::engine {
 
 struct RuntimeOptions {
-  std::string device = "cpu";      // "cpu", "cuda", "cuda:1"
-  kernels::CpuOptions cpu;         // threads and kernel
-  std::uint64_t kv_bytes = 0;      // budget of all KV blocks; 0: what the sessions' contexts need, within free memory
+  std::string device = "cpu";  // "cpu", "cuda", "cuda:1"
+  kernels::CpuOptions cpu;     // threads and kernel
+  std::uint64_t kv_bytes = 0;  // budget of all KV blocks; 0: what the sessions' contexts need, within free memory
 };
 
 struct SessionOptions {
-  std::uint32_t context = 0;       // tokens; 0: the model's trained context
+  std::uint32_t context = 0;  // tokens; 0: the model's trained context
   kernels::KvCodec kv_codec = kernels::KvCodec::kF16;
-  std::uint32_t max_batch = 8;     // sequences decoded together
-  std::uint32_t chunk = 256;       // rows of one forward pass at most
+  std::uint32_t max_batch = 8;  // sequences decoded together
+  std::uint32_t chunk = 256;    // rows of one forward pass at most
   bool prefix_cache = true;
 };
 

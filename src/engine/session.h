@@ -42,7 +42,8 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   void run(Program& program, const NodeCallback& on_text = {});
 
   std::uint32_t dimension() const override;
-  std::vector<std::vector<float>> embed(std::span<const std::string> texts, const api::EmbedOptions& options = {}) override;
+  std::vector<std::vector<float>> embed(std::span<const std::string> texts,
+                                        const api::EmbedOptions& options = {}) override;
 
   std::vector<api::TokenScore> score(const std::string& context, const std::string& continuation) override;
   void logits(std::span<const text::TokenId> ids, std::size_t from,

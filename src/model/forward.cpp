@@ -1,0 +1,311 @@
+#include "model/forward.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "arch/rope.h"
+#include "base/error.h"
+
+namespace lathe::model {
+namespace {
+
+using arch::Op;
+using arch::OpKind;
+using kernels::DeviceTensor;
+
+// Rows of logits computed at once: a vocabulary of 128k is 128 kB a row, so the head is tiled.
+constexpr std::uint64_t kHeadRows = 32;
+
+}  // namespace
+
+// A pass's rows: the rows of all sequences one after another.
+struct ForwardContext::Rows {
+  struct Range {
+    std::uint64_t begin = 0, count = 0;
+    std::uint64_t bidirectional = 0;
+  };
+  std::vector<Range> ranges;  // by sequence
+  std::vector<std::int32_t> ids, positions;
+  std::vector<std::uint32_t> wanted;         // row indices
+  std::vector<std::size_t> wanted_sequence;  // whose
+  // For each adapter in the batch the rows it applies to, by op-list rows (before row selection).
+  std::vector<std::pair<const Adapter*, std::vector<std::uint32_t>>> adapted;
+  std::uint64_t total() const { return ids.size(); }
+};
+
+ForwardContext::ForwardContext(std::shared_ptr<const Model> model, std::uint32_t max_rows, std::uint32_t context)
+    : model_(std::move(model)),
+      backend_(model_->backend()),
+      stream_(backend_.make_stream()),
+      max_rows_(max_rows),
+      context_(context) {
+  const arch::Architecture& a = model_->architecture();
+  const arch::OpList& list = model_->op_list();
+  if (max_rows == 0) fail("forward", "a pass needs room for at least one row");
+  if (a.position == arch::PositionKind::kLearned && context > a.context_length) {
+    fail(a.family, "context {} exceeds the {} learned positions", context, a.context_length);
+  }
+  for (std::size_t i = 0; i < list.slots.size(); ++i) {
+    const arch::Slot& slot = list.slots[i];
+    const bool head = static_cast<int>(i) == list.logits;
+    const std::uint64_t rows = head ? std::min<std::uint64_t>(kHeadRows, max_rows) : max_rows;
+    buffers_.push_back(slot.parent == arch::kNoSlot ? backend_.allocate(rows * slot.width * sizeof(float))
+                                                    : kernels::DeviceBuffer{});
+  }
+  ids_ = backend_.allocate(max_rows * sizeof(std::int32_t));
+  positions_ = backend_.allocate(max_rows * sizeof(std::int32_t));
+  if (a.position == arch::PositionKind::kRope) {
+    const arch::RopeFrequencies frequencies = arch::rope_frequencies(a, context);
+    n_freq_ = frequencies.inv_freq.size();
+    mscale_ = frequencies.mscale;
+    inv_freq_ = backend_.upload_floats(*stream_, frequencies.inv_freq);
+    rope_table_ = backend_.allocate(max_rows * 2 * n_freq_ * sizeof(float));
+  }
+}
+
+DeviceTensor ForwardContext::slot(int index, std::uint64_t rows) const {
+  const arch::Slot& slot = model_->op_list().slots[index];
+  if (slot.parent == arch::kNoSlot) return DeviceTensor::dense(buffers_[index].data(), rows, slot.width);
+  return this->slot(slot.parent, rows).slice_cols(slot.offset, slot.width);
+}
+
+ForwardContext::Rows ForwardContext::collect(std::span<const SequenceInput> inputs,
+                                             const ForwardOptions& options) const {
+  const arch::Architecture& a = model_->architecture();
+  Rows rows;
+  for (std::size_t sequence = 0; sequence < inputs.size(); ++sequence) {
+    const SequenceInput& input = inputs[sequence];
+    Rows::Range range{rows.total(), 0, 0};
+    for (const Segment& segment : input.segments) {
+      if (!segment.tokens.empty() && options.first_layer > 0)
+        fail("forward", "a pass from layer {} takes hidden states, not tokens", options.first_layer);
+      if (segment.embeddings.size() % a.width != 0)
+        fail("forward", "embeddings of {} floats are no rows of {}", segment.embeddings.size(), a.width);
+      for (const std::int32_t id : segment.tokens) {
+        if (id < 0 || static_cast<std::uint32_t>(id) >= a.vocab_size)
+          fail("forward", "token id {} is outside the vocabulary of {}", id, a.vocab_size);
+      }
+      if (segment.tokens.empty()) {
+        rows.ids.insert(rows.ids.end(), segment.rows(a.width), 0);
+      } else {
+        rows.ids.insert(rows.ids.end(), segment.tokens.begin(), segment.tokens.end());
+      }
+      if (segment.bidirectional) range.bidirectional = rows.total() - range.begin;
+    }
+    range.count = rows.total() - range.begin;
+    if (range.count == 0) fail("forward", "a sequence without rows");
+    const std::int64_t start = input.state->length();
+    if (start + static_cast<std::int64_t>(range.count) > context_) {
+      throw Error(fmt::format("{} tokens exceed the context of {}", start + range.count, context_), "forward",
+                  "raise the context or shorten the prompt");
+    }
+    for (std::uint64_t i = 0; i < range.count; ++i) rows.positions.push_back(static_cast<std::int32_t>(start + i));
+    const std::uint64_t first_wanted = input.want == Want::kAll    ? 0
+                                       : input.want == Want::kLast ? range.count - 1
+                                                                   : range.count;
+    for (std::uint64_t i = first_wanted; i < range.count; ++i) {
+      rows.wanted.push_back(static_cast<std::uint32_t>(range.begin + i));
+      rows.wanted_sequence.push_back(sequence);
+    }
+    for (const Adapter* adapter : input.adapters) {
+      auto it = std::find_if(rows.adapted.begin(), rows.adapted.end(),
+                             [&](const auto& entry) { return entry.first == adapter; });
+      if (it == rows.adapted.end()) it = rows.adapted.insert(it, {adapter, {}});
+      for (std::uint64_t i = 0; i < range.count; ++i) it->second.push_back(static_cast<std::uint32_t>(range.begin + i));
+    }
+    rows.ranges.push_back(range);
+  }
+  if (rows.total() > max_rows_) fail("forward", "{} rows in a pass of at most {}", rows.total(), max_rows_);
+  return rows;
+}
+
+void ForwardContext::load_inputs(const Rows& rows, std::span<const SequenceInput> inputs, bool embed_tokens) {
+  const std::uint64_t total = rows.total(), width = model_->architecture().width;
+  backend_.upload(*stream_, positions_.data(), rows.positions.data(), total * sizeof(std::int32_t));
+  if (n_freq_ > 0) {
+    backend_.rope_table(*stream_, DeviceTensor::dense(rope_table_.data(), total, 2 * n_freq_),
+                        static_cast<const std::int32_t*>(positions_.data()),
+                        static_cast<const float*>(inv_freq_.data()), n_freq_, mscale_);
+  }
+  const DeviceTensor residual = slot(model_->op_list().residual, total);
+  if (embed_tokens) {
+    backend_.upload(*stream_, ids_.data(), rows.ids.data(), total * sizeof(std::int32_t));
+    const PreparedOp& embed = model_->ops().front();
+    backend_.embed(*stream_, residual, *embed.table, static_cast<const std::int32_t*>(ids_.data()), embed.op->factor,
+                   false);
+  }
+  // Given vectors replace what the placeholder ids of their rows looked up.
+  for (std::size_t sequence = 0; sequence < inputs.size(); ++sequence) {
+    std::uint64_t row = rows.ranges[sequence].begin;
+    for (const Segment& segment : inputs[sequence].segments) {
+      const std::uint64_t count = segment.rows(width);
+      if (segment.tokens.empty()) {
+        backend_.upload(*stream_, residual.slice_rows(row, count).data, segment.embeddings.data(),
+                        segment.embeddings.size_bytes());
+      }
+      row += count;
+    }
+  }
+}
+
+void ForwardContext::forward(std::span<const SequenceInput> inputs, const ForwardOptions& options, RowSink sink) {
+  if (inputs.empty()) return;
+  const Rows rows = collect(inputs, options);
+  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].state->reserve(rows.ranges[i].count);
+  load_inputs(rows, inputs, options.first_layer == 0);
+
+  const int last_layer = static_cast<int>(std::min(options.last_layer, model_->architecture().n_layers));
+  const bool reaches_end = last_layer == static_cast<int>(model_->architecture().n_layers);
+  const std::vector<PreparedOp>& ops = model_->ops();
+  std::size_t index = 1;  // the token embedding is done
+  for (bool more = true; index < ops.size() && ops[index].op->kind != OpKind::kSelectRows; ++index) {
+    const Op& op = *ops[index].op;
+    const bool in_range = op.layer < 0 ? options.first_layer == 0
+                                       : op.layer >= static_cast<int>(options.first_layer) && op.layer < last_layer;
+    if (!more || !in_range) continue;
+    if (op.kind == OpKind::kLayerEnd) {
+      if (options.hooks != nullptr)
+        more = options.hooks->on_layer_output(op.layer, slot(op.out, rows.total()), backend_, *stream_);
+      continue;
+    }
+    run(ops[index], rows, inputs, rows.total(), options.hooks);
+  }
+  emit(rows, options, index, reaches_end, sink);
+  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].state->commit(rows.ranges[i].count);
+}
+
+// The wanted rows, a tile at a time, through the final norm and the head.
+void ForwardContext::emit(const Rows& rows, const ForwardOptions& options, std::size_t first_head_op, bool reached_end,
+                          RowSink sink) {
+  const arch::OpList& list = model_->op_list();
+  const std::vector<PreparedOp>& ops = model_->ops();
+  const Op& select = *ops[first_head_op].op;
+  for (std::size_t begin = 0; begin < rows.wanted.size(); begin += kHeadRows) {
+    const std::uint64_t count = std::min<std::uint64_t>({kHeadRows, rows.wanted.size() - begin, max_rows_});
+    backend_.gather_rows(*stream_, slot(select.out, count), slot(select.in, rows.total()),
+                         std::span(rows.wanted).subspan(begin, count));
+    int result = select.out;
+    if (reached_end) {
+      for (std::size_t i = first_head_op + 1; i < ops.size(); ++i) {
+        if (options.hidden_only && result == list.hidden) break;
+        run(ops[i], rows, {}, count, options.hooks);
+        result = ops[i].op->linears.empty() ? ops[i].op->out : ops[i].op->linears.back().out;
+      }
+    }
+    const DeviceTensor out = slot(result, count);
+    host_row_.resize(out.cols);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      backend_.download(*stream_, host_row_.data(), out.slice_rows(i, 1).data, out.cols * sizeof(float));
+      const std::size_t sequence = rows.wanted_sequence[begin + i];
+      sink(sequence, rows.wanted[begin + i] - rows.ranges[sequence].begin, host_row_);
+    }
+  }
+}
+
+void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs,
+                         std::uint64_t count, ForwardHooks* hooks) {
+  const Op& op = *prepared.op;
+  const arch::Architecture& a = model_->architecture();
+  const bool timed = hooks != nullptr && hooks->wants_op_time();
+  if (timed) backend_.synchronize(*stream_);
+  const auto start = std::chrono::steady_clock::now();
+  const auto in = [&] { return slot(op.in, count); };
+  const auto out = [&] { return slot(op.out, count); };
+  const auto weight = [&] { return static_cast<const float*>(prepared.weight.data()); };
+  switch (op.kind) {
+    case OpKind::kPositionEmbed:
+      backend_.embed(*stream_, out(), *prepared.table, static_cast<const std::int32_t*>(positions_.data()), 1, true);
+      break;
+    case OpKind::kNorm:
+      backend_.norm(*stream_, a.norm, out(), in(), weight(), static_cast<const float*>(prepared.bias.data()),
+                    out().cols, a.norm_eps);
+      break;
+    case OpKind::kHeadNorm:
+      backend_.norm(*stream_, NormKind::kRms, out(), in(), weight(), nullptr, a.head_dim, a.norm_eps);
+      break;
+    case OpKind::kLinear:
+      linear(prepared, rows, count, hooks);
+      break;
+    case OpKind::kRope:
+      backend_.rope(*stream_, out(), DeviceTensor::dense(rope_table_.data(), count, 2 * n_freq_), a.head_dim,
+                    a.rope_layout);
+      break;
+    case OpKind::kAttention:
+      attention(prepared, rows, inputs);
+      break;
+    case OpKind::kActivate:
+      backend_.activate(*stream_, a.activation, out(), in());
+      break;
+    case OpKind::kGated:
+      backend_.gated(*stream_, a.activation, out(), in(), slot(op.in2, count));
+      break;
+    case OpKind::kScale:
+      backend_.scale(*stream_, out(), op.factor);
+      break;
+    case OpKind::kAdd:
+      backend_.add(*stream_, out(), in(), slot(op.in2, count));
+      break;
+    case OpKind::kSoftcap:
+      backend_.softcap(*stream_, out(), op.factor);
+      break;
+    case OpKind::kEmbed:
+    case OpKind::kLayerEnd:
+    case OpKind::kSelectRows:
+      break;  // forward() and emit() handle these
+  }
+  if (timed) {
+    backend_.synchronize(*stream_);
+    hooks->on_op_time(op, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+}
+
+void ForwardContext::linear(const PreparedOp& prepared, const Rows& rows, std::uint64_t count, ForwardHooks* hooks) {
+  const Op& op = *prepared.op;
+  const DeviceTensor x = slot(op.in, count);
+  if (hooks != nullptr) hooks->on_linear_input(op, x, backend_, *stream_);
+  std::vector<kernels::LinearCall> calls;
+  for (std::size_t i = 0; i < op.linears.size(); ++i) {
+    calls.push_back({prepared.linears[i].get(), slot(op.linears[i].out, count), op.linears[i].accumulate});
+  }
+  backend_.linear(*stream_, x, calls);
+  // Row indices of the batch are only known before row selection; the head takes no adapters.
+  if (op.layer >= 0 && !rows.adapted.empty()) adapters(prepared, rows, count);
+}
+
+void ForwardContext::adapters(const PreparedOp& prepared, const Rows& rows, std::uint64_t count) {
+  const Op& op = *prepared.op;
+  const DeviceTensor x = slot(op.in, count);
+  for (const auto& [adapter, adapted_rows] : rows.adapted) {
+    for (const arch::LinearUse& use : op.linears) {
+      const auto it = adapter->low_rank.find(use.weight);
+      if (it == adapter->low_rank.end()) continue;
+      backend_.low_rank(*stream_, slot(use.out, count), x, *it->second.a, *it->second.b, it->second.scale,
+                        adapted_rows);
+    }
+  }
+}
+
+void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs) {
+  const Op& op = *prepared.op;
+  const arch::Architecture& a = model_->architecture();
+  const std::uint32_t layer = static_cast<std::uint32_t>(op.layer);
+  const DeviceTensor k = slot(op.k, rows.total()), v = slot(op.v, rows.total());
+  std::vector<kernels::AttentionSequence> sequences;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Rows::Range& range = rows.ranges[i];
+    SequenceState& state = *inputs[i].state;
+    state.append(*stream_, layer, k.slice_rows(range.begin, range.count), v.slice_rows(range.begin, range.count));
+    sequences.push_back({range.begin, range.count, state.length(), state.segments(layer, range.count),
+                         range.bidirectional, state.mass(layer)});
+  }
+  kernels::AttentionParams params;
+  params.n_heads = a.n_heads;
+  params.scale = a.attention_scale > 0 ? a.attention_scale : 1 / std::sqrt(static_cast<float>(a.head_dim));
+  params.softcap = a.attention_softcap;
+  params.window = a.window;
+  backend_.attention(*stream_, inputs.front().state->layout(), params, slot(op.out, rows.total()),
+                     slot(op.in, rows.total()), sequences);
+}
+
+}  // namespace lathe::model

@@ -1,0 +1,51 @@
+// A model prepared on a backend: the op list with its weights resolved. Immutable; shared by every context that runs
+// it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arch/architecture.h"
+#include "arch/lower.h"
+#include "arch/weights.h"
+#include "kernels/backend.h"
+
+namespace lathe::model {
+
+// An operation with what it reads, looked up once.
+struct PreparedOp {
+  const arch::Op* op = nullptr;
+  std::vector<std::shared_ptr<const kernels::PreparedLinear>> linears;  // one per op->linears
+  std::shared_ptr<const kernels::PreparedTable> table;
+  kernels::DeviceBuffer weight, bias;  // f32 vectors of norms
+};
+
+class Model {
+ public:
+  // Checks the weights against the schema and prepares them; throws Error naming the tensor.
+  Model(arch::Architecture architecture, const arch::Weights& weights, std::shared_ptr<kernels::Backend> backend);
+
+  const arch::Architecture& architecture() const { return architecture_; }
+  const arch::OpList& op_list() const { return list_; }
+  const std::vector<PreparedOp>& ops() const { return ops_; }
+  kernels::Backend& backend() const { return *backend_; }
+  const std::shared_ptr<kernels::Backend>& shared_backend() const { return backend_; }
+  std::uint64_t parameters() const { return parameters_; }
+  // Weight bytes that one decoded token reads (every linear layer once, one row of each table).
+  std::uint64_t bytes_per_token() const { return bytes_per_token_; }
+
+ private:
+  void prepare(PreparedOp& prepared, const arch::Weights& weights, kernels::Stream& stream);
+
+  arch::Architecture architecture_;
+  arch::OpList list_;
+  std::shared_ptr<kernels::Backend> backend_;
+  std::vector<PreparedOp> ops_;
+  std::map<std::string, std::shared_ptr<const kernels::PreparedLinear>> linears_;
+  std::uint64_t parameters_ = 0, bytes_per_token_ = 0;
+};
+
+}  // namespace lathe::model
