@@ -7,9 +7,22 @@
 #include "base/error.h"
 #include "tensor/codec.h"
 #include "tensor/codecs/block_codec.h"
+#include "tensor/codecs/fp4.h"
+#include "tensor/codecs/iq1.h"
+#include "tensor/codecs/iq2.h"
+#include "tensor/codecs/iq3.h"
+#include "tensor/codecs/iq4.h"
+#include "tensor/codecs/low_bit.h"
 #include "tensor/codecs/plain.h"
+#include "tensor/codecs/q2_k.h"
+#include "tensor/codecs/q3_k.h"
 #include "tensor/codecs/q4.h"
+#include "tensor/codecs/q4_k.h"
+#include "tensor/codecs/q5.h"
+#include "tensor/codecs/q5_k.h"
+#include "tensor/codecs/q6_k.h"
 #include "tensor/codecs/q8.h"
+#include "tensor/codecs/ternary.h"
 
 namespace lathe {
 namespace {
@@ -50,9 +63,14 @@ std::string nearest_names(std::string_view name) {
 
 std::span<const Codec* const> all_codecs() {
   static const BlockCodec kBlocks[] = {
-      BlockCodec(kF64),  BlockCodec(kF32),  BlockCodec(kF16),  BlockCodec(kBF16), BlockCodec(kI64),  BlockCodec(kI32),
-      BlockCodec(kI16),  BlockCodec(kI8),   BlockCodec(kU64),  BlockCodec(kU32),  BlockCodec(kU16),  BlockCodec(kU8),
-      BlockCodec(kBool), BlockCodec(kQ8_0), BlockCodec(kQ8_1), BlockCodec(kQ8_K), BlockCodec(kQ4_0), BlockCodec(kQ4_1),
+      BlockCodec(kF64),    BlockCodec(kF32),   BlockCodec(kF16),     BlockCodec(kBF16),  BlockCodec(kI64),
+      BlockCodec(kI32),    BlockCodec(kI16),   BlockCodec(kI8),      BlockCodec(kU64),   BlockCodec(kU32),
+      BlockCodec(kU16),    BlockCodec(kU8),    BlockCodec(kBool),    BlockCodec(kQ1_0),  BlockCodec(kQ2_0),
+      BlockCodec(kQ4_0),   BlockCodec(kQ4_1),  BlockCodec(kQ5_0),    BlockCodec(kQ5_1),  BlockCodec(kQ8_0),
+      BlockCodec(kQ8_1),   BlockCodec(kQ2_K),  BlockCodec(kQ3_K),    BlockCodec(kQ4_K),  BlockCodec(kQ5_K),
+      BlockCodec(kQ6_K),   BlockCodec(kQ8_K),  BlockCodec(kIQ1_S),   BlockCodec(kIQ1_M), BlockCodec(kIQ2_XXS),
+      BlockCodec(kIQ2_XS), BlockCodec(kIQ2_S), BlockCodec(kIQ3_XXS), BlockCodec(kIQ3_S), BlockCodec(kIQ4_NL),
+      BlockCodec(kIQ4_XS), BlockCodec(kTQ1_0), BlockCodec(kTQ2_0),   BlockCodec(kMXFP4), BlockCodec(kNVFP4),
   };
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks)> all;

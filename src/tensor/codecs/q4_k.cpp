@@ -1,0 +1,29 @@
+#include "tensor/codecs/q4_k.h"
+
+#include "base/half.h"
+#include "tensor/codecs/block_codec.h"
+#include "tensor/codecs/k_scales.h"
+
+namespace lathe {
+namespace {
+
+void decode(const std::byte* blocks, float* out, std::uint64_t count) {
+  for (std::uint64_t b = 0; b < count / 256; ++b) {
+    const auto block = load_block<BlockQ4_K>(blocks, b);
+    const float d = float_from_half(block.d), dmin = float_from_half(block.dmin);
+    std::uint8_t scales[8], minima[8];
+    unpack_scales_and_minima(block.scales, scales, minima);
+    for (int group = 0; group < 8; ++group, out += 32) {
+      const float scale = d * static_cast<float>(scales[group]), minimum = dmin * static_cast<float>(minima[group]);
+      const std::uint8_t* qs = block.qs + group / 2 * 32;
+      const int shift = group % 2 * 4;
+      for (int i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(qs[i] >> shift & 15) - minimum;
+    }
+  }
+}
+
+}  // namespace
+
+const BlockFormat kQ4_K = {"Q4_K", "4-bit integers, 6-bit scales and minima per 32", 256, 144, 12, decode, nullptr};
+
+}  // namespace lathe
