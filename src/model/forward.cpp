@@ -152,7 +152,7 @@ void ForwardContext::load_inputs(const Rows& rows, std::span<const SequenceInput
 void ForwardContext::forward(std::span<const SequenceInput> inputs, const ForwardOptions& options, RowSink sink) {
   if (inputs.empty()) return;
   const Rows rows = collect(inputs, options);
-  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].state->reserve(rows.ranges[i].count);
+  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].state->reserve(*stream_, rows.ranges[i].count);
   load_inputs(rows, inputs, options.first_layer == 0);
 
   const int last_layer = static_cast<int>(std::min(options.last_layer, model_->architecture().n_layers));

@@ -22,7 +22,7 @@ class SequenceState {
   virtual KeyStorage key_storage() const { return KeyStorage::kRotated; }
 
   // Makes room for `count` more tokens, or throws Error and leaves everything as it was.
-  virtual void reserve(std::uint64_t count) = 0;
+  virtual void reserve(kernels::Stream& stream, std::uint64_t count) = 0;
   // Stores rows of k and v at positions length(), length() + 1, ... of `layer`; the room was reserved.
   virtual void append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k,
                       kernels::DeviceTensor v) = 0;

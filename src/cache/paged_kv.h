@@ -1,0 +1,48 @@
+// A sequence's keys and values in blocks of a pool: shared with other sequences up to where they differ, copied on the
+// first write to a shared block.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "cache/kv_policy.h"
+#include "model/sequence_state.h"
+
+namespace lathe::cache {
+
+class PagedKv final : public model::SequenceState {
+ public:
+  // Starts with `prefix` (full blocks of a prefix tree) as its first prefix.size() * block_tokens tokens.
+  PagedKv(BlockPool& pool, std::shared_ptr<const KvPolicy> policy, std::vector<BlockRef> prefix = {});
+
+  std::int64_t length() const override { return static_cast<std::int64_t>(length_); }
+  const kernels::KvLayout& layout() const override { return pool_.layout(); }
+  void reserve(kernels::Stream& stream, std::uint64_t count) override;
+  void append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k, kernels::DeviceTensor v) override;
+  std::span<const kernels::KvRun> segments(std::uint32_t layer, std::uint64_t count) override;
+  void commit(std::uint64_t count) override;
+
+  // Another sequence with the same past; blocks are shared.
+  std::unique_ptr<PagedKv> fork() const;
+  // Forgets everything after the first `length` tokens.
+  void truncate(std::uint64_t length);
+  // Blocks that reserve(count) would have to allocate.
+  std::uint64_t blocks_needed(std::uint64_t count) const;
+  // In order; a block the policy has forgotten is empty.
+  const std::vector<BlockRef>& blocks() const { return blocks_; }
+
+ private:
+  void set_block(std::size_t index, BlockRef block);
+
+  BlockPool& pool_;
+  std::shared_ptr<const KvPolicy> policy_;
+  std::uint64_t length_ = 0;
+  std::vector<BlockRef> blocks_;
+  std::vector<std::vector<void*>> addresses_;  // [layer][block]
+  std::vector<kernels::KvRun> runs_;
+};
+
+}  // namespace lathe::cache

@@ -1,0 +1,39 @@
+// Full KV blocks by the content that led to them, so that a prompt that starts like an earlier one starts from its
+// blocks. A node is one block; a path from the root spells a prefix. Content is compared, not only hashed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/block_pool.h"
+
+namespace lathe::cache {
+
+class PrefixTree {
+ public:
+  explicit PrefixTree(BlockPool& pool);
+  ~PrefixTree();
+
+  // The longest run of whole blocks stored for a prefix of `content` (one key per token: its id, or a hash of the
+  // vector it stands for). `scope` names what else the blocks depend on: adapters, policy.
+  std::vector<BlockRef> lookup(std::string_view scope, std::span<const std::uint64_t> content);
+  // Remembers the whole blocks of a sequence; content.size() may exceed them.
+  void insert(std::string_view scope, std::span<const std::uint64_t> content, std::span<const BlockRef> blocks);
+  // Drops least recently used leaves that no sequence holds until `blocks` pool blocks are free, or nothing is left to
+  // drop; returns whether it succeeded.
+  bool evict(std::uint64_t blocks);
+  std::uint64_t size() const { return size_; }
+
+ private:
+  struct Node;
+  BlockPool& pool_;
+  std::map<std::string, std::unique_ptr<Node>, std::less<>> roots_;
+  std::uint64_t clock_ = 0, size_ = 0;
+};
+
+}  // namespace lathe::cache
