@@ -23,12 +23,12 @@ struct KvLayout {
   std::uint32_t block_tokens = 0;      // slots per block
 };
 
-// Cached tokens at consecutive positions: slots [begin, end) of a list of blocks, slot s lying in blocks[s / block_tokens].
-// Partitions are aligned to slot 0 of the run.
+// Cached tokens at consecutive positions: slots [begin, end) of a list of blocks, slot s lying in blocks[s /
+// block_tokens]. Partitions are aligned to slot 0 of the run.
 struct KvRun {
-  std::span<void* const> blocks;    // device addresses, host array, alive until the call returns
+  std::span<void* const> blocks;     // device addresses, host array, alive until the call returns
   std::uint64_t begin = 0, end = 0;  // slots
-  std::int64_t first_position = 0;  // position of slot `begin`
+  std::int64_t first_position = 0;   // position of slot `begin`
 };
 
 // Rows [row_begin, row_begin + row_count) of q belong to one sequence, at positions first_position, +1, ...

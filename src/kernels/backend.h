@@ -54,8 +54,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string_view name() const = 0;        // "cpu", "cuda:0"
-  virtual std::string description() const = 0;      // "2 threads, AVX2"
+  virtual std::string_view name() const = 0;    // "cpu", "cuda:0"
+  virtual std::string description() const = 0;  // "2 threads, AVX2"
   virtual std::unique_ptr<Stream> make_stream() = 0;
 
   // --- memory ---
@@ -78,11 +78,11 @@ class Backend {
   // Every call's out = weight * x (+ bias); x [rows, in_features] is prepared once per activation format.
   virtual void linear(Stream& stream, DeviceTensor x, std::span<const LinearCall> calls) = 0;
   // Low-rank update of chosen rows: out[r] += scale * B (A x[r]) for r in rows; A [rank, in], B [out, rank] (LoRA).
-  virtual void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a, const PreparedLinear& b,
-                        float scale, std::span<const std::uint32_t> rows) = 0;
+  virtual void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a,
+                        const PreparedLinear& b, float scale, std::span<const std::uint32_t> rows) = 0;
   // Normalises runs of `weight_size` columns: a row of x, or each head of it. weight and bias: device f32 or nullptr.
-  virtual void norm(Stream& stream, NormKind kind, DeviceTensor out, DeviceTensor x, const float* weight, const float* bias,
-                    std::uint64_t weight_size, float eps) = 0;
+  virtual void norm(Stream& stream, NormKind kind, DeviceTensor out, DeviceTensor x, const float* weight,
+                    const float* bias, std::uint64_t weight_size, float eps) = 0;
   // table[r] = mscale * {cos, sin}(positions[r] * inv_freq[i]), as [rows, 2 * n_freq]: cosines, then sines.
   virtual void rope_table(Stream& stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
                           std::uint64_t n_freq, float mscale) = 0;
@@ -91,8 +91,8 @@ class Backend {
 
   virtual std::uint64_t kv_block_bytes(const KvLayout& layout) const = 0;
   // Stores row i of k [rows, n_kv_heads * k_dim] and v at slot first_slot + i of `blocks`.
-  virtual void kv_append(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
-                         DeviceTensor k, DeviceTensor v) = 0;
+  virtual void kv_append(Stream& stream, const KvLayout& layout, std::span<void* const> blocks,
+                         std::uint64_t first_slot, DeviceTensor k, DeviceTensor v) = 0;
   // out [rows, n_heads * v_dim] from q [rows, n_heads * k_dim]; rows of no sequence are left as they are. Query heads
   // share KV heads in consecutive groups of n_heads / n_kv_heads.
   virtual void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,
@@ -112,8 +112,8 @@ class Backend {
 };
 
 struct CpuOptions {
-  int threads = 0;               // <= 0: every usable core
-  std::string kernel = "auto";   // "auto", "scalar", or an instruction set the machine has ("avx2", "avx3", ...)
+  int threads = 0;              // <= 0: every usable core
+  std::string kernel = "auto";  // "auto", "scalar", or an instruction set the machine has ("avx2", "avx3", ...)
 };
 
 // Throws when `kernel` names no set of kernels this machine can run.

@@ -1,0 +1,60 @@
+// The table of functions that exist once per instruction set. The backend picks one table when it is made and stays
+// with it. Functions work on single rows or tiles: threads, strides and shapes are the callers' business.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/kv_block.h"
+#include "kernels/cpu/q8_input.h"
+
+namespace lathe::kernels::cpu {
+
+// out, x: n floats, may be the same; weight, bias: n floats or nullptr.
+struct NormKernels {
+  void (*rms)(float* out, const float* x, const float* weight, const float* bias, std::size_t n, float eps);
+  void (*layer)(float* out, const float* x, const float* weight, const float* bias, std::size_t n, float eps);
+};
+
+struct ElementwiseKernels {
+  void (*activate)(ActivationKind kind, float* out, const float* x, std::size_t n);
+  void (*gated)(ActivationKind kind, float* out, const float* gate, const float* up, std::size_t n);
+  void (*add)(float* out, const float* a, const float* b, std::size_t n);
+  void (*scale)(float* x, float factor, std::size_t n);
+  void (*add_scaled)(float* out, const float* x, float factor, std::size_t n);  // out += factor * x
+  void (*softcap)(float* x, float cap, std::size_t n);
+  std::size_t (*argmax)(const float* x, std::size_t n);  // the lowest on a tie; NaN never wins
+};
+
+struct RopeKernels {
+  // Rotates head[0 .. 2 * n_freq) in place.
+  void (*rotate)(float* head, const float* cosines, const float* sines, std::size_t n_freq, RopeLayout layout);
+};
+
+struct QuantizeKernels {
+  // n is a multiple of kQ8Block.
+  void (*q8)(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta);
+};
+
+// One set per instruction set.
+struct KernelSet {
+  std::string_view name;     // "scalar", "AVX2", ...
+  std::size_t target_index;  // position in Highway's dispatch tables; unused by the scalar set
+  bool scalar;
+  const NormKernels* norm;
+  const ElementwiseKernels* elementwise;
+  const RopeKernels* rope;
+  const QuantizeKernels* quantize;
+};
+
+// "auto", "scalar", "avx2", ...; throws an Error listing what this machine has.
+KernelSet select_kernels(std::string_view name);
+// Every name this machine can run beside "auto", best first, ending with "scalar".
+std::vector<std::string> available_kernels();
+
+}  // namespace lathe::kernels::cpu

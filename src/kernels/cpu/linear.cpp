@@ -1,0 +1,174 @@
+#include "kernels/cpu/linear.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+
+namespace lathe::kernels::cpu {
+namespace {
+
+// A task reads at least this much weight, so that taking one costs little beside running it.
+constexpr std::uint64_t kTaskBytes = 64 << 10;
+// Tasks per thread that a loop is cut into where there is enough work, so that a slow core holds nobody up.
+constexpr std::size_t kTasksPerThread = 8;
+// From this many elements on, preparing the input is worth waking the other threads.
+constexpr std::size_t kParallelInput = 1 << 15;
+
+std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Calls whose inputs are prepared alike share one preparation.
+struct InputKey {
+  ActivationFormat format;
+  const std::vector<std::uint32_t>* permutation;  // nullptr when empty
+  const std::vector<float>* scale;
+  friend bool operator==(const InputKey&, const InputKey&) = default;
+};
+
+InputKey input_key(const CpuLinear& weight) {
+  const Linear& linear = weight.linear();
+  return {weight.matmul().format, linear.input_permutation.empty() ? nullptr : &linear.input_permutation,
+          linear.input_scale.empty() ? nullptr : &linear.input_scale};
+}
+
+// Row r of x as the layer reads it: permuted, scaled, padded with zeros.
+void prepare_row(const InputKey& key, const DeviceTensor& x, std::size_t r, float* out, std::size_t padded) {
+  const float* row = static_cast<const float*>(x.data) + r * x.stride;
+  if (key.permutation) {
+    for (std::size_t i = 0; i < x.cols; ++i) out[i] = row[(*key.permutation)[i]];
+  } else {
+    std::memcpy(out, row, x.cols * sizeof(float));
+  }
+  if (key.scale) {
+    for (std::size_t i = 0; i < x.cols; ++i) out[i] *= (*key.scale)[i];
+  }
+  std::fill(out + x.cols, out + padded, 0.0f);
+}
+
+// Fills job.x or job.q8.
+void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const InputKey& key,
+                   const DeviceTensor& x, MatmulJob& job) {
+  const std::size_t padded = round_up(x.cols, kInputPad);
+  const std::size_t grain = std::max<std::size_t>(1, x.rows * x.cols < kParallelInput ? x.rows : 4);
+  if (key.format == ActivationFormat::kF32) {
+    float* floats = stream.floats.get<float>(x.rows * padded);
+    pool.parallel_for(x.rows, grain, [&](std::size_t begin, std::size_t end, int) {
+      for (std::size_t r = begin; r < end; ++r) prepare_row(key, x, r, floats + r * padded, padded);
+    });
+    job.x = floats;
+    job.x_stride = padded;
+    return;
+  }
+  const std::size_t blocks = x.cols / kQ8Block;
+  std::int8_t* values = stream.q8_values.get<std::int8_t>(x.rows * x.cols);
+  Q8Meta* meta = stream.q8_meta.get<Q8Meta>(x.rows * blocks);
+  const bool plain = !key.permutation && !key.scale;
+  pool.parallel_for(x.rows, grain, [&](std::size_t begin, std::size_t end, int worker) {
+    for (std::size_t r = begin; r < end; ++r) {
+      const float* row = static_cast<const float*>(x.data) + r * x.stride;
+      if (!plain) {
+        float* prepared = stream.worker[static_cast<std::size_t>(worker)].get<float>(padded);
+        prepare_row(key, x, r, prepared, padded);
+        row = prepared;
+      }
+      kernels.quantize->q8(row, x.cols, values + r * x.cols, meta + r * blocks);
+    }
+  });
+  job.q8 = {values, meta};
+}
+
+void check_shapes(const DeviceTensor& x, const LinearCall& call, const CpuLinear& weight) {
+  if (x.cols != weight.in_features() || call.out.cols != weight.out_features() || call.out.rows != x.rows) {
+    fail(weight.linear().weight.name, "input [{}, {}] and output [{}, {}] do not fit a weight [{}, {}]", x.rows, x.cols,
+         call.out.rows, call.out.cols, weight.out_features(), weight.in_features());
+  }
+}
+
+}  // namespace
+
+CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, const ByteCounter& counter)
+    : linear_(std::move(linear)),
+      matmul_(find_matmul(*linear_.weight.codec, kernels)),
+      kernel_name_(fmt::format("{}, {}", matmul_.name, kernels.name)),
+      bytes_(linear_.weight.bytes() + linear_.bias.size() * sizeof(float)),
+      charge_(counter, bytes_) {
+  const std::uint64_t in = in_features();
+  if (!linear_.input_permutation.empty() && linear_.input_permutation.size() != in) {
+    fail(linear_.weight.name, "the input permutation has {} entries, not {}", linear_.input_permutation.size(), in);
+  }
+  for (const std::uint32_t index : linear_.input_permutation) {
+    if (index >= in) fail(linear_.weight.name, "the input permutation names column {} of {}", index, in);
+  }
+  if (!linear_.input_scale.empty() && linear_.input_scale.size() != in) {
+    fail(linear_.weight.name, "the input scale has {} entries, not {}", linear_.input_scale.size(), in);
+  }
+  if (!linear_.bias.empty() && linear_.bias.size() != out_features()) {
+    fail(linear_.weight.name, "the bias has {} entries, not {}", linear_.bias.size(), out_features());
+  }
+}
+
+MatmulJob CpuLinear::job() const {
+  MatmulJob job;
+  job.weight = &linear_.weight;
+  job.out_features = out_features();
+  job.in_features = in_features();
+  if (const BlockFormat* format = block_format(*linear_.weight.codec)) {
+    job.blocks = linear_.weight.part("blocks").data();
+    job.row_bytes = job.in_features / format->block_size * format->block_bytes;
+  }
+  job.bias = linear_.bias.empty() ? nullptr : linear_.bias.data();
+  return job;
+}
+
+void run_linear(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, DeviceTensor x,
+                std::span<const LinearCall> calls) {
+  if (x.rows == 0) return;
+  // Consecutive calls with the same input preparation run together.
+  for (std::size_t first = 0; first < calls.size();) {
+    const InputKey key = input_key(static_cast<const CpuLinear&>(*calls[first].weight));
+    MatmulJob input;
+    prepare_input(pool, kernels, stream, key, x, input);
+
+    struct Part {
+      MatmulJob job;
+      MatmulFunction run;
+      std::size_t step, first_task;  // output features per task
+    };
+    std::vector<Part> parts;
+    std::size_t tasks = 0, features = 0, last = first;
+    for (; last < calls.size(); ++last) {
+      const auto& weight = static_cast<const CpuLinear&>(*calls[last].weight);
+      if (input_key(weight) != key) break;
+      check_shapes(x, calls[last], weight);
+      features += weight.out_features();
+    }
+    for (; first < last; ++first) {
+      const LinearCall& call = calls[first];
+      const auto& weight = static_cast<const CpuLinear&>(*call.weight);
+      if (weight.out_features() == 0) continue;
+      Part part{weight.job(), weight.matmul().run, 0, tasks};
+      part.job.x = input.x, part.job.x_stride = input.x_stride, part.job.q8 = input.q8;
+      part.job.rows = x.rows;
+      part.job.out = static_cast<float*>(call.out.data);
+      part.job.out_stride = call.out.stride;
+      part.job.accumulate = call.accumulate;
+      const std::uint64_t row_bytes = std::max<std::uint64_t>(1, weight.bytes() / weight.out_features());
+      const std::size_t share = features / (static_cast<std::size_t>(pool.size()) * kTasksPerThread);
+      part.step = round_up(std::max<std::size_t>({1, share, x.rows > 1 ? 0 : kTaskBytes / row_bytes}), kTileRows);
+      tasks += (weight.out_features() + part.step - 1) / part.step;
+      parts.push_back(part);
+    }
+    pool.parallel_for(tasks, 1, [&](std::size_t begin, std::size_t end, int worker) {
+      for (std::size_t task = begin; task < end; ++task) {
+        const Part& part = *std::prev(std::upper_bound(parts.begin(), parts.end(), task,
+                                                       [](std::size_t t, const Part& p) { return t < p.first_task; }));
+        const std::size_t from = (task - part.first_task) * part.step;
+        part.run(part.job, from, std::min(part.job.out_features, from + part.step),
+                 stream.worker[static_cast<std::size_t>(worker)]);
+      }
+    });
+  }
+}
+
+}  // namespace lathe::kernels::cpu

@@ -1,0 +1,49 @@
+// What a matrix-product kernel is given, and the table of kernels. A kernel computes some output features of every row:
+// out[r][o] = sum over i of weight[o][i] * x[r][i] (+ bias[o]). For each pair (r, o) the order of operations over i is
+// fixed by the kernel alone, never by how many rows or features a call has.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/memory.h"
+#include "kernels/cpu/q8_input.h"
+#include "tensor/activation_format.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe::kernels::cpu {
+
+struct MatmulJob {
+  const PackedTensor* weight = nullptr;  // [out_features, in_features]
+  const std::byte* blocks = nullptr;     // of block codecs: the "blocks" part
+  std::uint64_t row_bytes = 0;
+  std::size_t out_features = 0, in_features = 0;
+  // The input in the kernel's format. Floats: rows padded with zeros to x_stride, a multiple of kInputPad.
+  const float* x = nullptr;
+  std::size_t x_stride = 0;
+  Q8Input q8;
+  std::size_t rows = 0;
+  float* out = nullptr;
+  std::size_t out_stride = 0;
+  const float* bias = nullptr;  // out_features, or nullptr
+  bool accumulate = false;
+};
+
+inline constexpr std::size_t kInputPad = 16;  // floats
+inline constexpr std::size_t kTileRows = 16;  // ranges of output features begin at multiples of this
+
+// Output features [begin, end) of every row.
+using MatmulFunction = void (*)(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch);
+
+struct Matmul {
+  std::string_view name;  // "q8_0 x q8"
+  ActivationFormat format;
+  MatmulFunction run;
+};
+
+// The kernel for a codec; every codec has one, if only by decoding to floats.
+Matmul find_matmul(const Codec& codec, const KernelSet& kernels);
+
+}  // namespace lathe::kernels::cpu

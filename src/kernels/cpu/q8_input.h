@@ -1,0 +1,23 @@
+// Activations as 8-bit integers (ActivationFormat::kQ8Block): x is about scale * q, with one scale per 32 columns,
+// q in [-127, 127], and the integer sums that kernels of unsigned weights need to take their zero point out again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lathe::kernels::cpu {
+
+inline constexpr std::size_t kQ8Block = 32;
+
+struct Q8Meta {
+  float scale;           // 0 for a block of zeros; NaN when the block holds a NaN or an infinity
+  std::int32_t sums[2];  // of the first and of the last 16 integers
+};
+
+// Rows of quantized activations; in_features is a multiple of kQ8Block.
+struct Q8Input {
+  const std::int8_t* values = nullptr;  // [rows][in_features]
+  const Q8Meta* meta = nullptr;         // [rows][in_features / kQ8Block]
+};
+
+}  // namespace lathe::kernels::cpu

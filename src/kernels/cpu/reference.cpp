@@ -1,0 +1,244 @@
+#include "kernels/cpu/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/half.h"
+#include "kernels/cpu/visible.h"
+
+namespace lathe::kernels::cpu {
+namespace {
+
+void scale_and_shift(float* out, const float* x, double mean, double inverse, const float* weight, const float* bias,
+                     std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    double value = (x[i] - mean) * inverse;
+    if (weight) value *= weight[i];
+    if (bias) value += bias[i];
+    out[i] = static_cast<float>(value);
+  }
+}
+
+void rms_norm(float* out, const float* x, const float* weight, const float* bias, std::size_t n, float eps) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
+  scale_and_shift(out, x, 0, 1 / std::sqrt(sum / static_cast<double>(n) + eps), weight, bias, n);
+}
+
+void layer_norm(float* out, const float* x, const float* weight, const float* bias, std::size_t n, float eps) {
+  double sum = 0, squares = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += x[i];
+  const double mean = sum / static_cast<double>(n);
+  for (std::size_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  scale_and_shift(out, x, mean, 1 / std::sqrt(squares / static_cast<double>(n) + eps), weight, bias, n);
+}
+
+void activate(ActivationKind kind, float* out, const float* x, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = reference_activation(kind, x[i]);
+}
+
+void gated(ActivationKind kind, float* out, const float* gate, const float* up, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = reference_activation(kind, gate[i]) * up[i];
+}
+
+void add(float* out, const float* a, const float* b, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+void scale(float* x, float factor, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+void add_scaled(float* out, const float* x, float factor, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = std::fma(factor, x[i], out[i]);
+}
+
+void softcap(float* x, float cap, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<float>(cap * std::tanh(static_cast<double>(x[i]) / cap));
+}
+
+std::size_t argmax(const float* x, std::size_t n) {
+  std::size_t best = 0;
+  float largest = -std::numeric_limits<float>::infinity();
+  for (std::size_t i = 0; i < n; ++i) {
+    if (x[i] > largest) largest = x[i], best = i;
+  }
+  return best;
+}
+
+void rotate(float* head, const float* cosines, const float* sines, std::size_t n_freq, RopeLayout layout) {
+  for (std::size_t i = 0; i < n_freq; ++i) {
+    float& a = layout == RopeLayout::kInterleaved ? head[2 * i] : head[i];
+    float& b = layout == RopeLayout::kInterleaved ? head[2 * i + 1] : head[i + n_freq];
+    const double x = a, y = b;
+    a = static_cast<float>(x * cosines[i] - y * sines[i]);
+    b = static_cast<float>(x * sines[i] + y * cosines[i]);
+  }
+}
+
+void quantize_q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
+  for (std::size_t block = 0; block < n / kQ8Block; ++block, x += kQ8Block, values += kQ8Block) {
+    float largest = 0;
+    bool finite = true;
+    for (std::size_t i = 0; i < kQ8Block; ++i) {
+      largest = std::max(largest, std::abs(x[i]));
+      finite = finite && std::isfinite(x[i]);
+    }
+    const float scale = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
+    const float inverse = finite && largest > 0 ? 127 / largest : 0;
+    Q8Meta& out = meta[block];
+    out = {scale, {0, 0}};
+    for (std::size_t i = 0; i < kQ8Block; ++i) {
+      const float q = finite ? std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f) : 0;
+      values[i] = static_cast<std::int8_t>(q);
+      out.sums[i / 16] += values[i];
+    }
+  }
+}
+
+// Element i of an array of the codec's type.
+float load(KvCodec codec, const std::byte* data, std::uint64_t i, const float* scale) {
+  switch (codec) {
+    case KvCodec::kF32:
+      return reinterpret_cast<const float*>(data)[i];
+    case KvCodec::kF16:
+      return float_from_half(reinterpret_cast<const std::uint16_t*>(data)[i]);
+    case KvCodec::kI8:
+      return static_cast<float>(reinterpret_cast<const std::int8_t*>(data)[i]) * *scale;
+  }
+  return 0;
+}
+
+void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x, std::uint64_t n, float* scale) {
+  if (codec == KvCodec::kF32) {
+    for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<float*>(data)[i * stride] = x[i];
+  } else if (codec == KvCodec::kF16) {
+    for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::uint16_t*>(data)[i * stride] = half_from_float(x[i]);
+  } else {
+    float largest = 0;
+    bool finite = true;
+    for (std::uint64_t i = 0; i < n; ++i) {
+      largest = std::max(largest, std::abs(x[i]));
+      finite = finite && std::isfinite(x[i]);
+    }
+    *scale = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
+    const float inverse = finite && largest > 0 ? 127 / largest : 0;
+    for (std::uint64_t i = 0; i < n; ++i) {
+      const float q = finite ? std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f) : 0;
+      reinterpret_cast<std::int8_t*>(data)[i * stride] = static_cast<std::int8_t>(q);
+    }
+  }
+}
+
+}  // namespace
+
+const NormKernels kReferenceNorm{rms_norm, layer_norm};
+const ElementwiseKernels kReferenceElementwise{activate, gated, add, scale, add_scaled, softcap, argmax};
+const RopeKernels kReferenceRope{rotate};
+const QuantizeKernels kReferenceQuantize{quantize_q8};
+
+void reference_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  float* weights = scratch.get<float>(job.in_features);
+  for (std::size_t o = begin; o < end; ++o) {
+    job.weight->decode_row(o, std::span(weights, job.in_features));
+    for (std::size_t r = 0; r < job.rows; ++r) {
+      double sum = 0;
+      for (std::size_t i = 0; i < job.in_features; ++i)
+        sum += static_cast<double>(weights[i]) * job.x[r * job.x_stride + i];
+      if (job.bias) sum += job.bias[o];
+      float& out = job.out[r * job.out_stride + o];
+      out = static_cast<float>(job.accumulate ? out + sum : sum);
+    }
+  }
+}
+
+float reference_activation(ActivationKind kind, float value) {
+  const double x = value;
+  switch (kind) {
+    case ActivationKind::kSilu:
+      return static_cast<float>(x / (1 + std::exp(-x)));
+    case ActivationKind::kGelu:
+      return static_cast<float>(0.5 * x * (1 + std::erf(x / std::sqrt(2.0))));
+    case ActivationKind::kGeluTanh:
+      return static_cast<float>(0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))));
+    case ActivationKind::kGeluQuick:
+      return static_cast<float>(x / (1 + std::exp(-1.702 * x)));
+    case ActivationKind::kRelu:
+      return value > 0 ? value : value != value ? value : 0;
+    case ActivationKind::kRelu2:
+      return value > 0 ? value * value : value != value ? value : 0;
+  }
+  return value;
+}
+
+void reference_store_key(const KvLayout& layout, void* block, std::uint64_t slot, std::uint64_t head, const float* x) {
+  const KvGeometry geometry(layout);
+  store(layout.codec, geometry.keys(block, head) + slot * geometry.element_bytes, geometry.slots, x, layout.k_dim,
+        layout.codec == KvCodec::kI8 ? geometry.key_scales(block, head) + slot : nullptr);
+}
+
+void reference_store_value(const KvLayout& layout, void* block, std::uint64_t slot, std::uint64_t head,
+                           const float* x) {
+  const KvGeometry geometry(layout);
+  store(layout.codec, geometry.values(block, head) + slot * geometry.v_pad * geometry.element_bytes, 1, x, layout.v_dim,
+        layout.codec == KvCodec::kI8 ? geometry.value_scales(block, head) + slot : nullptr);
+}
+
+float reference_key(const KvLayout& layout, void* block, std::uint64_t slot, std::uint64_t head, std::uint64_t d) {
+  const KvGeometry geometry(layout);
+  const float* scale = layout.codec == KvCodec::kI8 ? geometry.key_scales(block, head) + slot : nullptr;
+  return load(layout.codec, geometry.keys(block, head), d * geometry.slots + slot, scale);
+}
+
+float reference_value(const KvLayout& layout, void* block, std::uint64_t slot, std::uint64_t head, std::uint64_t d) {
+  const KvGeometry geometry(layout);
+  const float* scale = layout.codec == KvCodec::kI8 ? geometry.value_scales(block, head) + slot : nullptr;
+  return load(layout.codec, geometry.values(block, head), slot * geometry.v_pad + d, scale);
+}
+
+void reference_attention_head(const KvLayout& layout, const AttentionParams& params, const AttentionSequence& sequence,
+                              std::uint64_t row, std::uint64_t head, const float* q, float* out, double* probability) {
+  const std::uint64_t kv_head = head / (params.n_heads / layout.n_kv_heads);
+  const VisiblePositions visible = visible_positions(params, sequence, row);
+  const std::int64_t position = sequence.first_position + static_cast<std::int64_t>(row);
+
+  struct Seen {
+    void* block;
+    std::uint64_t slot, index;  // slot in its block; number among all slots of all runs
+    double score;
+  };
+  std::vector<Seen> seen;
+  std::uint64_t index = 0;
+  double largest = -std::numeric_limits<double>::infinity();
+  for (const KvRun& run : sequence.runs) {
+    for (std::uint64_t slot = run.begin; slot < run.end; ++slot, ++index) {
+      const std::int64_t key_position = run.first_position + static_cast<std::int64_t>(slot - run.begin);
+      if (key_position < visible.first || key_position > visible.last) continue;
+      void* block = run.blocks[slot / layout.block_tokens];
+      const std::uint64_t at = slot % layout.block_tokens;
+      double score = 0;
+      for (std::uint64_t d = 0; d < layout.k_dim; ++d) {
+        score += static_cast<double>(q[d]) * reference_key(layout, block, at, kv_head, d);
+      }
+      score *= params.scale;
+      if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
+      if (params.alibi_slopes) score += params.alibi_slopes[head] * static_cast<double>(key_position - position);
+      largest = std::max(largest, score);
+      seen.push_back({block, at, index, score});
+    }
+  }
+  double sum = 0;
+  for (Seen& key : seen) sum += key.score = std::exp(key.score - largest);
+  for (std::uint64_t d = 0; d < layout.v_dim; ++d) {
+    double value = 0;
+    for (const Seen& key : seen) value += key.score * reference_value(layout, key.block, key.slot, kv_head, d);
+    out[d] = seen.empty() ? 0 : static_cast<float>(value / sum);
+  }
+  if (probability) {
+    for (const Seen& key : seen) probability[key.index] += key.score / sum;
+  }
+}
+
+}  // namespace lathe::kernels::cpu

@@ -1,0 +1,22 @@
+// A stream of the CPU backend. Work runs at once, on the calling thread and the pool; the stream only owns the scratch
+// space, so that streams of different threads do not share any.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/memory.h"
+
+namespace lathe::kernels::cpu {
+
+class CpuStream final : public Stream {
+ public:
+  explicit CpuStream(int workers) : worker(static_cast<std::size_t>(workers)) {}
+
+  Scratch floats, q8_values, q8_meta;   // prepared inputs
+  Scratch rank_in, rank_mid, rank_out;  // low-rank updates
+  Scratch partials;                     // attention
+  std::vector<Scratch> worker;          // one for each thread of the pool
+};
+
+}  // namespace lathe::kernels::cpu

@@ -1,0 +1,31 @@
+// Which key positions a query row may see: the causal, sliding-window and bidirectional rules in one place.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "kernels/attention.h"
+
+namespace lathe::kernels::cpu {
+
+struct VisiblePositions {
+  std::int64_t first, last;  // both included; empty when last < first
+};
+
+// `row` counts from the sequence's first query row.
+inline VisiblePositions visible_positions(const AttentionParams& params, const AttentionSequence& sequence,
+                                          std::uint64_t row) {
+  const std::int64_t own = sequence.first_position + static_cast<std::int64_t>(row);
+  VisiblePositions visible{std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()};
+  if (params.causal) visible.last = own;
+  if (params.window > 0) visible.first = own - params.window + 1;
+  if (row < sequence.bidirectional_rows) {
+    const std::int64_t rows = static_cast<std::int64_t>(std::min(sequence.bidirectional_rows, sequence.row_count));
+    visible.first = std::min(visible.first, sequence.first_position);
+    visible.last = std::max(visible.last, sequence.first_position + rows - 1);
+  }
+  return visible;
+}
+
+}  // namespace lathe::kernels::cpu
