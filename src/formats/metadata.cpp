@@ -19,18 +19,29 @@ R element(const Bytes& bytes, MetaType type, std::uint64_t index) {
   const std::byte* at = bytes.data() + index * meta_type_bytes(type);
   switch (type) {
     case MetaType::kU8:
-    case MetaType::kBool: return static_cast<R>(load<std::uint8_t>(at));
-    case MetaType::kI8: return static_cast<R>(load<std::int8_t>(at));
-    case MetaType::kU16: return static_cast<R>(load<std::uint16_t>(at));
-    case MetaType::kI16: return static_cast<R>(load<std::int16_t>(at));
-    case MetaType::kU32: return static_cast<R>(load<std::uint32_t>(at));
-    case MetaType::kI32: return static_cast<R>(load<std::int32_t>(at));
-    case MetaType::kF32: return static_cast<R>(load<float>(at));
-    case MetaType::kU64: return static_cast<R>(load<std::uint64_t>(at));
-    case MetaType::kI64: return static_cast<R>(load<std::int64_t>(at));
-    case MetaType::kF64: return static_cast<R>(load<double>(at));
+    case MetaType::kBool:
+      return static_cast<R>(load<std::uint8_t>(at));
+    case MetaType::kI8:
+      return static_cast<R>(load<std::int8_t>(at));
+    case MetaType::kU16:
+      return static_cast<R>(load<std::uint16_t>(at));
+    case MetaType::kI16:
+      return static_cast<R>(load<std::int16_t>(at));
+    case MetaType::kU32:
+      return static_cast<R>(load<std::uint32_t>(at));
+    case MetaType::kI32:
+      return static_cast<R>(load<std::int32_t>(at));
+    case MetaType::kF32:
+      return static_cast<R>(load<float>(at));
+    case MetaType::kU64:
+      return static_cast<R>(load<std::uint64_t>(at));
+    case MetaType::kI64:
+      return static_cast<R>(load<std::int64_t>(at));
+    case MetaType::kF64:
+      return static_cast<R>(load<double>(at));
     case MetaType::kString:
-    case MetaType::kArray: break;
+    case MetaType::kArray:
+      break;
   }
   return R{};
 }
@@ -54,17 +65,22 @@ std::uint64_t meta_type_bytes(MetaType type) {
   switch (type) {
     case MetaType::kU8:
     case MetaType::kI8:
-    case MetaType::kBool: return 1;
+    case MetaType::kBool:
+      return 1;
     case MetaType::kU16:
-    case MetaType::kI16: return 2;
+    case MetaType::kI16:
+      return 2;
     case MetaType::kU32:
     case MetaType::kI32:
-    case MetaType::kF32: return 4;
+    case MetaType::kF32:
+      return 4;
     case MetaType::kU64:
     case MetaType::kI64:
-    case MetaType::kF64: return 8;
+    case MetaType::kF64:
+      return 8;
     case MetaType::kString:
-    case MetaType::kArray: break;
+    case MetaType::kArray:
+      break;
   }
   return 0;
 }
@@ -80,6 +96,10 @@ void Metadata::set(std::string key, MetaValue value) {
     }
   }
   items_.emplace_back(std::move(key), std::move(value));
+}
+
+void Metadata::erase(std::string_view key) {
+  std::erase_if(items_, [&](const auto& item) { return item.first == key; });
 }
 
 const MetaValue* Metadata::find(std::string_view key) const {

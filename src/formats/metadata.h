@@ -16,7 +16,19 @@ namespace lathe::formats {
 
 // Numbered as in the file.
 enum class MetaType : std::uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
+  kF64 = 12
 };
 
 // Bytes of one element; 0 for strings and arrays.
@@ -47,6 +59,7 @@ class Metadata {
 
   // Replaces an existing key in place.
   void set(std::string key, MetaValue value);
+  void erase(std::string_view key);
   const MetaValue* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
   const std::vector<std::pair<std::string, MetaValue>>& items() const { return items_; }
@@ -58,7 +71,8 @@ class Metadata {
   std::optional<bool> boolean(std::string_view key) const;
   std::optional<std::string> string(std::string_view key) const;
   std::optional<std::vector<std::string>> strings(std::string_view key) const;
-  std::optional<std::vector<std::int64_t>> integers(std::string_view key) const;  // an array, or a scalar as one element
+  std::optional<std::vector<std::int64_t>> integers(
+      std::string_view key) const;  // an array, or a scalar as one element
   std::optional<std::vector<double>> numbers(std::string_view key) const;
 
  private:

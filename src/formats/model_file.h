@@ -13,6 +13,10 @@
 #include "formats/metadata.h"
 #include "text/tokenizer.h"
 
+namespace lathe::text {
+struct TokenizerSpec;
+}
+
 namespace lathe::formats {
 
 enum class FileKind : std::uint8_t { kGguf, kSafetensors, kHfFolder, kLathe, kLlama2c, kJsonTensors };
@@ -28,11 +32,12 @@ struct ModelFile {
   std::string path;
   FileKind kind = FileKind::kGguf;
   arch::Architecture architecture;
-  arch::Weights weights;                           // canonical names; bytes stay in the mapping
-  std::shared_ptr<const text::Tokenizer> tokenizer;  // nullptr when the files hold none
-  std::string chat_template;                       // Jinja source; empty when the files hold none
+  arch::Weights weights;                                      // canonical names; bytes stay in the mapping
+  std::shared_ptr<const text::Tokenizer> tokenizer;           // nullptr when the files hold none
+  std::shared_ptr<const text::TokenizerSpec> tokenizer_spec;  // what `tokenizer` was made of, for writers
+  std::string chat_template;                                  // Jinja source; empty when the files hold none
   GenerationDefaults generation;
-  Metadata metadata;                               // GGUF key-values as read; empty for other layouts
+  Metadata metadata;  // GGUF key-values as read; empty for other layouts
 };
 
 struct LoadOptions {
@@ -47,7 +52,7 @@ ModelFile load_model(const std::filesystem::path& path, const LoadOptions& optio
 ModelFile load_model(const Bytes& bytes, const LoadOptions& options = {});
 
 struct SaveOptions {
-  std::string dtype;  // codec for every matrix; empty keeps each tensor's own
+  std::string dtype;              // codec for every matrix; empty keeps each tensor's own
   std::uint64_t split_bytes = 0;  // > 0: start another GGUF or safetensors shard beyond this size
 };
 

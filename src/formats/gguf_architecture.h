@@ -1,0 +1,24 @@
+// GGUF metadata <-> Architecture: the `<arch>.*` keys, what the presence of tensors says (biases, a separate output
+// head, gated feed-forward layers), and rotary factors that live in tensors of their own.
+#pragma once
+
+#include "arch/architecture.h"
+#include "arch/weights.h"
+#include "formats/metadata.h"
+
+namespace lathe::formats {
+
+// `weights` is the tensor table (data is only needed for the rotary factor tensors). Throws an Error naming the file
+// and the key. The result is validated.
+arch::Architecture architecture_from_gguf(const Metadata& metadata, const arch::Weights& weights);
+
+// Sets every key that architecture_from_gguf() reads (others are kept). Throws for what GGUF cannot say (dynamic NTK,
+// a family's fixed property that this model changes).
+void architecture_to_gguf(const arch::Architecture& architecture, Metadata& metadata);
+
+// The rotary factor tensors of GGUF files (rope_freqs.weight, rope_factors_{short,long}.weight): what the architecture
+// says as floats, GGUF holds as F32 tensors.
+bool is_rope_factor_tensor(std::string_view name);
+std::vector<PackedTensor> rope_factor_tensors(const arch::Architecture& architecture);
+
+}  // namespace lathe::formats

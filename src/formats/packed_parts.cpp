@@ -1,0 +1,101 @@
+#include "formats/packed_parts.h"
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+
+namespace lathe::formats {
+namespace {
+
+std::string where_of(const PackedTensor& tensor) { return fmt::format("tensor \"{}\"", tensor.name); }
+
+using Buffer = std::vector<std::byte>;
+
+}  // namespace
+
+PackedTensor packed_parts(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape,
+                          const std::function<Bytes(const PartSpec&)>& read) {
+  if (block_format(codec) != nullptr) {
+    Bytes data = read(codec.parts(shape, params).at(0));
+    return packed_blocks(std::move(name), codec, shape, std::move(data));
+  }
+  PackedTensor tensor{std::move(name), &codec, params, shape, {}};
+  for (PartSpec& spec : codec.parts(shape, params)) {
+    Bytes data = read(spec);
+    const std::uint64_t element = dtype_bytes(spec.dtype);
+    const std::uint64_t needed = checked_mul(spec.shape.elements(), element, "bytes of a tensor", data.name());
+    if (data.size() != needed) {
+      throw Error(fmt::format("part \"{}\" of shape {} needs {} bytes, but {} are there", spec.name, spec.shape.text(),
+                              needed, data.size()),
+                  fmt::format("{}, tensor \"{}\"", data.name(), tensor.name), "the file is truncated or damaged");
+    }
+    if (reinterpret_cast<std::uintptr_t>(data.data()) % element != 0) data = Bytes::copy_of(data.span(), data.name());
+    tensor.parts.push_back({std::move(spec), std::move(data)});
+  }
+  return tensor;
+}
+
+PackedTensor permute_rows(const PackedTensor& tensor, const std::function<std::uint64_t(std::uint64_t)>& source) {
+  const std::uint64_t rows = tensor.shape.rank() == 1 ? tensor.shape.elements() : tensor.shape.rows();
+  PackedTensor result = tensor;
+  for (Part& part : result.parts) {
+    const Shape& shape = part.spec.shape;
+    if (shape.rank() == 0 || shape[0] != rows || part.data.size() % rows != 0) {
+      throw Error(
+          fmt::format("the rows of {} tensors cannot be reordered for another RoPE layout", tensor.codec->name()),
+          where_of(tensor), "choose a codec that lies in rows");
+    }
+    const std::uint64_t stride = part.data.size() / rows;
+    auto buffer = std::make_shared<Buffer>(part.data.size());
+    for (std::uint64_t row = 0; row < rows; ++row) {
+      std::memcpy(buffer->data() + row * stride, part.data.data() + source(row) * stride, stride);
+    }
+    part.data = Bytes(*buffer, part.data.name(), buffer);
+  }
+  return result;
+}
+
+PackedTensor transpose(const PackedTensor& tensor) {
+  const BlockFormat* format = block_format(*tensor.codec);
+  if (format == nullptr || format->block_size != 1 || tensor.shape.rank() != 2) {
+    throw Error(fmt::format("a {} tensor of shape {} cannot be transposed", tensor.codec->name(), tensor.shape.text()),
+                where_of(tensor), "convert the model with an unquantized dtype (F32, F16 or BF16)");
+  }
+  const std::uint64_t rows = tensor.shape[0], cols = tensor.shape[1], element = format->block_bytes;
+  const Shape shape{cols, rows};
+  if (tensor.parts.empty()) return PackedTensor{tensor.name, tensor.codec, tensor.params, shape, {}};
+  const std::byte* in = tensor.parts[0].data.data();
+  auto buffer = std::make_shared<Buffer>(tensor.parts[0].data.size());
+  constexpr std::uint64_t kTile = 64;  // keeps both sides in the cache
+  for (std::uint64_t row0 = 0; row0 < rows; row0 += kTile) {
+    for (std::uint64_t col0 = 0; col0 < cols; col0 += kTile) {
+      for (std::uint64_t row = row0; row < std::min(rows, row0 + kTile); ++row) {
+        for (std::uint64_t col = col0; col < std::min(cols, col0 + kTile); ++col) {
+          std::memcpy(buffer->data() + (col * rows + row) * element, in + (row * cols + col) * element, element);
+        }
+      }
+    }
+  }
+  return packed_blocks(tensor.name, *tensor.codec, shape, Bytes(*buffer, tensor.parts[0].data.name(), buffer));
+}
+
+PackedTensor change_rope_layout(const PackedTensor& tensor, const arch::Architecture& a, std::uint32_t n_heads,
+                                RopeLayout from, RopeLayout to) {
+  if (from == to) return tensor;
+  const std::uint64_t rows = tensor.shape.rank() == 1 ? tensor.shape.elements() : tensor.shape.rows();
+  const std::uint64_t head = a.head_dim, rotary = a.rotary_dim, half = rotary / 2;
+  if (rows != n_heads * head) {
+    fail(where_of(tensor), "has {} rows, expected {} heads of {}", rows, n_heads, head);
+  }
+  return permute_rows(tensor, [&](std::uint64_t row) {
+    const std::uint64_t begin = row / head * head, i = row % head;
+    if (i >= rotary) return row;
+    // Pair p consists of rows (2p, 2p + 1) when interleaved and (p, p + half) in halves.
+    if (to == RopeLayout::kInterleaved) return begin + i / 2 + (i % 2) * half;
+    return begin + 2 * (i % half) + i / half;
+  });
+}
+
+}  // namespace lathe::formats

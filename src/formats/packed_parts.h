@@ -1,0 +1,30 @@
+// Tensors from and to files beyond the simple case: several parts, matrices whose rows must change their order, and
+// matrices stored the other way round.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "arch/architecture.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe::formats {
+
+// Asks `read` for the bytes of each part that `codec` needs for `shape`; throws unless each has exactly the size it
+// must have.
+PackedTensor packed_parts(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape,
+                          const std::function<Bytes(const PartSpec&)>& read);
+
+// Row i of the result is row source(i) of `tensor`. Lossless for every codec whose parts all run along the rows; throws
+// for others. A vector counts as one column.
+PackedTensor permute_rows(const PackedTensor& tensor, const std::function<std::uint64_t(std::uint64_t)>& source);
+
+// [rows, cols] stored as [cols, rows] (GPT-2's Conv1D in Hugging Face checkpoints); only for plain element types.
+PackedTensor transpose(const PackedTensor& tensor);
+
+// Reorders the query or key rows of one layer from one rotary layout to the other. `n_heads` heads of
+// a.head_dim rows, of which a.rotary_dim rotate.
+PackedTensor change_rope_layout(const PackedTensor& tensor, const arch::Architecture& a, std::uint32_t n_heads,
+                                RopeLayout from, RopeLayout to);
+
+}  // namespace lathe::formats
