@@ -17,7 +17,7 @@ float half_scale(std::uint8_t e) {
 
 float half_scale_e4m3(std::uint8_t code) {
   const int exponent = code >> 3 & 15, mantissa = code & 7;
-  if ((code & 0x7f) == 0x7f) return 0.0f;
+  if (code == 0x7f) return 0.0f;
   return exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -10)
                        : std::ldexp(static_cast<float>(8 + mantissa), exponent - 11);
 }

@@ -3,6 +3,7 @@
 #include "base/half.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/k_scales.h"
+#include "tensor/codecs/k_super_block.h"
 
 namespace lathe {
 namespace {
@@ -26,8 +27,24 @@ void decode(const std::byte* blocks, float* out, std::uint64_t count) {
   }
 }
 
+void encode(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 256; ++b) {
+    const SymmetricSuperBlock fit(values + 256 * b, importance == nullptr ? nullptr : importance + 256 * b,
+                                  {-4.0f, 3.0f}, {-32.0f, 31.0f}, {-0.9f, 0.1f, 19});
+    BlockQ3_K block{};
+    block.d = fit.d;
+    pack_signed_scales(fit.scales, block.scales);
+    for (int i = 0; i < 256; ++i) {
+      const int q = fit.q[i] + 4;
+      block.qs[i / 128 * 32 + i % 32] |= static_cast<std::uint8_t>((q & 3) << i % 128 / 32 * 2);
+      block.hmask[i % 32] |= static_cast<std::uint8_t>(q >> 2 << i / 32);
+    }
+    store_block(blocks, b, block);
+  }
+}
+
 }  // namespace
 
-const BlockFormat kQ3_K = {"Q3_K", "3-bit integers, 6-bit scales per 16", 256, 110, 11, decode, nullptr};
+const BlockFormat kQ3_K = {"Q3_K", "3-bit integers, 6-bit scales per 16", 256, 110, 11, decode, encode};
 
 }  // namespace lathe

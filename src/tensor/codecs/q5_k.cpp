@@ -3,6 +3,7 @@
 #include "base/half.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/k_scales.h"
+#include "tensor/codecs/k_super_block.h"
 
 namespace lathe {
 namespace {
@@ -25,8 +26,24 @@ void decode(const std::byte* blocks, float* out, std::uint64_t count) {
   }
 }
 
+void encode(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 256; ++b) {
+    const AffineSuperBlock<32> fit(values + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 31.0f,
+                                   63.0f, {-0.5f, 0.1f, 16});
+    BlockQ5_K block{};
+    block.d = fit.d;
+    block.dmin = fit.dmin;
+    pack_scales_and_minima(fit.scales, fit.minima, block.scales);
+    for (int i = 0; i < 256; ++i) {
+      block.qs[i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>((fit.q[i] & 15) << i / 32 % 2 * 4);
+      block.qh[i % 32] |= static_cast<std::uint8_t>(fit.q[i] >> 4 << i / 32);
+    }
+    store_block(blocks, b, block);
+  }
+}
+
 }  // namespace
 
-const BlockFormat kQ5_K = {"Q5_K", "5-bit integers, 6-bit scales and minima per 32", 256, 176, 13, decode, nullptr};
+const BlockFormat kQ5_K = {"Q5_K", "5-bit integers, 6-bit scales and minima per 32", 256, 176, 13, decode, encode};
 
 }  // namespace lathe

@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 #include "tensor/codecs/block_codec.h"
+#include "tensor/codecs/k_super_block.h"
 
 namespace lathe {
 namespace {
@@ -24,8 +25,24 @@ void decode(const std::byte* blocks, float* out, std::uint64_t count) {
   }
 }
 
+void encode(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 256; ++b) {
+    const SymmetricSuperBlock fit(values + 256 * b, importance == nullptr ? nullptr : importance + 256 * b,
+                                  {-32.0f, 31.0f}, {-128.0f, 127.0f}, {-0.9f, 0.1f, 19});
+    BlockQ6_K block{};
+    block.d = fit.d;
+    std::memcpy(block.scales, fit.scales, sizeof(block.scales));
+    for (int i = 0; i < 256; ++i) {
+      const int q = fit.q[i] + 32;
+      block.ql[i / 128 * 64 + i % 64] |= static_cast<std::uint8_t>((q & 15) << i % 128 / 64 * 4);
+      block.qh[i / 128 * 32 + i % 32] |= static_cast<std::uint8_t>(q >> 4 << i % 128 / 32 * 2);
+    }
+    store_block(blocks, b, block);
+  }
+}
+
 }  // namespace
 
-const BlockFormat kQ6_K = {"Q6_K", "6-bit integers, 8-bit scales per 16", 256, 210, 14, decode, nullptr};
+const BlockFormat kQ6_K = {"Q6_K", "6-bit integers, 8-bit scales per 16", 256, 210, 14, decode, encode};
 
 }  // namespace lathe

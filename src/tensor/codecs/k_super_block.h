@@ -1,0 +1,145 @@
+// How the k-quants are written: a super-block of 256 weights has a half scale (and a half scale of minima), and each
+// group of 16 or 32 weights an integer scale (and minimum) in units of it. Groups are fitted freely first
+// (scale_search.h); then the integers next to each group's fit are tried with the weights rounded again; then the
+// half scales are solved for with all integers fixed, and the integers are chosen once more.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/half.h"
+#include "tensor/codecs/scale_search.h"
+
+namespace lathe {
+
+constexpr int kSuperBlock = 256;
+
+// Weights of the squared errors of a super-block, of mean 1; a group without any weight counts evenly.
+template <int kGroup>
+struct ErrorWeights {
+  float of[kSuperBlock];
+
+  explicit ErrorWeights(const float* importance) {
+    float total = 0.0f;
+    for (int i = 0; importance != nullptr && i < kSuperBlock; ++i) total += importance[i];
+    const float unit = safe_reciprocal(total / kSuperBlock);
+    for (int begin = 0; begin < kSuperBlock; begin += kGroup) {
+      float group_total = 0.0f;
+      for (int i = begin; unit != 0.0f && i < begin + kGroup; ++i) group_total += of[i] = importance[i] * unit;
+      if (group_total > 1e-20f) continue;
+      for (int i = begin; i < begin + kGroup; ++i) of[i] = 1.0f;
+    }
+  }
+};
+
+// x = (d * scale) * q - (dmin * minimum), q in [0, levels], scale and minimum in [0, scale_levels].
+template <int kGroup>
+struct AffineSuperBlock {
+  static constexpr int kGroups = kSuperBlock / kGroup;
+  std::uint16_t d = 0, dmin = 0;  // half
+  std::uint8_t scales[kGroups] = {}, minima[kGroups] = {};
+  std::uint8_t q[kSuperBlock] = {};
+
+  AffineSuperBlock(const float* x, const float* importance, float levels, float scale_levels, Candidates candidates) {
+    const ErrorWeights<kGroup> weights(importance);
+    AffineScale fits[kGroups];
+    float largest_scale = 0.0f, largest_minimum = 0.0f;
+    for (int g = 0; g < kGroups; ++g) {
+      fits[g] = fit_affine<kGroup>(x + g * kGroup, weights.of + g * kGroup, levels, candidates, true);
+      largest_scale = std::max(largest_scale, fits[g].scale);
+      largest_minimum = std::max(largest_minimum, -fits[g].offset);
+    }
+    float unit = largest_scale / scale_levels, minimum_unit = largest_minimum / scale_levels;
+    float best_error = 0.0f;
+    for (int pass = 0; pass < 2; ++pass) {
+      Attempt attempt(unit, minimum_unit);
+      for (int g = 0; g < kGroups; ++g) attempt.choose(g, x, weights.of, fits[g], levels, scale_levels);
+      if (pass > 0 && !(attempt.error < best_error)) break;
+      best_error = attempt.error;
+      keep(attempt);
+      if (!attempt.solve_units(x, weights.of, unit, minimum_unit)) break;
+    }
+  }
+
+ private:
+  struct Attempt {
+    std::uint16_t d, dmin;
+    float unit, minimum_unit, error = 0.0f;
+    float scales[kGroups], minima[kGroups], q[kSuperBlock];
+
+    Attempt(float wanted_unit, float wanted_minimum_unit)
+        : d(half_from_float(wanted_unit)),
+          dmin(half_from_float(wanted_minimum_unit)),
+          unit(float_from_half(d)),
+          minimum_unit(float_from_half(dmin)) {}
+
+    // The integer scale and minimum of group g among those around its fit.
+    void choose(int g, const float* x, const float* w, AffineScale fit, float levels, float scale_levels) {
+      const float scale_near = nearest_level(fit.scale * safe_reciprocal(unit), 0.0f, scale_levels);
+      const float minimum_near = nearest_level(-fit.offset * safe_reciprocal(minimum_unit), 0.0f, scale_levels);
+      float best = 0.0f;
+      for (int step = 0; step < 9; ++step) {
+        // The nearest pair comes first, so that it wins ties.
+        const float scale = scale_near + static_cast<float>((step + 1) % 3 - 1);
+        const float minimum = minimum_near + static_cast<float>((step / 3 + 1) % 3 - 1);
+        if (scale < 0.0f || scale > scale_levels || minimum < 0.0f || minimum > scale_levels) continue;
+        float trial[kGroup];
+        const float trial_error = round_group<kGroup>(x + g * kGroup, w + g * kGroup, {0.0f, levels},
+                                                      {unit * scale, -(minimum_unit * minimum)}, trial);
+        if (step > 0 && !(trial_error < best)) continue;
+        best = trial_error;
+        scales[g] = scale;
+        minima[g] = minimum;
+        for (int i = 0; i < kGroup; ++i) q[g * kGroup + i] = trial[i];
+      }
+      error += best;
+    }
+
+    // Least squares for both units with every integer fixed; false when there is no better positive solution.
+    bool solve_units(const float* x, const float* w, float& wanted_unit, float& wanted_minimum_unit) const {
+      float aa = 0.0f, ab = 0.0f, bb = 0.0f, xa = 0.0f, xb = 0.0f;
+      for (int i = 0; i < kSuperBlock; ++i) {
+        const float a = scales[i / kGroup] * q[i], b = minima[i / kGroup];
+        aa += w[i] * a * a;
+        ab += w[i] * a * b;
+        bb += w[i] * b * b;
+        xa += w[i] * a * x[i];
+        xb += w[i] * b * x[i];
+      }
+      const float determinant = aa * bb - ab * ab;
+      if (determinant > 1e-6f * aa * bb) {
+        wanted_unit = (xa * bb - xb * ab) / determinant;
+        wanted_minimum_unit = (xa * ab - xb * aa) / determinant;
+      } else if (aa > 0.0f && bb == 0.0f) {
+        wanted_unit = xa / aa;
+        wanted_minimum_unit = 0.0f;
+      } else {
+        return false;
+      }
+      return wanted_unit > 0.0f && wanted_minimum_unit >= 0.0f;
+    }
+  };
+
+  void keep(const Attempt& attempt) {
+    d = attempt.d;
+    dmin = attempt.dmin;
+    for (int g = 0; g < kGroups; ++g) {
+      scales[g] = static_cast<std::uint8_t>(attempt.scales[g]);
+      minima[g] = static_cast<std::uint8_t>(attempt.minima[g]);
+    }
+    for (int i = 0; i < kSuperBlock; ++i) q[i] = static_cast<std::uint8_t>(attempt.q[i]);
+  }
+};
+
+// x = (d * scale) * q with groups of 16 and signed q and scale, each in its Levels.
+struct SymmetricSuperBlock {
+  static constexpr int kGroup = 16, kGroups = kSuperBlock / kGroup;
+  std::uint16_t d = 0;  // half
+  std::int8_t scales[kGroups] = {};
+  std::int8_t q[kSuperBlock] = {};
+
+  SymmetricSuperBlock(const float* x, const float* importance, Levels levels, Levels scale_levels,
+                      Candidates candidates);
+};
+
+}  // namespace lathe
