@@ -14,16 +14,16 @@ namespace lathe {
 
 constexpr int kSuperBlock = 256;
 
-// Weights of the squared errors of a super-block, of mean 1; a group without any weight counts evenly.
-template <int kGroup>
+// Weights of the squared errors of kCount values, of mean 1; a group without any weight counts evenly.
+template <int kGroup, int kCount = kSuperBlock>
 struct ErrorWeights {
-  float of[kSuperBlock];
+  float of[kCount];
 
   explicit ErrorWeights(const float* importance) {
     float total = 0.0f;
-    for (int i = 0; importance != nullptr && i < kSuperBlock; ++i) total += importance[i];
-    const float unit = safe_reciprocal(total / kSuperBlock);
-    for (int begin = 0; begin < kSuperBlock; begin += kGroup) {
+    for (int i = 0; importance != nullptr && i < kCount; ++i) total += importance[i];
+    const float unit = safe_reciprocal(total / kCount);
+    for (int begin = 0; begin < kCount; begin += kGroup) {
       float group_total = 0.0f;
       for (int i = begin; unit != 0.0f && i < begin + kGroup; ++i) group_total += of[i] = importance[i] * unit;
       if (group_total > 1e-20f) continue;
@@ -84,7 +84,7 @@ struct AffineSuperBlock {
         const float minimum = minimum_near + static_cast<float>((step / 3 + 1) % 3 - 1);
         if (scale < 0.0f || scale > scale_levels || minimum < 0.0f || minimum > scale_levels) continue;
         float trial[kGroup];
-        const float trial_error = round_group<kGroup>(x + g * kGroup, w + g * kGroup, {0.0f, levels},
+        const float trial_error = round_group<kGroup>(x + g * kGroup, w + g * kGroup, Levels{0.0f, levels},
                                                       {unit * scale, -(minimum_unit * minimum)}, trial);
         if (step > 0 && !(trial_error < best)) continue;
         best = trial_error;
@@ -131,15 +131,80 @@ struct AffineSuperBlock {
   }
 };
 
-// x = (d * scale) * q with groups of 16 and signed q and scale, each in its Levels.
+// x = (d * scale) * q with signed scales in scale_levels and q one of `levels`.
+template <int kGroup>
 struct SymmetricSuperBlock {
-  static constexpr int kGroup = 16, kGroups = kSuperBlock / kGroup;
+  static constexpr int kGroups = kSuperBlock / kGroup;
   std::uint16_t d = 0;  // half
   std::int8_t scales[kGroups] = {};
   std::int8_t q[kSuperBlock] = {};
 
-  SymmetricSuperBlock(const float* x, const float* importance, Levels levels, Levels scale_levels,
-                      Candidates candidates);
+  template <class LevelSet>
+  SymmetricSuperBlock(const float* x, const float* importance, const LevelSet& levels, Levels scale_levels,
+                      Candidates candidates) {
+    const ErrorWeights<kGroup> weights(importance);
+    float fits[kGroups], farthest = 0.0f;
+    for (int g = 0; g < kGroups; ++g) {
+      fits[g] = fit_scale<kGroup>(x + g * kGroup, weights.of + g * kGroup, levels, candidates);
+      if (std::abs(fits[g]) > std::abs(farthest)) farthest = fits[g];
+    }
+    float unit = farthest / scale_levels.lowest, best_error = 0.0f;
+    for (int pass = 0; pass < 2; ++pass) {
+      Attempt attempt(unit);
+      for (int g = 0; g < kGroups; ++g) attempt.choose(g, x, weights.of, fits[g], levels, scale_levels);
+      if (pass > 0 && !(attempt.error < best_error)) break;
+      best_error = attempt.error;
+      keep(attempt);
+      if (!attempt.solve_unit(x, weights.of, unit)) break;
+    }
+  }
+
+ private:
+  struct Attempt {
+    std::uint16_t d;
+    float unit, error = 0.0f;
+    float scales[kGroups], q[kSuperBlock];
+
+    explicit Attempt(float wanted_unit) : d(half_from_float(wanted_unit)), unit(float_from_half(d)) {}
+
+    // The integer scale of group g among those around its fit.
+    template <class LevelSet>
+    void choose(int g, const float* x, const float* w, float fit, const LevelSet& levels, Levels scale_levels) {
+      const float near = scale_levels.nearest(fit * safe_reciprocal(unit));
+      float best = 0.0f;
+      for (int step = 0; step < 3; ++step) {
+        const float scale = near + static_cast<float>((step + 1) % 3 - 1);  // the nearest first: it wins ties
+        if (scale < scale_levels.lowest || scale > scale_levels.highest) continue;
+        float trial[kGroup];
+        const float trial_error =
+            round_group<kGroup>(x + g * kGroup, w + g * kGroup, levels, {unit * scale, 0.0f}, trial);
+        if (step > 0 && !(trial_error < best)) continue;
+        best = trial_error;
+        scales[g] = scale;
+        for (int i = 0; i < kGroup; ++i) q[g * kGroup + i] = trial[i];
+      }
+      error += best;
+    }
+
+    // Least squares with every integer fixed; false when they are all zero.
+    bool solve_unit(const float* x, const float* w, float& wanted_unit) const {
+      float aa = 0.0f, xa = 0.0f;
+      for (int i = 0; i < kSuperBlock; ++i) {
+        const float a = scales[i / kGroup] * q[i];
+        aa += w[i] * a * a;
+        xa += w[i] * a * x[i];
+      }
+      if (!(aa > 0.0f)) return false;
+      wanted_unit = xa / aa;
+      return true;
+    }
+  };
+
+  void keep(const Attempt& attempt) {
+    d = attempt.d;
+    for (int g = 0; g < kGroups; ++g) scales[g] = static_cast<std::int8_t>(attempt.scales[g]);
+    for (int i = 0; i < kSuperBlock; ++i) q[i] = static_cast<std::int8_t>(attempt.q[i]);
+  }
 };
 
 }  // namespace lathe

@@ -1,11 +1,8 @@
 #include "tensor/codecs/q4.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "base/half.h"
+#include "tensor/codecs/block32.h"
 #include "tensor/codecs/block_codec.h"
-#include "tensor/codecs/rounding.h"
 
 namespace lathe {
 namespace {
@@ -32,38 +29,25 @@ void decode_q4_1(const std::byte* blocks, float* out, std::uint64_t count) {
   }
 }
 
-// The weight of largest magnitude becomes -8, whatever its sign, so that the scale is as small as can be.
-void encode_q4_0(const float* values, std::byte* blocks, std::uint64_t count, const float*) {
-  for (std::uint64_t b = 0; b < count / 32; ++b, values += 32) {
-    float largest = 0.0f;
-    for (int i = 0; i < 32; ++i) largest = std::abs(values[i]) > std::abs(largest) ? values[i] : largest;
-    const float d = largest / -8.0f;
-    const float inverse = safe_reciprocal(d);
+std::uint8_t nibbles(const std::uint8_t* q, int j) { return static_cast<std::uint8_t>(q[j] | q[j + 16] << 4); }
+
+void encode_q4_0(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 32; ++b) {
+    const SymmetricBlock32 fit(values + 32 * b, importance == nullptr ? nullptr : importance + 32 * b, 16);
     BlockQ4_0 block;
-    block.d = half_from_float(d);
-    for (int j = 0; j < 16; ++j) {
-      const int low = std::min(15, static_cast<int>(values[j] * inverse + 8.5f));
-      const int high = std::min(15, static_cast<int>(values[j + 16] * inverse + 8.5f));
-      block.qs[j] = static_cast<std::uint8_t>(low | high << 4);
-    }
+    block.d = fit.d;
+    for (int j = 0; j < 16; ++j) block.qs[j] = nibbles(fit.q, j);
     store_block(blocks, b, block);
   }
 }
 
-// The smallest weight becomes 0 and the largest 15.
-void encode_q4_1(const float* values, std::byte* blocks, std::uint64_t count, const float*) {
-  for (std::uint64_t b = 0; b < count / 32; ++b, values += 32) {
-    const auto [smallest, largest] = std::minmax_element(values, values + 32);
-    const float m = *smallest, d = (*largest - m) / 15.0f;
-    const float inverse = safe_reciprocal(d);
+void encode_q4_1(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 32; ++b) {
+    const AffineBlock32 fit(values + 32 * b, importance == nullptr ? nullptr : importance + 32 * b, 16);
     BlockQ4_1 block;
-    block.d = half_from_float(d);
-    block.m = half_from_float(m);
-    for (int j = 0; j < 16; ++j) {
-      const int low = std::min(15, static_cast<int>((values[j] - m) * inverse + 0.5f));
-      const int high = std::min(15, static_cast<int>((values[j + 16] - m) * inverse + 0.5f));
-      block.qs[j] = static_cast<std::uint8_t>(low | high << 4);
-    }
+    block.d = fit.d;
+    block.m = fit.m;
+    for (int j = 0; j < 16; ++j) block.qs[j] = nibbles(fit.q, j);
     store_block(blocks, b, block);
   }
 }

@@ -1,11 +1,8 @@
 #include "tensor/codecs/q5.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "base/half.h"
+#include "tensor/codecs/block32.h"
 #include "tensor/codecs/block_codec.h"
-#include "tensor/codecs/rounding.h"
 
 namespace lathe {
 namespace {
@@ -21,7 +18,7 @@ void unpack(const Block& block, int* q) {
 }
 
 template <class Block>
-void pack_quants(const int* q, Block& block) {
+void pack_quants(const std::uint8_t* q, Block& block) {
   std::uint32_t high = 0;
   for (int i = 0; i < 32; ++i) high |= static_cast<std::uint32_t>(q[i] >> 4) << i;
   std::memcpy(block.qh, &high, sizeof(high));
@@ -48,34 +45,23 @@ void decode_q5_1(const std::byte* blocks, float* out, std::uint64_t count) {
   }
 }
 
-// The weight of largest magnitude becomes -16, whatever its sign.
-void encode_q5_0(const float* values, std::byte* blocks, std::uint64_t count, const float*) {
-  for (std::uint64_t b = 0; b < count / 32; ++b, values += 32) {
-    float largest = 0.0f;
-    for (int i = 0; i < 32; ++i) largest = std::abs(values[i]) > std::abs(largest) ? values[i] : largest;
-    const float d = largest / -16.0f;
-    const float inverse = safe_reciprocal(d);
+void encode_q5_0(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 32; ++b) {
+    const SymmetricBlock32 fit(values + 32 * b, importance == nullptr ? nullptr : importance + 32 * b, 32);
     BlockQ5_0 block;
-    block.d = half_from_float(d);
-    int q[32];
-    for (int i = 0; i < 32; ++i) q[i] = std::min(31, static_cast<int>(values[i] * inverse + 16.5f));
-    pack_quants(q, block);
+    block.d = fit.d;
+    pack_quants(fit.q, block);
     store_block(blocks, b, block);
   }
 }
 
-// The smallest weight becomes 0 and the largest 31.
-void encode_q5_1(const float* values, std::byte* blocks, std::uint64_t count, const float*) {
-  for (std::uint64_t b = 0; b < count / 32; ++b, values += 32) {
-    const auto [smallest, largest] = std::minmax_element(values, values + 32);
-    const float m = *smallest, d = (*largest - m) / 31.0f;
-    const float inverse = safe_reciprocal(d);
+void encode_q5_1(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
+  for (std::uint64_t b = 0; b < count / 32; ++b) {
+    const AffineBlock32 fit(values + 32 * b, importance == nullptr ? nullptr : importance + 32 * b, 32);
     BlockQ5_1 block;
-    block.d = half_from_float(d);
-    block.m = half_from_float(m);
-    int q[32];
-    for (int i = 0; i < 32; ++i) q[i] = std::min(31, static_cast<int>((values[i] - m) * inverse + 0.5f));
-    pack_quants(q, block);
+    block.d = fit.d;
+    block.m = fit.m;
+    pack_quants(fit.q, block);
     store_block(blocks, b, block);
   }
 }

@@ -1,8 +1,5 @@
 #include "tensor/codecs/q8.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "base/half.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/rounding.h"
@@ -30,9 +27,7 @@ void decode_q8_k(const std::byte* blocks, float* out, std::uint64_t count) {
 // format's own resolution.
 void encode_q8_0(const float* values, std::byte* blocks, std::uint64_t count, const float*) {
   for (std::uint64_t b = 0; b < count / 32; ++b, values += 32) {
-    float largest = 0.0f;
-    for (int i = 0; i < 32; ++i) largest = std::max(largest, std::abs(values[i]));
-    const float d = largest / 127.0f;
+    const float d = largest_magnitude<32>(values) / 127.0f;
     const float inverse = safe_reciprocal(d);
     BlockQ8_0 block;
     block.d = half_from_float(d);

@@ -10,9 +10,11 @@
 
 namespace lathe {
 
-// The integers a format offers, both ends included.
+// The integers a format offers, both ends included. Formats with uneven levels bring a type of their own with the same
+// two members (iq4.cpp).
 struct Levels {
   float lowest, highest;
+  float nearest(float value) const { return nearest_level(value, lowest, highest); }
 };
 
 struct AffineScale {
@@ -36,12 +38,12 @@ struct Sums {
   float q, qq, xq;
 };
 
-template <int kCount>
-Sums sums_for(const float* x, const float* weights, Levels levels, float inverse, float shift) {
+template <int kCount, class LevelSet>
+Sums sums_for(const float* x, const float* weights, const LevelSet& levels, float inverse, float shift) {
   float q_lanes[8] = {}, qq_lanes[8] = {}, xq_lanes[8] = {};
   for (int i = 0; i < kCount; i += 8) {
     for (int k = 0; k < 8; ++k) {
-      const float q = nearest_level(x[i + k] * inverse + shift, levels.lowest, levels.highest);
+      const float q = levels.nearest(x[i + k] * inverse + shift);
       const float wq = weights[i + k] * q;
       q_lanes[k] += wq;
       qq_lanes[k] += wq * q;
@@ -55,8 +57,8 @@ Sums sums_for(const float* x, const float* weights, Levels levels, float inverse
 
 // The scale of x = scale * q. The level range is taken to reach farther down than up (-n .. n - 1): the weight of
 // largest magnitude goes near the lowest level, whatever its sign.
-template <int kCount>
-float fit_scale(const float* x, const float* weights, Levels levels, Candidates candidates) {
+template <int kCount, class LevelSet>
+float fit_scale(const float* x, const float* weights, const LevelSet& levels, Candidates candidates) {
   using namespace scale_search_detail;
   const float farthest = farthest_from_zero<kCount>(x);
   float best_scale = farthest / levels.lowest, best_gain = 0.0f;
@@ -100,7 +102,7 @@ AffineScale fit_affine(const float* x, const float* weights, float highest, Cand
   float best_gain = 0.0f;
   bool found = false;
   const auto try_inverse = [&](float inverse, float shift) {
-    const Sums sums = sums_for<kCount>(x, weights, {0.0f, highest}, inverse, shift);
+    const Sums sums = sums_for<kCount>(x, weights, Levels{0.0f, highest}, inverse, shift);
     const float determinant = sum_w * sums.qq - sums.q * sums.q;
     if (!(determinant > 0.0f)) return false;
     AffineScale fit = {(sum_w * sums.xq - sum_x * sums.q) / determinant,
@@ -126,14 +128,14 @@ AffineScale fit_affine(const float* x, const float* weights, float highest, Cand
 
 // Rounds a group under a given scale and offset into `q`, and returns the weighted squared error. A zero scale has all
 // levels at zero.
-template <int kCount>
-float round_group(const float* x, const float* weights, Levels levels, AffineScale fit, float* q) {
+template <int kCount, class LevelSet>
+float round_group(const float* x, const float* weights, const LevelSet& levels, AffineScale fit, float* q) {
   const float inverse = safe_reciprocal(fit.scale);
   const float shift = -fit.offset * inverse;
   float lanes[8] = {};
   for (int i = 0; i < kCount; i += 8) {
     for (int k = 0; k < 8; ++k) {
-      q[i + k] = nearest_level(x[i + k] * inverse + shift, levels.lowest, levels.highest);
+      q[i + k] = levels.nearest(x[i + k] * inverse + shift);
       const float error = x[i + k] - (fit.scale * q[i + k] + fit.offset);
       lanes[k] += weights[i + k] * error * error;
     }
