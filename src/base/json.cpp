@@ -13,19 +13,28 @@ std::string line_and_column(std::string_view text, std::size_t byte) {
   return fmt::format("line {}, column {}", line, column);
 }
 
-}  // namespace
-
-Json parse_json(std::string_view text, std::string_view name, int max_depth) {
+template <class AnyJson>
+AnyJson parse(std::string_view text, std::string_view name, int max_depth) {
   try {
-    return Json::parse(text.begin(), text.end(), [&](int depth, Json::parse_event_t, Json&) {
+    return AnyJson::parse(text.begin(), text.end(), [&](int depth, typename AnyJson::parse_event_t, AnyJson&) {
       if (depth > max_depth) fail(name, "JSON is nested deeper than {} levels", max_depth);
       return true;
     });
-  } catch (const Json::parse_error& error) {
+  } catch (const typename AnyJson::parse_error& error) {
     fail(name, "invalid JSON at {}", line_and_column(text, error.byte));
-  } catch (const Json::exception&) {
+  } catch (const typename AnyJson::exception&) {
     fail(name, "invalid JSON (a number or a string that cannot be represented)");
   }
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, std::string_view name, int max_depth) {
+  return parse<Json>(text, name, max_depth);
+}
+
+nlohmann::json parse_json_sorted(std::string_view text, std::string_view name, int max_depth) {
+  return parse<nlohmann::json>(text, name, max_depth);
 }
 
 }  // namespace lathe

@@ -17,6 +17,8 @@ using Json = nlohmann::ordered_json;
 
 // Parses `text`; `name` (a file or request) goes into errors. Nesting deeper than `max_depth` is an error.
 Json parse_json(std::string_view text, std::string_view name, int max_depth = 256);
+// The same with sorted keys, for objects with very many of them: building an ordered one takes quadratic time.
+nlohmann::json parse_json_sorted(std::string_view text, std::string_view name, int max_depth = 256);
 
 // object[key] as T; an Error naming `where` and the key when it is absent or of another type.
 template <class T>
