@@ -9,7 +9,7 @@
 namespace lathe {
 
 struct Linear {
-  PackedTensor weight;                            // [out_features, in_features]
+  PackedTensor weight;                           // [out_features, in_features]
   std::vector<std::uint32_t> input_permutation;  // empty, or in_features indices: column i of W reads x[permutation[i]]
   std::vector<float> input_scale;                // empty, or in_features factors applied to x before the product
   std::vector<float> bias;                       // empty, or out_features

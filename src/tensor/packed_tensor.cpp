@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "tensor/codecs/block_codec.h"
+#include "tensor/codecs/checks.h"
 
 namespace lathe {
 
@@ -10,7 +11,7 @@ const Bytes& PackedTensor::part(std::string_view part_name) const {
   for (const Part& part : parts) {
     if (part.spec.name == part_name) return part.data;
   }
-  fail(fmt::format("tensor \"{}\"", name), "there is no part named \"{}\"", part_name);
+  fail(tensor_place(name), "there is no part named \"{}\"", part_name);
 }
 
 std::uint64_t PackedTensor::bytes() const {
@@ -32,25 +33,42 @@ std::vector<float> PackedTensor::to_floats() const {
   return values;
 }
 
-PackedTensor packed_blocks(std::string name, const Codec& codec, const Shape& shape, Bytes data) {
-  const std::string where = fmt::format("{}, tensor \"{}\"", data.name(), name);
+PackedTensor packed_parts(std::string name, const Codec& codec, const Shape& shape, const CodecParams& params,
+                          std::vector<Bytes> data) {
+  const std::string where =
+      data.empty() ? tensor_place(name) : fmt::format("{}, {}", data[0].name(), tensor_place(name));
+  const std::vector<PartSpec> specs = [&] {
+    try {
+      return codec.parts(shape, params);
+    } catch (const Error& error) {
+      throw error.within(where);
+    }
+  }();
+  if (specs.size() != data.size()) fail(where, "{} has {} parts, not {}", codec.name(), specs.size(), data.size());
   const BlockFormat* format = block_format(codec);
-  if (format == nullptr) fail(where, "{} does not lie in one array of blocks", codec.name());
-  const std::uint64_t stride = row_bytes(*format, shape.cols(), where);
-  const std::uint64_t needed = checked_mul(shape.rows(), stride, "bytes of a tensor", where);
-  if (data.size() != needed) {
-    throw Error(
-        fmt::format("{} of shape {} needs {} bytes, but {} are there", codec.name(), shape.text(), needed, data.size()),
-        where, "the file is truncated or damaged");
+  PackedTensor tensor{std::move(name), &codec, params, shape, {}};
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const std::uint64_t unit = dtype_bytes(specs[i].dtype);
+    const std::uint64_t needed = checked_mul(specs[i].shape.elements(), unit, "bytes of a tensor", where);
+    if (data[i].size() != needed) {
+      throw Error(fmt::format("{} of shape {} needs {} bytes of {}, but {} are there", codec.name(), shape.text(),
+                              needed, specs[i].name, data[i].size()),
+                  where, "the file is truncated or damaged");
+    }
+    // Kernels read blocks through their structs, so bytes at an odd address (only damaged or unusual files have them)
+    // move to memory of their own.
+    const std::uint64_t alignment = format == nullptr ? unit : block_alignment(*format);
+    if (reinterpret_cast<std::uintptr_t>(data[i].data()) % alignment != 0) {
+      data[i] = Bytes::copy_of(data[i].span(), data[i].name());
+    }
+    tensor.parts.push_back({specs[i], std::move(data[i])});
   }
-  // Kernels read blocks through their structs, so bytes at an odd address (only damaged or unusual files have them)
-  // move to memory of their own.
-  if (reinterpret_cast<std::uintptr_t>(data.data()) % block_alignment(*format) != 0) {
-    data = Bytes::copy_of(data.span(), data.name());
-  }
-  PackedTensor tensor{std::move(name), &codec, {}, shape, {}};
-  tensor.parts.push_back({codec.parts(shape, {})[0], std::move(data)});
   return tensor;
+}
+
+PackedTensor packed_blocks(std::string name, const Codec& codec, const Shape& shape, Bytes data) {
+  if (block_format(codec) == nullptr) fail(tensor_place(name), "{} is not one array of blocks", codec.name());
+  return packed_parts(std::move(name), codec, shape, {}, {std::move(data)});
 }
 
 PackedTensor pack(std::string name, const Codec& codec, const Shape& shape, std::span<const float> values,
@@ -63,7 +81,7 @@ PackedTensor repack(const PackedTensor& tensor, const Codec& codec, const CodecP
   const BlockFormat* format = block_format(codec);
   if (format == nullptr) return pack(tensor.name, codec, tensor.shape, tensor.to_floats(), params);
 
-  const std::string where = fmt::format("tensor \"{}\"", tensor.name);
+  const std::string where = tensor_place(tensor.name);
   const std::uint64_t rows = tensor.shape.rows(), cols = tensor.shape.cols();
   const std::uint64_t stride = row_bytes(*format, cols, where);
   auto buffer = std::make_shared<std::vector<std::byte>>(checked_mul(rows, stride, "bytes of a tensor", where));

@@ -35,8 +35,11 @@ struct PackedTensor {
   PackedTensor columns(std::uint64_t begin, std::uint64_t end) const { return codec->slice_columns(*this, begin, end); }
 };
 
-// Builds a tensor over existing bytes of a block codec ("blocks" part); throws unless data.size() is exactly what the
-// shape needs. This is the only way file bytes become weights.
+// Builds a tensor over existing bytes, one run for each of codec.parts(shape, params) in that order; throws unless each
+// has exactly the size its part needs. This is the only way file bytes become weights.
+PackedTensor packed_parts(std::string name, const Codec& codec, const Shape& shape, const CodecParams& params,
+                          std::vector<Bytes> data);
+// The same for a block codec, which has one part.
 PackedTensor packed_blocks(std::string name, const Codec& codec, const Shape& shape, Bytes data);
 
 // Encodes floats; `importance` as in Codec::encode.

@@ -8,6 +8,7 @@
 #include "tensor/codec.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/fp4.h"
+#include "tensor/codecs/i8_group.h"
 #include "tensor/codecs/iq1.h"
 #include "tensor/codecs/iq2.h"
 #include "tensor/codecs/iq3.h"
@@ -72,9 +73,11 @@ std::span<const Codec* const> all_codecs() {
       BlockCodec(kIQ2_XS), BlockCodec(kIQ2_S), BlockCodec(kIQ3_XXS), BlockCodec(kIQ3_S), BlockCodec(kIQ4_NL),
       BlockCodec(kIQ4_XS), BlockCodec(kTQ1_0), BlockCodec(kTQ2_0),   BlockCodec(kMXFP4), BlockCodec(kNVFP4),
   };
+  static const I8GroupCodec kI8Group;
   static const auto kAll = [] {
-    std::array<const Codec*, std::size(kBlocks)> all;
+    std::array<const Codec*, std::size(kBlocks) + 1> all;
     std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(), [](const BlockCodec& codec) { return &codec; });
+    all.back() = &kI8Group;
     return all;
   }();
   return kAll;
