@@ -4,15 +4,27 @@
 
 namespace lathe::cache {
 
+// By the keys of the child's block.
+using Content = std::vector<std::uint64_t>;
+
 struct PrefixTree::Node {
-  std::vector<std::uint64_t> content;  // this block's keys; its key in the parent's map
   BlockRef block;
-  std::map<std::vector<std::uint64_t>, std::unique_ptr<Node>> children;
+  std::map<Content, std::unique_ptr<Node>> children;
   std::uint64_t last_used = 0;
 };
 
 PrefixTree::PrefixTree(BlockPool& pool) : pool_(pool) {}
-PrefixTree::~PrefixTree() = default;
+
+// Iterative: a path is as deep as the longest context has blocks.
+PrefixTree::~PrefixTree() {
+  std::vector<std::unique_ptr<Node>> pending;
+  for (auto& [scope, root] : roots_) pending.push_back(std::move(root));
+  while (!pending.empty()) {
+    const std::unique_ptr<Node> node = std::move(pending.back());
+    pending.pop_back();
+    for (auto& [key, child] : node->children) pending.push_back(std::move(child));
+  }
+}
 
 std::vector<BlockRef> PrefixTree::lookup(std::string_view scope, std::span<const std::uint64_t> content) {
   std::vector<BlockRef> blocks;
@@ -40,10 +52,9 @@ void PrefixTree::insert(std::string_view scope, std::span<const std::uint64_t> c
   for (const BlockRef& block : blocks) {
     if (content.size() < tokens || !block) break;
     std::vector<std::uint64_t> key(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(tokens));
-    auto& child = node->children[key];
+    auto& child = node->children[std::move(key)];
     if (child == nullptr) {
       child = std::make_unique<Node>();
-      child->content = std::move(key);
       child->block = block;
       ++size_;
     }
@@ -58,7 +69,7 @@ bool PrefixTree::evict(std::uint64_t blocks) {
   struct Leaf {
     std::uint64_t last_used;
     Node* parent;
-    Node* node;
+    std::map<Content, std::unique_ptr<Node>>::iterator position;
   };
   while (pool_.free_blocks() < blocks) {
     std::vector<Leaf> leaves;
@@ -67,11 +78,12 @@ bool PrefixTree::evict(std::uint64_t blocks) {
     while (!pending.empty()) {
       Node* parent = pending.back();
       pending.pop_back();
-      for (const auto& [key, child] : parent->children) {
-        if (!child->children.empty()) {
-          pending.push_back(child.get());
-        } else if (!child->block.shared()) {
-          leaves.push_back({child->last_used, parent, child.get()});
+      for (auto it = parent->children.begin(); it != parent->children.end(); ++it) {
+        Node& child = *it->second;
+        if (!child.children.empty()) {
+          pending.push_back(&child);
+        } else if (!child.block.shared()) {
+          leaves.push_back({child.last_used, parent, it});
         }
       }
     }
@@ -79,7 +91,7 @@ bool PrefixTree::evict(std::uint64_t blocks) {
     std::sort(leaves.begin(), leaves.end(), [](const Leaf& a, const Leaf& b) { return a.last_used < b.last_used; });
     for (const Leaf& leaf : leaves) {
       if (pool_.free_blocks() >= blocks) break;
-      leaf.parent->children.erase(std::vector<std::uint64_t>(leaf.node->content));
+      leaf.parent->children.erase(leaf.position);
       --size_;
     }
   }

@@ -41,7 +41,7 @@ class Runtime {
 
   kernels::Backend& backend();
   // Prepares the weights on the backend.
-  std::shared_ptr<model::Model> load(formats::ModelFile file);
+  std::shared_ptr<model::Model> load(const formats::ModelFile& file);
   // A model ready to serve requests.
   std::unique_ptr<Session> open(std::shared_ptr<model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
                                 const SessionOptions& options = {});

@@ -1,0 +1,83 @@
+// Continuous batching over the nodes of programs: every step runs one forward pass that decodes a token of each running
+// sequence and prefills as many waiting prompt tokens as fit. Blocks are admitted, shared by prefix and, when they run
+// out, taken back from the youngest sequence, which is recomputed later.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/generator.h"
+#include "base/cancel.h"
+#include "cache/paged_kv.h"
+#include "cache/prefix_tree.h"
+#include "engine/program.h"
+#include "engine/sampler.h"
+#include "engine/stop_matcher.h"
+#include "model/forward.h"
+#include "text/stream_decoder.h"
+
+namespace lathe::engine {
+
+// A node whose inputs are known, as the queue holds it.
+struct Job {
+  std::vector<text::TokenId> prompt;
+  api::GenerateRequest request;
+  Goal goal = Goal::kLatency;
+  std::function<bool(std::string_view)> on_text;  // may be empty; false cancels
+  // Exactly one of the two is called, from within step(), when the job ends.
+  std::function<void(api::GenerateResult)> on_done;
+  std::function<void(std::exception_ptr)> on_error;
+};
+
+struct SchedulerOptions {
+  std::uint32_t context = 0, max_batch = 1, chunk = 1;
+  bool prefix_cache = true;
+};
+
+struct SchedulerStats {
+  std::uint64_t prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0, preemptions = 0;
+};
+
+// Used by one thread at a time.
+class Scheduler {
+ public:
+  Scheduler(model::ForwardContext& forward, cache::BlockPool& pool, const text::Tokenizer* tokenizer,
+            const SchedulerOptions& options);
+  ~Scheduler();
+
+  // Throws for a job that can never run (empty prompt, a prompt that fills the context, impossible settings).
+  void submit(Job job);
+  bool idle() const { return waiting_.empty() && running_.empty(); }
+  // One forward pass. `cancel`, when set, ends every job with StopReason::kCancelled.
+  void step(const CancelToken* cancel);
+
+  cache::PrefixTree& prefix_tree() { return tree_; }
+  const SchedulerStats& stats() const { return stats_; }
+
+ private:
+  struct Sequence;
+  using Sequences = std::list<std::unique_ptr<Sequence>>;
+  void admit();
+  bool make_room(std::uint64_t blocks, const Sequence& asking);
+  void preempt(Sequences::iterator victim);
+  void accept(Sequence& sequence, std::span<const float> logits);
+  void finish(Sequence& sequence, api::StopReason reason);
+  void fail_job(Sequence& sequence, std::exception_ptr error);
+  void retire();
+
+  model::ForwardContext& forward_;
+  cache::BlockPool& pool_;
+  const text::Tokenizer* tokenizer_;
+  SchedulerOptions options_;
+  std::shared_ptr<const cache::KvPolicy> policy_;
+  cache::PrefixTree tree_;
+  Sequences waiting_, running_;  // waiting_: by goal, then arrival
+  SchedulerStats stats_;
+};
+
+}  // namespace lathe::engine

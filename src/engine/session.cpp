@@ -1,0 +1,194 @@
+#include "engine/session.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+
+#include "base/error.h"
+#include "engine/session_state.h"
+
+namespace lathe::engine {
+namespace {
+
+constexpr std::uint32_t kBlockTokens = 32;
+
+std::uint32_t session_context(const arch::Architecture& a, std::uint32_t asked) {
+  if (asked == 0) return a.context_length;
+  if (a.position == arch::PositionKind::kLearned && asked > a.context_length) {
+    throw UsageError(
+        fmt::format("a context of {} is more than the {} positions the model has learned", asked, a.context_length),
+        "session");
+  }
+  return asked;
+}
+
+kernels::KvLayout kv_layout(const model::Model& model, kernels::KvCodec codec) {
+  const arch::StateGroup& group = model.op_list().state.front();
+  return {codec, group.n_kv_heads, group.k_dim, group.v_dim, kBlockTokens};
+}
+
+// The budget asked for, or what max_batch full contexts need, within most of the free memory.
+std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options, std::uint32_t context,
+                        std::uint64_t asked) {
+  if (asked > 0) return asked;
+  const std::uint64_t block =
+      model.backend().kv_block_bytes(kv_layout(model, options.kv_codec)) * model.architecture().n_layers;
+  const std::uint64_t wanted =
+      checked_mul(block, std::uint64_t{options.max_batch} * (context / kBlockTokens + 2), "KV budget");
+  const std::uint64_t free =
+      static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return std::max(block, std::min(wanted, free / 10 * 8));
+}
+
+void check(const SessionOptions& options) {
+  if (options.max_batch == 0) throw UsageError("max_batch is 0, expected at least 1", "session");
+  if (options.chunk == 0) throw UsageError("chunk is 0, expected at least 1", "session");
+}
+
+}  // namespace
+
+Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const text::Tokenizer> t,
+                      const SessionOptions& options, std::uint64_t kv_bytes)
+    : model((check(options), std::move(m))),
+      tokenizer(std::move(t)),
+      context(session_context(model->architecture(), options.context)),
+      forward(model, std::max(options.chunk, options.max_batch), context),
+      pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->architecture().n_layers,
+           kv_budget(*model, options, context, kv_bytes)),
+      scheduler(forward, pool, tokenizer.get(),
+                {context, options.max_batch, std::max(options.chunk, options.max_batch), options.prefix_cache}) {
+  if (tokenizer != nullptr && tokenizer->size() > model->architecture().vocab_size) {
+    throw Error(fmt::format("the tokenizer has {} tokens, the model's embedding {}", tokenizer->size(),
+                            model->architecture().vocab_size),
+                "session", "use the tokenizer that belongs to the model");
+  }
+}
+
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Session::~Session() = default;
+
+const model::Model& Session::model() const { return *state_->model; }
+
+const text::Tokenizer& Session::tokenizer() const {
+  if (state_->tokenizer == nullptr)
+    throw Error("the model has no tokenizer", state_->model->architecture().family,
+                "give one with --tokenizer, or pass token ids");
+  return *state_->tokenizer;
+}
+
+std::uint32_t Session::context() const { return state_->context; }
+
+SessionStats Session::stats() const {
+  const std::lock_guard lock(state_->mutex);
+  const SchedulerStats& s = state_->scheduler.stats();
+  return {state_->pool.used_blocks() * state_->pool.block_bytes(),
+          state_->pool.total_blocks() * state_->pool.block_bytes(),
+          s.prefix_hit_tokens,
+          s.prefill_tokens,
+          s.decode_tokens,
+          s.forward_passes};
+}
+
+void Session::set_cancel_token(const CancelToken* token) {
+  const std::lock_guard lock(state_->mutex);
+  state_->cancel = token;
+}
+
+api::GenerateResult Session::generate(const api::GenerateRequest& request, const api::TextCallback& on_text) {
+  return std::move(generate_all({&request, 1}, [&](std::size_t, std::string_view piece) {
+                     return !on_text || on_text(piece);
+                   }).front());
+}
+
+std::vector<api::GenerateResult> Session::generate_all(
+    std::span<const api::GenerateRequest> requests, const std::function<bool(std::size_t, std::string_view)>& on_text) {
+  Program program;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    Node node;
+    node.prompt.emplace_back(requests[i].prompt);
+    node.output = program.add_variable(fmt::format("answer {}", i));
+    node.request = requests[i];
+    program.add_node(std::move(node));
+  }
+  run(program, [&](NodeId node, std::string_view piece) { return !on_text || on_text(node, piece); });
+  std::vector<api::GenerateResult> results;
+  for (Node& node : program.nodes) results.push_back(std::move(*node.result));
+  return results;
+}
+
+std::uint32_t Session::dimension() const { return state_->model->architecture().width; }
+
+std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts, const api::EmbedOptions& options) {
+  std::vector<std::vector<float>> vectors;
+  for (const std::string& text : texts) {
+    const std::vector<text::TokenId> ids = tokenizer().encode(text);
+    if (ids.empty()) throw Error("an empty text has no embedding", "embed");
+    std::vector<double> sum(dimension(), 0);
+    std::size_t used = 0;
+    const auto add = [&](std::size_t position, std::span<const float> row) {
+      const bool wanted = options.pooling == api::Pooling::kMean ||
+                          (options.pooling == api::Pooling::kCls ? position == 0 : position + 1 == ids.size());
+      if (!wanted) return;
+      for (std::size_t i = 0; i < row.size(); ++i) sum[i] += row[i];
+      ++used;
+    };
+    state_->each_row(ids, 0, true, add);
+    double length = 0;
+    for (double& value : sum) {
+      value /= static_cast<double>(used);
+      length += value * value;
+    }
+    const double factor = options.normalize && length > 0 ? 1 / std::sqrt(length) : 1;
+    std::vector<float> vector(sum.size());
+    std::transform(sum.begin(), sum.end(), vector.begin(),
+                   [&](double value) { return static_cast<float>(value * factor); });
+    vectors.push_back(std::move(vector));
+  }
+  return vectors;
+}
+
+std::vector<api::TokenScore> Session::score(const std::string& context, const std::string& continuation) {
+  std::vector<text::TokenId> ids = tokenizer().encode(context);
+  const std::vector<text::TokenId> scored = tokenizer().encode(continuation, {.add_special = false});
+  if (ids.empty())
+    throw Error("nothing comes before the continuation, not even a BOS token", "score", "give a context");
+  const std::size_t first = ids.size();
+  ids.insert(ids.end(), scored.begin(), scored.end());
+  std::vector<api::TokenScore> scores;
+  logits(ids, first - 1, [&](std::size_t position, std::span<const float> row) {
+    if (position + 1 < ids.size())
+      scores.push_back({ids[position + 1], token_logprobs(row, ids[position + 1], 0).logprob});
+  });
+  return scores;
+}
+
+void Session::logits(std::span<const text::TokenId> ids, std::size_t from,
+                     const std::function<void(std::size_t, std::span<const float>)>& sink) {
+  state_->each_row(ids, from, false, sink);
+}
+
+void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t from, bool hidden,
+                              const std::function<void(std::size_t, std::span<const float>)>& sink) {
+  const std::lock_guard lock(mutex);
+  if (ids.empty()) throw Error("no token ids", "logits");
+  cache::PagedKv sequence(pool, cache::full_policy());
+  const std::uint64_t needed = sequence.blocks_needed(ids.size());
+  if (pool.free_blocks() < needed) scheduler.prefix_tree().evict(needed);
+  for (std::size_t begin = 0; begin < ids.size();) {
+    if (cancel != nullptr) cancel->check();
+    // Rows before `from` go in passes of their own, so that no pass computes logits nobody asked for.
+    const std::size_t limit = begin < from ? std::min(from, ids.size()) : ids.size();
+    const std::size_t count = std::min<std::size_t>(limit - begin, forward.max_rows());
+    const model::Segment segment{ids.subspan(begin, count)};
+    const model::SequenceInput input{
+        &sequence, {&segment, 1}, begin >= from ? model::Want::kAll : model::Want::kNothing};
+    forward.forward({&input, 1}, {.hidden_only = hidden},
+                    [&](std::size_t, std::uint64_t row, std::span<const float> values) { sink(begin + row, values); });
+    begin += count;
+  }
+}
+
+}  // namespace lathe::engine
