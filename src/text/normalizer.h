@@ -1,0 +1,27 @@
+// What happens to a text before it is cut into words: the normalizer steps of a TokenizerSpec, compiled.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer_spec.h"
+
+namespace lathe::text {
+
+class Normalizer {
+ public:
+  Normalizer(const std::vector<NormalizerStep>& steps, std::string_view where);
+  ~Normalizer();
+  Normalizer(Normalizer&&) noexcept;
+
+  bool empty() const { return steps_.empty(); }
+  std::string apply(std::string_view text) const;
+
+ private:
+  struct Step;
+  std::vector<Step> steps_;
+};
+
+}  // namespace lathe::text
