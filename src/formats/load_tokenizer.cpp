@@ -1,16 +1,93 @@
 #include "formats/load_tokenizer.h"
 
-namespace lathe::formats {
+#include <algorithm>
+#include <vector>
 
-void attach_tokenizer(ModelFile& model, const LoadOptions& options, const TokenizerSource& own) {
-  if (!options.tokenizer.empty()) fail(options.tokenizer.string(), "is not a tokenizer file that Lathe reads");
-  if (const auto spec = own()) model.tokenizer_spec = std::make_shared<const text::TokenizerSpec>(*spec);
+#include "base/file.h"
+#include "formats/gguf_reader.h"
+#include "formats/tokenizer_gguf.h"
+#include "formats/tokenizer_llama2c.h"
+
+namespace lathe::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+// No tokenizer file is larger; a llama2.c model beside is never mistaken for one.
+constexpr std::uint64_t kMaxTokenizerBytes = 64 << 20;
+
+// A file that says how many bytes its longest piece has, and then has exactly `vocab_size` pieces.
+std::optional<text::TokenizerSpec> llama2c_tokenizer_of_size(const fs::path& path, std::uint64_t vocab_size) {
+  try {
+    text::TokenizerSpec spec = parse_llama2c_tokenizer(map_file(path));
+    if (spec.size() == vocab_size) return spec;
+  } catch (const Error&) {  // some other file of a similar name
+  }
+  return std::nullopt;
 }
 
-std::optional<text::TokenizerSpec> tokenizer_from_gguf(const Metadata&) { return std::nullopt; }
+bool has_tokenizer_name(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return path.extension() == ".bin" && (name.starts_with("tok") || path.stem().string().ends_with("tok"));
+}
 
-std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const std::filesystem::path&, std::uint32_t) {
-  return std::nullopt;
+}  // namespace
+
+void attach_tokenizer(ModelFile& model, const LoadOptions& options, const TokenizerSource& own) {
+  std::optional<text::TokenizerSpec> spec;
+  if (options.tokenizer.empty()) {
+    spec = own();
+  } else {
+    spec = read_tokenizer_spec(options.tokenizer, model.architecture.vocab_size);
+    std::vector<std::string> replaced;
+    for (const auto& [key, value] : model.metadata.items()) {
+      if (key.starts_with("tokenizer.")) replaced.push_back(key);
+    }
+    for (const std::string& key : replaced) model.metadata.erase(key);
+  }
+  if (!spec) return;
+  auto shared = std::make_shared<const text::TokenizerSpec>(*std::move(spec));
+  model.tokenizer = text::make_tokenizer(*shared);
+  model.tokenizer_spec = std::move(shared);
+}
+
+std::optional<text::TokenizerSpec> tokenizer_from_gguf(const Metadata& metadata) {
+  if (!has_gguf_tokenizer(metadata)) return std::nullopt;
+  return read_gguf_tokenizer(metadata);
+}
+
+std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const fs::path& model, std::uint32_t vocab_size) {
+  std::vector<fs::path> candidates;
+  std::error_code ignored;
+  for (const auto& entry :
+       fs::directory_iterator(model.has_parent_path() ? model.parent_path() : fs::path("."), ignored)) {
+    if (entry.path().filename() != model.filename() && has_tokenizer_name(entry.path()) &&
+        entry.is_regular_file(ignored) && entry.file_size(ignored) <= kMaxTokenizerBytes) {
+      candidates.push_back(entry.path());
+    }
+  }
+  std::sort(candidates.begin(), candidates.end());
+  std::optional<text::TokenizerSpec> found;
+  std::string names;
+  for (const fs::path& path : candidates) {
+    auto spec = llama2c_tokenizer_of_size(path, vocab_size);
+    if (!spec) continue;
+    names += (names.empty() ? "" : ", ") + path.filename().string();
+    if (found)
+      throw Error("several tokenizers beside this model fit: " + names, model.string(), "choose one with --tokenizer");
+    found = std::move(spec);
+  }
+  return found;
+}
+
+text::TokenizerSpec read_tokenizer_spec(const fs::path& path, std::optional<std::uint64_t> vocab_size) {
+  const Bytes bytes = map_file(path);
+  if (is_gguf(bytes)) return read_gguf_tokenizer(read_gguf_header(bytes).metadata);
+  return parse_llama2c_tokenizer(bytes, vocab_size);
+}
+
+std::shared_ptr<const text::Tokenizer> load_tokenizer(const fs::path& path) {
+  return text::make_tokenizer(read_tokenizer_spec(path));
 }
 
 }  // namespace lathe::formats

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "formats/model_file.h"
@@ -22,5 +23,11 @@ std::optional<text::TokenizerSpec> tokenizer_from_gguf(const Metadata& metadata)
 // when there is none, an Error when several fit.
 std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const std::filesystem::path& model,
                                                             std::uint32_t vocab_size);
+
+// A tokenizer on its own: a tokenizer file of any kind, or whatever a model of any family (supported or not) has in it
+// or beside it. `vocab_size` is what the model says, where one does; some files do not say it themselves.
+text::TokenizerSpec read_tokenizer_spec(const std::filesystem::path& path,
+                                        std::optional<std::uint64_t> vocab_size = {});
+std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 }  // namespace lathe::formats

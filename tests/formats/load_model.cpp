@@ -31,6 +31,10 @@ TEST(LoadModel, ReadsStories260KGguf) {
   EXPECT_FALSE(a.tied_embeddings);  // this file stores the output matrix again
   EXPECT_EQ(a.rope_layout, RopeLayout::kInterleaved);
   EXPECT_EQ(model.weights.parameters(), 292800u);
+  ASSERT_NE(model.tokenizer, nullptr);
+  EXPECT_EQ(model.tokenizer->size(), 512u);
+  const auto ids = model.tokenizer->encode("Once upon a time");
+  EXPECT_EQ(ids, (std::vector<text::TokenId>{1, 403, 407, 261, 378}));
 }
 
 TEST(LoadModel, GgufAndLlama2cHoldTheSameStories260K) {
@@ -40,6 +44,8 @@ TEST(LoadModel, GgufAndLlama2cHoldTheSameStories260K) {
   EXPECT_EQ(bin.kind, FileKind::kLlama2c);
   EXPECT_TRUE(bin.architecture.tied_embeddings);
   EXPECT_EQ(bin.weights.parameters(), 260032u);
+  const std::string text = "Lily and Tom went to the park.\nIt was a sunny day!";
+  EXPECT_EQ(bin.tokenizer->encode(text), gguf.tokenizer->encode(text));
   for (const auto& [name, tensor] : bin.weights.all()) {
     EXPECT_EQ(tensor.to_floats(), gguf.weights.at(name).to_floats()) << name;
   }
