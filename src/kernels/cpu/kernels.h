@@ -52,6 +52,12 @@ struct KernelSet {
   const QuantizeKernels* quantize;
 };
 
+// The tables of one target, by its index (each defined beside its kernels).
+const NormKernels* norm_kernels(std::size_t target_index);
+const ElementwiseKernels* elementwise_kernels(std::size_t target_index);
+const RopeKernels* rope_kernels(std::size_t target_index);
+const QuantizeKernels* quantize_kernels(std::size_t target_index);
+
 // "auto", "scalar", "avx2", ...; throws an Error listing what this machine has.
 KernelSet select_kernels(std::string_view name);
 // Every name this machine can run beside "auto", best first, ending with "scalar".

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace lathe::kernels::cpu {
 
@@ -13,6 +14,16 @@ struct Q8Meta {
   float scale;           // 0 for a block of zeros; NaN when the block holds a NaN or an infinity
   std::int32_t sums[2];  // of the first and of the last 16 integers
 };
+
+// From a block's largest magnitude. Blocks too small to have an inverse, and those that are not finite, hold zeros.
+struct Q8Scale {
+  float scale, inverse;
+};
+inline Q8Scale q8_scale(float largest) {
+  if (!(largest <= std::numeric_limits<float>::max())) return {std::numeric_limits<float>::quiet_NaN(), 0};
+  if (largest < 1e-30f) return {0, 0};
+  return {largest / 127, 127 / largest};
+}
 
 // Rows of quantized activations; in_features is a multiple of kQ8Block.
 struct Q8Input {

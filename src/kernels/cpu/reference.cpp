@@ -78,22 +78,27 @@ void rotate(float* head, const float* cosines, const float* sines, std::size_t n
   }
 }
 
+// max(|x|), NaN when any is NaN
+float largest_magnitude(const float* x, std::size_t n) {
+  float largest = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!(std::abs(x[i]) <= largest)) largest = std::abs(x[i]);
+    if (std::isnan(largest)) break;
+  }
+  return largest;
+}
+
+std::int8_t quantized(float x, const Q8Scale& scale) {
+  return scale.inverse == 0 ? std::int8_t{0} : static_cast<std::int8_t>(std::nearbyint(x * scale.inverse));
+}
+
 void quantize_q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
   for (std::size_t block = 0; block < n / kQ8Block; ++block, x += kQ8Block, values += kQ8Block) {
-    float largest = 0;
-    bool finite = true;
+    const Q8Scale scale = q8_scale(largest_magnitude(x, kQ8Block));
+    meta[block] = {scale.scale, {0, 0}};
     for (std::size_t i = 0; i < kQ8Block; ++i) {
-      largest = std::max(largest, std::abs(x[i]));
-      finite = finite && std::isfinite(x[i]);
-    }
-    const float scale = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
-    const float inverse = finite && largest > 0 ? 127 / largest : 0;
-    Q8Meta& out = meta[block];
-    out = {scale, {0, 0}};
-    for (std::size_t i = 0; i < kQ8Block; ++i) {
-      const float q = finite ? std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f) : 0;
-      values[i] = static_cast<std::int8_t>(q);
-      out.sums[i / 16] += values[i];
+      values[i] = quantized(x[i], scale);
+      meta[block].sums[i / 16] += values[i];
     }
   }
 }
@@ -117,18 +122,9 @@ void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x,
   } else if (codec == KvCodec::kF16) {
     for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::uint16_t*>(data)[i * stride] = half_from_float(x[i]);
   } else {
-    float largest = 0;
-    bool finite = true;
-    for (std::uint64_t i = 0; i < n; ++i) {
-      largest = std::max(largest, std::abs(x[i]));
-      finite = finite && std::isfinite(x[i]);
-    }
-    *scale = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
-    const float inverse = finite && largest > 0 ? 127 / largest : 0;
-    for (std::uint64_t i = 0; i < n; ++i) {
-      const float q = finite ? std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f) : 0;
-      reinterpret_cast<std::int8_t*>(data)[i * stride] = static_cast<std::int8_t>(q);
-    }
+    const Q8Scale q8 = q8_scale(largest_magnitude(x, n));
+    *scale = q8.scale;
+    for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::int8_t*>(data)[i * stride] = quantized(x[i], q8);
   }
 }
 

@@ -1,12 +1,39 @@
-// Which kernel multiplies which codec. A codec without a row here is decoded to floats, tile by tile.
-#include "kernels/cpu/decoded.h"
+// Which kernel multiplies which codec. A codec without a row here is decoded to floats, a few rows at a time.
+#include "kernels/cpu/codec_kernels.h"
+#include "kernels/cpu/float_matmul.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/reference.h"
 
 namespace lathe::kernels::cpu {
+namespace {
+
+struct Row {
+  std::string_view codec;
+  std::string_view kernel;
+  ActivationFormat format;
+  MatmulFunction (*function)(std::size_t target_index);
+};
+
+constexpr Row kTable[] = {
+    {"F32", "f32 x f32", ActivationFormat::kF32, f32_matmul},
+    {"F16", "f16 x f32", ActivationFormat::kF32, f16_matmul},
+    {"BF16", "bf16 x f32", ActivationFormat::kF32, bf16_matmul},
+    {"Q8_0", "q8_0 x q8", ActivationFormat::kQ8Block, q8_0_matmul},
+    {"Q4_0", "q4_0 x q8", ActivationFormat::kQ8Block, q4_0_matmul},
+};
+
+}  // namespace
 
 Matmul find_matmul(const Codec& codec, const KernelSet& kernels) {
-  (void)codec;
-  return {"decoded x f32", ActivationFormat::kF32, decoded_matmul(kernels)};
+  if (kernels.scalar) return {"decoded x f32", ActivationFormat::kF32, reference_matmul};
+  for (const Row& row : kTable) {
+    if (row.codec != codec.name()) continue;
+    if (const MatmulFunction function = row.function(kernels.target_index)) return {row.kernel, row.format, function};
+  }
+  if (const MatmulFunction function = decoded_matmul(kernels.target_index)) {
+    return {"decoded x f32", ActivationFormat::kF32, function};
+  }
+  return {"decoded x f32", ActivationFormat::kF32, reference_matmul};
 }
 
 }  // namespace lathe::kernels::cpu
