@@ -41,8 +41,7 @@ struct Scheduler::Sequence {
   // Keys of the first `count` tokens for the prefix tree.
   std::vector<std::uint64_t> content(std::size_t count) const {
     return {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count)};
-  };
-}
+  }
 };
 
 Scheduler::Scheduler(model::ForwardContext& forward, cache::BlockPool& pool, const text::Tokenizer* tokenizer,
