@@ -15,6 +15,42 @@ void check_factor(float value, bool positive, std::string_view what, std::string
   if (!std::isfinite(value) || (positive ? value <= 0 : value < 0)) fail(where, "{} is {}", what, value);
 }
 
+// Each kind's own parameters; `original` is the context the frequencies were trained for.
+void validate(const RopeScaling& scaling, std::uint32_t rotary_dim, std::uint32_t original, std::string_view where) {
+  using Kind = RopeScaling::Kind;
+  check_factor(scaling.factor, true, "RoPE scaling factor", where);
+  check_factor(scaling.attention_factor, false, "RoPE attention factor", where);
+  const std::size_t frequencies = rotary_dim / 2;
+  for (const auto* factors : {&scaling.short_factors, &scaling.long_factors}) {
+    if (!factors->empty() && factors->size() != frequencies) {
+      fail(where, "{} RoPE factors for {} frequencies", factors->size(), frequencies);
+    }
+    for (const float factor : *factors) check_factor(factor, true, "a RoPE factor", where);
+  }
+  if (scaling.kind == Kind::kDynamicNtk && rotary_dim < 4) {
+    fail(where, "dynamic NTK RoPE scaling needs more than {} rotary dimensions", rotary_dim);
+  }
+  if (scaling.kind == Kind::kYarn) {
+    check_factor(scaling.beta_fast, true, "YaRN's beta_fast", where);
+    check_factor(scaling.beta_slow, true, "YaRN's beta_slow", where);
+  }
+  if (scaling.kind == Kind::kLlama3) {
+    check_factor(scaling.low_freq_factor, true, "low_freq_factor", where);
+    check_factor(scaling.high_freq_factor, true, "high_freq_factor", where);
+    if (scaling.high_freq_factor <= scaling.low_freq_factor) {
+      fail(where, "high_freq_factor {} is not above low_freq_factor {}", scaling.high_freq_factor,
+           scaling.low_freq_factor);
+    }
+  }
+  if (scaling.kind == Kind::kLongRope) {
+    if (scaling.short_factors.empty() || scaling.long_factors.empty()) {
+      fail(where, "LongRope needs short and long factors");
+    }
+    if (original < 2) fail(where, "LongRope's original context is {}", original);
+  }
+  if (scaling.kind == Kind::kFactors && scaling.short_factors.empty()) fail(where, "the RoPE factors are missing");
+}
+
 }  // namespace
 
 void validate(const Architecture& a, std::string_view where) {
@@ -39,14 +75,8 @@ void validate(const Architecture& a, std::string_view where) {
     check_range(a.rotary_dim, a.head_dim, "rotary dimension", where);
     if (a.rotary_dim % 2 != 0) fail(where, "rotary dimension {} is odd", a.rotary_dim);
     check_factor(a.rope_theta, true, "RoPE base", where);
-    check_factor(a.rope_scaling.factor, true, "RoPE scaling factor", where);
-    const std::size_t frequencies = a.rotary_dim / 2;
-    for (const auto* factors : {&a.rope_scaling.short_factors, &a.rope_scaling.long_factors}) {
-      if (!factors->empty() && factors->size() != frequencies) {
-        fail(where, "{} RoPE factors for {} frequencies", factors->size(), frequencies);
-      }
-      for (const float factor : *factors) check_factor(factor, true, "a RoPE factor", where);
-    }
+    const std::uint32_t original = a.rope_scaling.original_context;
+    validate(a.rope_scaling, a.rotary_dim, original > 0 ? original : a.context_length, where);
   }
 }
 

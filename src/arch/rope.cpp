@@ -40,8 +40,7 @@ double llama3_frequency(double frequency, const RopeScaling& scaling, double ori
   return (1 - smooth) * frequency / scaling.factor + smooth * frequency;
 }
 
-float longrope_mscale(double original, double context_length) {
-  const double stretch = context_length / original;
+float longrope_mscale(double original, double stretch) {
   return static_cast<float>(stretch <= 1 ? 1 : std::sqrt(1 + std::log(stretch) / std::log(original)));
 }
 
@@ -57,17 +56,21 @@ RopeFrequencies rope_frequencies(const Architecture& a, std::uint32_t context) {
     const double stretch = scaling.factor * context / original - (scaling.factor - 1);
     theta *= std::pow(stretch, double(a.rotary_dim) / (a.rotary_dim - 2.0));
   }
-  const std::vector<float>& factors =
-      scaling.kind == Kind::kLongRope && context > original ? scaling.long_factors : scaling.short_factors;
+  const std::vector<float>* factors = nullptr;
+  if (scaling.kind == Kind::kFactors) factors = &scaling.short_factors;
+  if (scaling.kind == Kind::kLongRope) factors = context > original ? &scaling.long_factors : &scaling.short_factors;
   for (std::uint32_t i = 0; i < result.inv_freq.size(); ++i) {
     double frequency = base_frequency(theta, i, a.rotary_dim);
     if (scaling.kind == Kind::kLinear) frequency /= scaling.factor;
     if (scaling.kind == Kind::kLlama3) frequency = llama3_frequency(frequency, scaling, original);
-    if (!factors.empty()) frequency /= factors[i];
+    if (factors != nullptr) frequency /= (*factors)[i];
     result.inv_freq[i] = static_cast<float>(frequency);
   }
   if (scaling.kind == Kind::kYarn) apply_yarn(a, original, result);
-  if (scaling.kind == Kind::kLongRope) result.mscale = longrope_mscale(original, a.context_length);
+  if (scaling.kind == Kind::kLongRope) {
+    result.mscale =
+        longrope_mscale(original, scaling.original_context > 0 ? a.context_length / original : scaling.factor);
+  }
   if (scaling.attention_factor > 0) result.mscale = scaling.attention_factor;
   return result;
 }

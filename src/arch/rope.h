@@ -20,7 +20,8 @@ struct RopeFrequencies {
 //   dynamic:  theta grows with context / original                           (NTK-aware interpolation, bloc97 2023)
 //   YaRN:     per-frequency ramp between the two, mscale 0.1 ln s + 1       (Peng et al. 2023, section 3)
 //   Llama 3:  low frequencies divided, high kept, smooth in between         (Llama 3.1 model card)
-//   LongRope: searched per-frequency factors, sqrt(1 + ln s / ln original)  (Ding et al. 2024)
+//   LongRope: searched per-frequency factors, sqrt(1 + ln s / ln original)  (Ding et al. 2024); s is context_length /
+//             original_context where that is known, otherwise the factor
 RopeFrequencies rope_frequencies(const Architecture& architecture, std::uint32_t context);
 
 }  // namespace lathe::arch

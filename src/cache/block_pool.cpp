@@ -40,6 +40,7 @@ BlockPool::BlockPool(std::shared_ptr<kernels::Backend> backend, const kernels::K
       layout_(layout),
       n_layers_(n_layers),
       layer_bytes_(backend_->kv_block_bytes(layout)) {
+  if (block_bytes() == 0) fail("KV cache", "a block of {} layers holds nothing", n_layers);
   total_blocks_ = std::min<std::uint64_t>(budget / block_bytes(), std::numeric_limits<std::uint32_t>::max());
   if (total_blocks_ == 0) {
     throw Error(fmt::format("a KV budget of {} bytes holds not even one block of {} bytes", budget, block_bytes()),
@@ -62,9 +63,11 @@ void BlockPool::grow() {
                       "use a shorter context, fewer sequences or a larger budget");
   }
   const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(slab_blocks_, total_blocks_ - first));
-  slabs_.push_back(backend_->allocate(count * block_bytes()));
+  kernels::DeviceBuffer slab = backend_->allocate(count * block_bytes());
+  free_.reserve(first + count);
+  references_.reserve(first + count);
+  slabs_.push_back(std::move(slab));  // from here on nothing throws
   references_.resize(first + count, 0);
-  free_.reserve(references_.size());
   for (std::uint32_t i = count; i > 0; --i) free_.push_back(first + i - 1);
 }
 

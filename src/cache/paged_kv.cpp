@@ -20,25 +20,37 @@ void PagedKv::set_block(std::size_t index, BlockRef block) {
   blocks_[index] = std::move(block);
 }
 
+std::uint64_t PagedKv::blocks_for(std::uint64_t tokens) const {
+  const std::uint64_t size = pool_.layout().block_tokens;
+  return tokens / size + (tokens % size != 0 ? 1 : 0);
+}
+
+bool PagedKv::writable(std::size_t index) const {
+  return index < blocks_.size() && blocks_[index] && !blocks_[index].shared();
+}
+
 std::uint64_t PagedKv::blocks_needed(std::uint64_t count) const {
-  const std::uint64_t tokens = pool_.layout().block_tokens;
-  const std::uint64_t wanted = (length_ + count + tokens - 1) / tokens;
-  const std::uint64_t missing = wanted > blocks_.size() ? wanted - blocks_.size() : 0;
-  const bool copy = length_ % tokens != 0 && blocks_[length_ / tokens].shared();
-  return missing + (copy ? 1 : 0);
+  std::uint64_t needed = 0;
+  const std::uint64_t wanted = blocks_for(length_ + count);
+  for (std::uint64_t i = length_ / pool_.layout().block_tokens; i < wanted; ++i) needed += writable(i) ? 0 : 1;
+  return needed;
 }
 
 void PagedKv::reserve(kernels::Stream& stream, std::uint64_t count) {
   const std::uint64_t tokens = pool_.layout().block_tokens;
-  const std::uint64_t wanted = (length_ + count + tokens - 1) / tokens;
+  const std::size_t first = length_ / tokens, wanted = blocks_for(length_ + count);
   // Allocate first, install afterwards: a failure half-way leaves the sequence as it was.
-  BlockRef own;
-  const std::size_t partial = length_ / tokens;
-  if (length_ % tokens != 0 && blocks_[partial].shared()) own = pool_.copy_of(stream, blocks_[partial]);
-  std::vector<BlockRef> fresh;
-  for (std::size_t i = blocks_.size(); i < wanted; ++i) fresh.push_back(pool_.allocate());
-  if (own) set_block(partial, std::move(own));
-  for (BlockRef& block : fresh) set_block(blocks_.size(), std::move(block));
+  std::vector<BlockRef> fresh;  // for blocks first, first + 1, ...; empty where the block at hand will do
+  for (std::size_t i = first; i < wanted; ++i) {
+    if (writable(i)) {
+      fresh.emplace_back();
+    } else {
+      fresh.push_back(i * tokens < length_ ? pool_.copy_of(stream, blocks_[i]) : pool_.allocate());
+    }
+  }
+  for (std::size_t i = 0; i < fresh.size(); ++i) {
+    if (fresh[i]) set_block(first + i, std::move(fresh[i]));
+  }
 }
 
 void PagedKv::append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k, kernels::DeviceTensor v) {
@@ -63,7 +75,9 @@ void PagedKv::commit(std::uint64_t count) {
 }
 
 std::unique_ptr<PagedKv> PagedKv::fork() const {
-  auto copy = std::make_unique<PagedKv>(pool_, policy_, blocks_);
+  // Blocks reserved for tokens that were never committed stay with this sequence.
+  const auto end = blocks_.begin() + static_cast<std::ptrdiff_t>(blocks_for(length_));
+  auto copy = std::make_unique<PagedKv>(pool_, policy_, std::vector<BlockRef>(blocks_.begin(), end));
   copy->length_ = length_;
   return copy;
 }
@@ -71,8 +85,7 @@ std::unique_ptr<PagedKv> PagedKv::fork() const {
 void PagedKv::truncate(std::uint64_t length) {
   if (length >= length_) return;
   length_ = length;
-  const std::uint64_t tokens = pool_.layout().block_tokens;
-  const std::size_t keep = (length + tokens - 1) / tokens;
+  const std::size_t keep = blocks_for(length);
   blocks_.resize(keep);
   for (auto& layer : addresses_) layer.resize(keep);
 }

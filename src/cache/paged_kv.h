@@ -25,7 +25,7 @@ class PagedKv final : public model::SequenceState {
   std::span<const kernels::KvRun> segments(std::uint32_t layer, std::uint64_t count) override;
   void commit(std::uint64_t count) override;
 
-  // Another sequence with the same past; blocks are shared.
+  // Another sequence with the same past; the blocks of that past are shared.
   std::unique_ptr<PagedKv> fork() const;
   // Forgets everything after the first `length` tokens.
   void truncate(std::uint64_t length);
@@ -36,6 +36,9 @@ class PagedKv final : public model::SequenceState {
 
  private:
   void set_block(std::size_t index, BlockRef block);
+  std::uint64_t blocks_for(std::uint64_t tokens) const;
+  // Whether block `index` can be written as it is: it is there, and nobody else holds it.
+  bool writable(std::size_t index) const;
 
   BlockPool& pool_;
   std::shared_ptr<const KvPolicy> policy_;

@@ -1,7 +1,5 @@
 #include "cache/prefix_tree.h"
 
-#include <algorithm>
-
 namespace lathe::cache {
 
 // By the keys of the child's block.
@@ -10,10 +8,26 @@ using Content = std::vector<std::uint64_t>;
 struct PrefixTree::Node {
   BlockRef block;
   std::map<Content, std::unique_ptr<Node>> children;
-  std::uint64_t last_used = 0;
+  Node* parent = nullptr;                                    // of a root: none
+  std::map<Content, std::unique_ptr<Node>>::iterator place;  // among the parent's children
+  std::uint64_t last_used = 0, number = 0;
+  bool is_leaf() const { return parent != nullptr && children.empty(); }
 };
 
 PrefixTree::PrefixTree(BlockPool& pool) : pool_(pool) {}
+
+PrefixTree::Order PrefixTree::order(const Node& node) { return {node.last_used, node.number}; }
+
+void PrefixTree::touch(Node& node) {
+  if (!node.is_leaf()) {
+    node.last_used = clock_;
+    return;
+  }
+  auto entry = leaves_.extract(order(node));
+  node.last_used = clock_;
+  entry.key() = order(node);
+  leaves_.insert(std::move(entry));
+}
 
 // Iterative: a path is as deep as the longest context has blocks.
 PrefixTree::~PrefixTree() {
@@ -36,7 +50,7 @@ std::vector<BlockRef> PrefixTree::lookup(std::string_view scope, std::span<const
     const auto child = node->children.find({content.begin(), content.begin() + static_cast<std::ptrdiff_t>(tokens)});
     if (child == node->children.end()) break;
     node = child->second.get();
-    node->last_used = clock_;
+    touch(*node);
     blocks.push_back(node->block);
   }
   return blocks;
@@ -51,51 +65,44 @@ void PrefixTree::insert(std::string_view scope, std::span<const std::uint64_t> c
   Node* node = root.get();
   for (const BlockRef& block : blocks) {
     if (content.size() < tokens || !block) break;
-    std::vector<std::uint64_t> key(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(tokens));
-    auto& child = node->children[std::move(key)];
-    if (child == nullptr) {
-      child = std::make_unique<Node>();
-      child->block = block;
+    Content key(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(tokens));
+    auto child = node->children.find(key);
+    if (child == node->children.end()) {
+      auto fresh = std::make_unique<Node>();
+      fresh->block = block;
+      fresh->parent = node;
+      fresh->number = created_++;
+      fresh->last_used = clock_;
+      leaves_.emplace(order(*fresh), fresh.get());
+      if (node->is_leaf()) leaves_.erase(order(*node));
+      child = node->children.emplace(std::move(key), std::move(fresh)).first;
+      child->second->place = child;
       ++size_;
+    } else {
+      touch(*child->second);
     }
-    node = child.get();
-    node->last_used = clock_;
+    node = child->second.get();
     content = content.subspan(tokens);
   }
 }
 
 bool PrefixTree::evict(std::uint64_t blocks) {
-  // All droppable leaves, oldest first; dropping one may turn its parent into the next candidate, so repeat.
-  struct Leaf {
-    std::uint64_t last_used;
-    Node* parent;
-    std::map<Content, std::unique_ptr<Node>>::iterator position;
-  };
+  auto oldest = leaves_.begin();
   while (pool_.free_blocks() < blocks) {
-    std::vector<Leaf> leaves;
-    std::vector<Node*> pending;
-    for (const auto& [scope, root] : roots_) pending.push_back(root.get());
-    while (!pending.empty()) {
-      Node* parent = pending.back();
-      pending.pop_back();
-      for (auto it = parent->children.begin(); it != parent->children.end(); ++it) {
-        Node& child = *it->second;
-        if (!child.children.empty()) {
-          pending.push_back(&child);
-        } else if (!child.block.shared()) {
-          leaves.push_back({child.last_used, parent, it});
-        }
-      }
-    }
-    if (leaves.empty()) return false;
-    std::sort(leaves.begin(), leaves.end(), [](const Leaf& a, const Leaf& b) { return a.last_used < b.last_used; });
-    for (const Leaf& leaf : leaves) {
-      if (pool_.free_blocks() >= blocks) break;
-      leaf.parent->children.erase(leaf.position);
-      --size_;
-    }
+    while (oldest != leaves_.end() && oldest->second->block.shared()) ++oldest;
+    if (oldest == leaves_.end()) break;
+    Node& leaf = *oldest->second;
+    Node& parent = *leaf.parent;
+    oldest = leaves_.erase(oldest);
+    parent.children.erase(leaf.place);
+    --size_;
+    if (!parent.is_leaf()) continue;
+    // Its last leaf gone, the parent is the next candidate of its branch; it may be due before the others.
+    const auto added = leaves_.emplace(order(parent), &parent).first;
+    if (oldest == leaves_.end() || added->first < oldest->first) oldest = added;
   }
-  return true;
+  std::erase_if(roots_, [](const auto& root) { return root.second->children.empty(); });
+  return pool_.free_blocks() >= blocks;
 }
 
 }  // namespace lathe::cache

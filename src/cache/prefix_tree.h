@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cache/block_pool.h"
@@ -31,9 +32,15 @@ class PrefixTree {
 
  private:
   struct Node;
+  // By time of last use, then by age: what evict() walks from the start.
+  using Order = std::pair<std::uint64_t, std::uint64_t>;
+  static Order order(const Node& node);
+  void touch(Node& node);
+
   BlockPool& pool_;
   std::map<std::string, std::unique_ptr<Node>, std::less<>> roots_;
-  std::uint64_t clock_ = 0, size_ = 0;
+  std::map<Order, Node*> leaves_;
+  std::uint64_t clock_ = 0, size_ = 0, created_ = 0;
 };
 
 }  // namespace lathe::cache

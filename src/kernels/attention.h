@@ -21,6 +21,7 @@ struct KvLayout {
   std::uint32_t n_kv_heads = 0;
   std::uint32_t k_dim = 0, v_dim = 0;  // per head
   std::uint32_t block_tokens = 0;      // slots per block
+  friend bool operator==(const KvLayout&, const KvLayout&) = default;
 };
 
 // Cached tokens at consecutive positions: slots [begin, end) of a list of blocks, slot s lying in blocks[s /

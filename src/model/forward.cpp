@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 
+#include "arch/alibi.h"
 #include "arch/rope.h"
 #include "base/error.h"
 
@@ -29,8 +31,15 @@ struct ForwardContext::Rows {
   std::vector<std::int32_t> ids, positions;
   std::vector<std::uint32_t> wanted;         // row indices
   std::vector<std::size_t> wanted_sequence;  // whose
-  // For each adapter in the batch the rows it applies to, by op-list rows (before row selection).
-  std::vector<std::pair<const Adapter*, std::vector<std::uint32_t>>> adapted;
+  // The rows each adapter applies to, by op-list rows (before row selection). `turn` is its place among the adapters of
+  // a sequence: all of one turn go before those of the next, so that the order in which adapters add to a row is that
+  // of its own sequence, whatever the others use.
+  struct Adapted {
+    std::size_t turn;
+    const Adapter* adapter;
+    std::vector<std::uint32_t> rows;
+  };
+  std::vector<Adapted> adapted;
   std::uint64_t total() const { return ids.size(); }
 };
 
@@ -62,6 +71,8 @@ ForwardContext::ForwardContext(std::shared_ptr<const Model> model, std::uint32_t
     inv_freq_ = backend_.upload_floats(*stream_, frequencies.inv_freq);
     rope_table_ = backend_.allocate(max_rows * 2 * n_freq_ * sizeof(float));
   }
+  if (a.position == arch::PositionKind::kAlibi)
+    alibi_slopes_ = backend_.upload_floats(*stream_, arch::alibi_slopes(a.n_heads));
 }
 
 DeviceTensor ForwardContext::slot(int index, std::uint64_t rows) const {
@@ -70,9 +81,33 @@ DeviceTensor ForwardContext::slot(int index, std::uint64_t rows) const {
   return this->slot(slot.parent, rows).slice_cols(slot.offset, slot.width);
 }
 
+// What concerns whole sequences; collect() looks at their rows.
+void ForwardContext::check(std::span<const SequenceInput> inputs, const ForwardOptions& options) const {
+  const arch::Architecture& a = model_->architecture();
+  const std::uint32_t last = std::min(options.last_layer, a.n_layers);
+  if (options.first_layer > last) fail("forward", "there are no layers {} to {}", options.first_layer, last);
+  const kernels::KvLayout& layout = inputs.front().state->layout();
+  if (layout.n_kv_heads != a.n_kv_heads || layout.k_dim != a.head_dim || layout.v_dim != a.v_head_dim) {
+    fail("forward", "a state of {} heads of {} and {} does not fit a model of {} heads of {} and {}", layout.n_kv_heads,
+         layout.k_dim, layout.v_dim, a.n_kv_heads, a.head_dim, a.v_head_dim);
+  }
+  std::vector<const SequenceState*> states;
+  for (const SequenceInput& input : inputs) {
+    if (input.state->layout() != layout)
+      fail("forward", "the sequences of a pass keep their state in different layouts");
+    if (input.state->key_storage() != KeyStorage::kRotated) fail("forward", "a sequence asks for keys before RoPE");
+    states.push_back(input.state);
+  }
+  std::sort(states.begin(), states.end(), std::less<>());
+  if (std::adjacent_find(states.begin(), states.end()) != states.end()) {
+    fail("forward", "the same sequence appears twice in a pass");
+  }
+}
+
 ForwardContext::Rows ForwardContext::collect(std::span<const SequenceInput> inputs,
                                              const ForwardOptions& options) const {
   const arch::Architecture& a = model_->architecture();
+  check(inputs, options);
   Rows rows;
   for (std::size_t sequence = 0; sequence < inputs.size(); ++sequence) {
     const SequenceInput& input = inputs[sequence];
@@ -91,7 +126,11 @@ ForwardContext::Rows ForwardContext::collect(std::span<const SequenceInput> inpu
       } else {
         rows.ids.insert(rows.ids.end(), segment.tokens.begin(), segment.tokens.end());
       }
-      if (segment.bidirectional) range.bidirectional = rows.total() - range.begin;
+      if (segment.bidirectional) {
+        if (range.begin + segment.rows(a.width) != rows.total())
+          fail("forward", "a segment whose rows see each other must be the first of its pass");
+        range.bidirectional = segment.rows(a.width);
+      }
     }
     range.count = rows.total() - range.begin;
     if (range.count == 0) fail("forward", "a sequence without rows");
@@ -108,14 +147,17 @@ ForwardContext::Rows ForwardContext::collect(std::span<const SequenceInput> inpu
       rows.wanted.push_back(static_cast<std::uint32_t>(range.begin + i));
       rows.wanted_sequence.push_back(sequence);
     }
-    for (const Adapter* adapter : input.adapters) {
+    for (std::size_t turn = 0; turn < input.adapters.size(); ++turn) {
+      const Adapter* adapter = input.adapters[turn];
       auto it = std::find_if(rows.adapted.begin(), rows.adapted.end(),
-                             [&](const auto& entry) { return entry.first == adapter; });
-      if (it == rows.adapted.end()) it = rows.adapted.insert(it, {adapter, {}});
-      for (std::uint64_t i = 0; i < range.count; ++i) it->second.push_back(static_cast<std::uint32_t>(range.begin + i));
+                             [&](const auto& entry) { return entry.turn == turn && entry.adapter == adapter; });
+      if (it == rows.adapted.end()) it = rows.adapted.insert(it, {turn, adapter, {}});
+      for (std::uint64_t i = 0; i < range.count; ++i) it->rows.push_back(static_cast<std::uint32_t>(range.begin + i));
     }
     rows.ranges.push_back(range);
   }
+  std::stable_sort(rows.adapted.begin(), rows.adapted.end(),
+                   [](const auto& x, const auto& y) { return x.turn < y.turn; });
   if (rows.total() > max_rows_) fail("forward", "{} rows in a pass of at most {}", rows.total(), max_rows_);
   return rows;
 }
@@ -172,6 +214,7 @@ void ForwardContext::forward(std::span<const SequenceInput> inputs, const Forwar
     run(ops[index], rows, inputs, rows.total(), options.hooks);
   }
   emit(rows, options, index, reaches_end, sink);
+  if (!options.commit) return;
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].state->commit(rows.ranges[i].count);
 }
 
@@ -276,7 +319,7 @@ void ForwardContext::linear(const PreparedOp& prepared, const Rows& rows, std::u
 void ForwardContext::adapters(const PreparedOp& prepared, const Rows& rows, std::uint64_t count) {
   const Op& op = *prepared.op;
   const DeviceTensor x = slot(op.in, count);
-  for (const auto& [adapter, adapted_rows] : rows.adapted) {
+  for (const auto& [turn, adapter, adapted_rows] : rows.adapted) {
     for (const arch::LinearUse& use : op.linears) {
       const auto it = adapter->low_rank.find(use.weight);
       if (it == adapter->low_rank.end()) continue;
@@ -304,6 +347,7 @@ void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std
   params.scale = a.attention_scale > 0 ? a.attention_scale : 1 / std::sqrt(static_cast<float>(a.head_dim));
   params.softcap = a.attention_softcap;
   params.window = a.window;
+  params.alibi_slopes = static_cast<const float*>(alibi_slopes_.data());
   backend_.attention(*stream_, inputs.front().state->layout(), params, slot(op.out, rows.total()),
                      slot(op.in, rows.total()), sequences);
 }

@@ -20,7 +20,7 @@ struct Segment {
   std::span<const std::int32_t> tokens;  // one row per id, or
   std::span<const float> embeddings;     // rows * width, row-major
   std::uint64_t content_hash = 0;        // of what the embeddings show; prefix sharing compares it
-  bool bidirectional = false;            // the segment's rows see each other in full (an image)
+  bool bidirectional = false;            // the segment's rows see each other in full (an image); first of its pass
   std::uint64_t rows(std::uint64_t width) const { return tokens.empty() ? embeddings.size() / width : tokens.size(); }
 };
 
@@ -28,10 +28,10 @@ enum class Want : std::uint8_t { kNothing, kLast, kAll };
 
 // One sequence's share of a pass.
 struct SequenceInput {
-  SequenceState* state = nullptr;  // reserve()d by the pass; commit()ted at its end
+  SequenceState* state = nullptr;  // reserve()d by the pass; commit()ted at its end; one sequence's only
   std::span<const Segment> segments;
   Want want = Want::kLast;                        // for which of its rows the sink is called
-  std::span<const Adapter* const> adapters = {};  // applied to all its rows
+  std::span<const Adapter* const> adapters = {};  // applied to all its rows, in this order
 };
 
 struct ForwardOptions {
@@ -40,6 +40,8 @@ struct ForwardOptions {
   // that does not reach the last layer hands the raw residual stream to the sink.
   std::uint32_t first_layer = 0;
   std::uint32_t last_layer = UINT32_MAX;
+  // False: the tokens do not count yet, and the next pass runs at the same positions (the remaining layers, say).
+  bool commit = true;
   ForwardHooks* hooks = nullptr;
 };
 
@@ -62,6 +64,7 @@ class ForwardContext {
 
  private:
   struct Rows;  // the pass at hand: positions, ids, which rows are wanted
+  void check(std::span<const SequenceInput> inputs, const ForwardOptions& options) const;
   Rows collect(std::span<const SequenceInput> inputs, const ForwardOptions& options) const;
   kernels::DeviceTensor slot(int index, std::uint64_t rows) const;
   void load_inputs(const Rows& rows, std::span<const SequenceInput> inputs, bool embed_tokens);
@@ -77,7 +80,7 @@ class ForwardContext {
   std::unique_ptr<kernels::Stream> stream_;
   std::uint32_t max_rows_, context_;
   std::vector<kernels::DeviceBuffer> buffers_;  // by slot; views have none
-  kernels::DeviceBuffer ids_, positions_, inv_freq_, rope_table_;
+  kernels::DeviceBuffer ids_, positions_, inv_freq_, rope_table_, alibi_slopes_;
   std::uint64_t n_freq_ = 0;
   float mscale_ = 1;
   std::vector<float> host_row_;

@@ -16,7 +16,8 @@ class ForwardHooks {
     (void)op, (void)x, (void)backend, (void)stream;
   }
   // After a layer, with the residual stream [rows, width]; returning false ends the pass here (early exit): the final
-  // norm and head then run on what the layer left.
+  // norm and head then run on what the layer left. The layers above have stored nothing for the pass's tokens: unless
+  // their states are never asked for these, run the pass without ForwardOptions::commit.
   virtual bool on_layer_output(int layer, kernels::DeviceTensor x, kernels::Backend& backend, kernels::Stream& stream) {
     (void)layer, (void)x, (void)backend, (void)stream;
     return true;

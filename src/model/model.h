@@ -27,6 +27,8 @@ class Model {
  public:
   // Checks the weights against the schema and prepares them; throws Error naming the tensor.
   Model(arch::Architecture architecture, const arch::Weights& weights, std::shared_ptr<kernels::Backend> backend);
+  Model(const Model&) = delete;  // ops() point into op_list()
+  Model& operator=(const Model&) = delete;
 
   const arch::Architecture& architecture() const { return architecture_; }
   const arch::OpList& op_list() const { return list_; }

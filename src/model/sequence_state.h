@@ -21,7 +21,8 @@ class SequenceState {
   virtual const kernels::KvLayout& layout() const = 0;
   virtual KeyStorage key_storage() const { return KeyStorage::kRotated; }
 
-  // Makes room for `count` more tokens, or throws Error and leaves everything as it was.
+  // Makes room for `count` more tokens, or throws Error and leaves everything as it was. Room that was made for tokens
+  // never committed is used again.
   virtual void reserve(kernels::Stream& stream, std::uint64_t count) = 0;
   // Stores rows of k and v at positions length(), length() + 1, ... of `layer`; the room was reserved.
   virtual void append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k,
