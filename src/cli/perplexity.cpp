@@ -1,0 +1,152 @@
+// lathe perplexity: exp of the mean negative log-likelihood of a text's tokens, under one of two ways to cut the text
+// into windows.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <string>
+
+#include "base/cancel.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/common.h"
+#include "cli/verbs.h"
+
+namespace lathe::cli {
+namespace {
+
+constexpr std::uint32_t kUsualWindow = 512;
+
+// What the model reads, and which positions are scored against which token.
+struct Window {
+  std::vector<text::TokenId> read;
+  std::size_t first_scored = 0;         // position in `read` whose output is scored first
+  std::vector<text::TokenId> expected;  // token after each scored position
+};
+
+// Windows of `length` tokens that follow one another, each begun by BOS if the model uses one; every token but the
+// first of a window is scored.
+std::vector<Window> plain_windows(const std::vector<text::TokenId>& ids, std::size_t length, text::TokenId bos) {
+  std::vector<Window> windows;
+  const std::size_t fresh = bos == text::kNoToken ? length : length - 1;
+  for (std::size_t at = 0; at < ids.size(); at += fresh) {
+    Window window;
+    if (bos != text::kNoToken) window.read.push_back(bos);
+    window.read.insert(window.read.end(), ids.begin() + static_cast<std::ptrdiff_t>(at),
+                       ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), at + fresh)));
+    if (window.read.size() < 2) break;
+    window.expected.assign(window.read.begin() + 1, window.read.end());
+    window.read.pop_back();
+    windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+// llama.cpp's perplexity tool: whole windows of `length` tokens, BOS written over the first token of each, and only the
+// second half scored: positions length/2 .. length-2, against the text's own next token.
+std::vector<Window> peer_windows(const std::vector<text::TokenId>& ids, std::size_t length, text::TokenId bos) {
+  std::vector<Window> windows;
+  for (std::size_t at = 0; at + length <= ids.size(); at += length) {
+    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at), end = begin + static_cast<std::ptrdiff_t>(length);
+    Window window{{begin, end - 1}, length / 2, {begin + static_cast<std::ptrdiff_t>(length / 2) + 1, end}};
+    if (bos != text::kNoToken) window.read.front() = bos;
+    windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+// -log softmax(logits)[id], in double.
+double negative_log_likelihood(std::span<const float> logits, text::TokenId id) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
+  return largest + std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(id)]);
+}
+
+}  // namespace
+
+int perplexity_verb(Arguments arguments) {
+  ModelArgs model;
+  DeviceArgs device;
+  OutputArgs output;
+  std::optional<std::string> text, file;
+  std::string protocol = "plain";
+  std::uint32_t limit = 0;
+  Options options(
+      "perplexity", "MODEL -f FILE [options]",
+      "Measures how well a model predicts a text: windows of -c tokens that do not overlap, begun by BOS if "
+      "the model uses one, every token but the first scored. --protocol llama.cpp cuts and scores as that "
+      "project's tool does, for comparisons.");
+  add_model_options(options, model, true);
+  options.value("-f,--file", file, "FILE", "the text; - reads standard input");
+  options.value("-p,--prompt", text, "TEXT", "the text itself");
+  options.choice("--protocol", protocol, {"plain", "llama.cpp"}, "how the text is cut and which tokens are scored");
+  options.value("--windows", limit, "N", "score the first N windows only; 0: all");
+  add_device_options(options, device, "tokens per window; 0: 512, or the model's context if that is less");
+  add_output_options(options, output);
+  if (!options.parse(arguments)) return kExitSuccess;
+  apply(output);
+
+  const std::string content = prompt_from(text, file, std::nullopt);
+  const OpenModel open =
+      open_model(model, device, output, [](const arch::Architecture& shape, engine::SessionOptions& session) {
+        if (session.context == 0) session.context = std::min(kUsualWindow, shape.context_length);
+        session.max_batch = 1;
+        session.prefix_cache = false;
+      });
+  const std::uint32_t length = open.session->context();
+  if (length < 2) throw UsageError("-c must be 2 or more");
+  const text::SpecialTokens& special = open.tokenizer().special();
+  const text::TokenId bos = special.add_bos ? special.bos : text::kNoToken;
+  const bool peer = protocol == "llama.cpp";
+  const std::vector<text::TokenId> ids =
+      open.tokenizer().encode(content, {.add_special = peer, .parse_special = false});
+  std::vector<Window> windows = peer ? peer_windows(ids, length, bos) : plain_windows(ids, length, bos);
+  if (limit > 0 && windows.size() > limit) windows.resize(limit);
+  if (windows.empty()) {
+    throw Error(fmt::format("the text has {} tokens, too few for one window of {}", ids.size(), length),
+                file.value_or("-p"), "use a longer text or a smaller -c");
+  }
+
+  double sum = 0, squares = 0;
+  std::uint64_t scored = 0, read = 0;
+  const auto started = std::chrono::steady_clock::now();
+  Progress progress("perplexity", windows.size(), !output.quiet);
+  for (const Window& window : windows) {
+    interrupt_token().check();
+    open.session->logits(window.read, window.first_scored, [&](std::size_t position, std::span<const float> logits) {
+      const double nll = negative_log_likelihood(logits, window.expected[position - window.first_scored]);
+      if (std::isnan(nll)) fail(open.file.path, "the model's output is not a number at token {}", scored);
+      sum += nll;
+      squares += nll * nll;
+      ++scored;
+    });
+    read += window.read.size();
+    progress.note(fmt::format("{:.4f}", std::exp(sum / static_cast<double>(scored))));
+    progress.advance();
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const double count = static_cast<double>(scored), nll = sum / count, perplexity = std::exp(nll);
+  // Of the mean, carried through exp to first order.
+  const double error =
+      scored > 1 ? perplexity * std::sqrt(std::max(0.0, squares / count - nll * nll) / (count - 1)) : 0;
+  if (output.json) {
+    print_json({{"perplexity", perplexity},
+                {"nll", nll},
+                {"tokens", scored},
+                {"std_error", error},
+                {"windows", windows.size()},
+                {"window_tokens", length},
+                {"text_tokens", ids.size()},
+                {"protocol", protocol},
+                {"seconds", seconds},
+                {"tokens_per_second", per_second(static_cast<double>(read), seconds)},
+                {"model", open.file.path}});
+  } else {
+    print_text(fmt::format("perplexity {:.4f} +- {:.4f} ({:.5f} nats per token, {} tokens in {} windows of {}, {})\n",
+                           perplexity, error, nll, scored, windows.size(), length, protocol));
+    log_info("{:.1f} tokens/s", per_second(static_cast<double>(read), seconds));
+  }
+  return kExitSuccess;
+}
+
+}  // namespace lathe::cli

@@ -1,0 +1,118 @@
+// lathe run: generate text, written as it comes.
+#include <cstdio>
+#include <string>
+
+#include "base/log.h"
+#include "cli/common.h"
+#include "cli/sampling_args.h"
+#include "cli/verbs.h"
+
+namespace lathe::cli {
+namespace {
+
+constexpr std::string_view kTinyPrompt = "Once upon a time";
+
+Json alternatives_json(const api::GeneratedToken& token, const text::Tokenizer& tokenizer) {
+  Json top = Json::array();
+  for (const api::TokenLogprob& other : token.alternatives) {
+    top.push_back({{"id", other.id}, {"piece", tokenizer.piece(other.id)}, {"logprob", other.logprob}});
+  }
+  return {{"id", token.id}, {"piece", tokenizer.piece(token.id)}, {"logprob", token.logprob}, {"top", std::move(top)}};
+}
+
+Json result_json(const api::GenerateResult& result, const OpenModel& open, const api::GenerateRequest& request) {
+  Json ids = Json::array(), logprobs = Json::array();
+  for (const api::GeneratedToken& token : result.tokens) {
+    ids.push_back(token.id);
+    if (request.logprobs > 0) logprobs.push_back(alternatives_json(token, open.tokenizer()));
+  }
+  const std::size_t prefilled = result.prompt_ids.size() - result.cached_prompt_tokens;
+  Json object = {{"text", result.text},
+                 {"prompt_tokens", result.prompt_ids.size()},
+                 {"generated_tokens", result.tokens.size()},
+                 {"ids", std::move(ids)},
+                 {"stop_reason", api::stop_reason_name(result.stop_reason)},
+                 {"prefill_tokens_per_second", per_second(static_cast<double>(prefilled), result.prefill_seconds)},
+                 {"decode_tokens_per_second", decode_rate(result)},
+                 {"prefill_seconds", result.prefill_seconds},
+                 {"decode_seconds", result.decode_seconds},
+                 {"prompt_ids", result.prompt_ids},
+                 {"model", open.file.path},
+                 {"seed", request.sampling.seed}};
+  if (request.logprobs > 0) object["logprobs"] = std::move(logprobs);
+  return object;
+}
+
+// One line per token: what it says, its log-probability, and the alternatives.
+void print_logprobs(const api::GenerateResult& result, const text::Tokenizer& tokenizer) {
+  std::string table;
+  for (const api::GeneratedToken& token : result.tokens) {
+    table += fmt::format("{:<20} {:8.4f} ", in_quotes(tokenizer.token_bytes(token.id)), token.logprob);
+    for (const api::TokenLogprob& other : token.alternatives) {
+      table += fmt::format(" {}:{:.4f}", in_quotes(tokenizer.token_bytes(other.id)), other.logprob);
+    }
+    table += '\n';
+  }
+  print_text(table);
+}
+
+}  // namespace
+
+int run_verb(Arguments arguments) {
+  ModelArgs model;
+  DeviceArgs device;
+  OutputArgs output;
+  SamplingArgs sampling;
+  std::optional<std::string> text, file;
+  bool echo = false, no_special = false;
+  api::GenerateRequest request;
+  request.max_tokens = 256;
+
+  Options options("run", "[MODEL] [-p TEXT] [options]",
+                  "Generates text from a prompt and writes it as it comes. Without a prompt, the model inside this "
+                  "program tells a story. Ctrl-C stops it.");
+  add_model_options(options, model, false);
+  options.value("-p,--prompt", text, "TEXT", "what the text begins with; for tiny, 'Once upon a time' when not given");
+  options.value("-f,--file", file, "FILE", "read the prompt from FILE; - reads standard input");
+  options.value("-n,--tokens", request.max_tokens, "N", "tokens to generate at most");
+  options.flag("--echo", echo, "write the prompt before the text");
+  options.flag("--no-special", no_special, "no BOS before the prompt, and control tokens spelled in it are plain text");
+  add_sampling_options(options, sampling);
+  options.value("--logprobs", request.logprobs, "N",
+                "show every token's log-probability with N alternatives, instead of the text");
+  add_device_options(options, device, "tokens of context; 0: what the model was trained for");
+  add_output_options(options, output);
+  if (!options.parse(arguments)) return kExitSuccess;
+  apply(output);
+  if (request.logprobs < 0) throw UsageError("--logprobs must be 0 or more");
+
+  const bool tiny = model_name(model) == kTinyModel;
+  request.prompt = prompt_from(text, file, tiny ? std::optional(kTinyPrompt) : std::nullopt);
+  request.add_special = request.parse_special = !no_special;
+  const OpenModel open = open_model(model, device, output, one_sequence);
+  open.tokenizer();
+  apply(sampling, open.file.generation, request);
+
+  const bool stream = !output.json && request.logprobs == 0;
+  const bool story = tiny && !text && !file;
+  if (stream && (echo || story)) print_text(request.prompt);
+  const api::GenerateResult result = open.session->generate(request, [stream](std::string_view piece) {
+    if (stream) print_text(piece);
+    return true;
+  });
+  const bool interrupted = result.stop_reason == api::StopReason::kCancelled;
+
+  if (output.json) {
+    print_json(result_json(result, open, request));
+  } else {
+    if (stream) print_text("\n");
+    if (request.logprobs > 0) print_logprobs(result, open.tokenizer());
+    const std::size_t prefilled = result.prompt_ids.size() - result.cached_prompt_tokens;
+    log_info("{} prompt tokens at {:.1f}/s, {} generated at {:.1f}/s, ended by {}", result.prompt_ids.size(),
+             per_second(static_cast<double>(prefilled), result.prefill_seconds), result.tokens.size(),
+             decode_rate(result), api::stop_reason_name(result.stop_reason));
+  }
+  return interrupted ? kExitInterrupted : kExitSuccess;
+}
+
+}  // namespace lathe::cli

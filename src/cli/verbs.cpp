@@ -1,0 +1,19 @@
+// Adding a verb is a file, a line here and in verbs.h, a test and a page under docs/verbs/.
+#include "cli/verbs.h"
+
+namespace lathe::cli {
+
+std::span<const Verb> verbs() {
+  static constexpr Verb kVerbs[] = {
+      {"run", "generate text from a prompt", run_verb},
+      {"tokenize", "text to token ids, and back", tokenize_verb},
+      {"info", "what a model file holds: architecture, tensors, sizes", info_verb},
+      {"convert", "rewrite a model in another format or number type", convert_verb},
+      {"logits", "raw outputs of a model, for parity checks", logits_verb},
+      {"perplexity", "how well a model predicts a text", perplexity_verb},
+      {"bench", "measure prefill and decode speed", bench_verb},
+  };
+  return kVerbs;
+}
+
+}  // namespace lathe::cli

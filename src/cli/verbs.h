@@ -1,0 +1,29 @@
+// The table of verbs: one function and one file each.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "cli/options.h"
+
+namespace lathe::cli {
+
+struct Verb {
+  std::string_view name;
+  std::string_view summary;         // one line of `lathe --help`
+  int (*run)(Arguments arguments);  // everything after the verb; returns the exit status, throws Error
+};
+
+std::span<const Verb> verbs();
+
+int run_verb(Arguments arguments);
+int chat_verb(Arguments arguments);
+int tokenize_verb(Arguments arguments);
+int info_verb(Arguments arguments);
+int convert_verb(Arguments arguments);
+int synth_verb(Arguments arguments);
+int logits_verb(Arguments arguments);
+int perplexity_verb(Arguments arguments);
+int bench_verb(Arguments arguments);
+
+}  // namespace lathe::cli
