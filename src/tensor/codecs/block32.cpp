@@ -10,9 +10,9 @@ SymmetricBlock32::SymmetricBlock32(const float* x, const float* importance, int 
   if (importance != nullptr) {
     const ErrorWeights<32, 32> weights(importance);
     const Levels signed_levels = {-half_levels, half_levels - 1.0f};
-    d = half_from_float(fit_scale<32>(x, weights.of, signed_levels, {-0.9f, 0.1f, 19}));
+    d = half_from_float(fit_scale<32>(x, weights.of, signed_levels, {-0.9f, 0.12f}));
     float rounded[32];
-    round_group<32>(x, weights.of, signed_levels, {float_from_half(d), 0.0f}, rounded);
+    round_group<32>(x, signed_levels, {float_from_half(d), 0.0f}, rounded);
     for (int i = 0; i < 32; ++i) q[i] = static_cast<std::uint8_t>(rounded[i] + half_levels);
     return;
   }
@@ -29,11 +29,11 @@ AffineBlock32::AffineBlock32(const float* x, const float* importance, int levels
   const float highest = static_cast<float>(levels - 1);
   if (importance != nullptr) {
     const ErrorWeights<32, 32> weights(importance);
-    const AffineScale fit = fit_affine<32>(x, weights.of, highest, {-0.9f, 0.1f, 19}, false);
+    const AffineScale fit = fit_affine<32>(x, weights.of, highest, {-0.9f, 0.12f}, false);
     d = half_from_float(fit.scale);
     m = half_from_float(fit.offset);
     float rounded[32];
-    round_group<32>(x, weights.of, Levels{0.0f, highest}, {float_from_half(d), float_from_half(m)}, rounded);
+    round_group<32>(x, Levels{0.0f, highest}, {float_from_half(d), float_from_half(m)}, rounded);
     for (int i = 0; i < 32; ++i) q[i] = static_cast<std::uint8_t>(rounded[i]);
     return;
   }

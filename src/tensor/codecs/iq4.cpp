@@ -52,9 +52,14 @@ std::uint8_t nearest_index(float value) {
 struct Iq4LevelSet {
   float lowest = kIq4Levels[0];
   float nearest(float value) const { return kIq4Levels[nearest_index(value)]; }
+  Lanes nearest(Lanes values) const {
+    float levels[kLanes];
+    for (int k = 0; k < kLanes; ++k) levels[k] = nearest(values[k]);
+    return Lanes::of(levels);
+  }
 };
 
-constexpr Candidates kCandidates = {-21.0f, 3.0f, 15};
+constexpr Candidates kCandidates = {-21.0f, 2.8f};
 
 void pack_32(const std::int8_t* levels, std::uint8_t* nibbles) {
   for (int j = 0; j < 16; ++j) {

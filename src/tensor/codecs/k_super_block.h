@@ -75,24 +75,26 @@ struct AffineSuperBlock {
 
     // The integer scale and minimum of group g among those around its fit.
     void choose(int g, const float* x, const float* w, AffineScale fit, float levels, float scale_levels) {
-      const float scale_near = nearest_level(fit.scale * safe_reciprocal(unit), 0.0f, scale_levels);
-      const float minimum_near = nearest_level(-fit.offset * safe_reciprocal(minimum_unit), 0.0f, scale_levels);
-      float best = 0.0f;
-      for (int step = 0; step < 9; ++step) {
-        // The nearest pair comes first, so that it wins ties.
-        const float scale = scale_near + static_cast<float>((step + 1) % 3 - 1);
-        const float minimum = minimum_near + static_cast<float>((step / 3 + 1) % 3 - 1);
-        if (scale < 0.0f || scale > scale_levels || minimum < 0.0f || minimum > scale_levels) continue;
-        float trial[kGroup];
-        const float trial_error = round_group<kGroup>(x + g * kGroup, w + g * kGroup, Levels{0.0f, levels},
-                                                      {unit * scale, -(minimum_unit * minimum)}, trial);
-        if (step > 0 && !(trial_error < best)) continue;
-        best = trial_error;
-        scales[g] = scale;
-        minima[g] = minimum;
-        for (int i = 0; i < kGroup; ++i) q[g * kGroup + i] = trial[i];
+      // The nearest pair comes first, so that it wins ties; the two that change the sum of scale and offset most in
+      // opposite ways come last or not at all.
+      static constexpr int kSteps[8][2] = {{0, 0}, {1, 0}, {-1, 0}, {0, 1}, {0, -1}, {1, 1}, {-1, -1}, {-1, 1}};
+      const Levels q_levels = {0.0f, levels}, offered = {0.0f, scale_levels};
+      const float scale_near = offered.nearest(fit.scale * safe_reciprocal(unit));
+      const float minimum_near = offered.nearest(-fit.offset * safe_reciprocal(minimum_unit));
+      float trial_scales[8], trial_minima[8];
+      EightScales trials;
+      for (int k = 0; k < 8; ++k) {
+        trial_scales[k] = offered.nearest(scale_near + static_cast<float>(kSteps[k][0]));
+        trial_minima[k] = offered.nearest(minimum_near + static_cast<float>(kSteps[k][1]));
+        trials.scale[k] = unit * trial_scales[k];
+        trials.offset[k] = -(minimum_unit * trial_minima[k]);
       }
-      error += best;
+      const Choice choice = choose_scale<kGroup>(x + g * kGroup, w + g * kGroup, q_levels, trials);
+      scales[g] = trial_scales[choice.lane];
+      minima[g] = trial_minima[choice.lane];
+      error += choice.error;
+      round_group<kGroup>(x + g * kGroup, q_levels, {trials.scale[choice.lane], trials.offset[choice.lane]},
+                          q + g * kGroup);
     }
 
     // Least squares for both units with every integer fixed; false when there is no better positive solution.
@@ -170,20 +172,19 @@ struct SymmetricSuperBlock {
     // The integer scale of group g among those around its fit.
     template <class LevelSet>
     void choose(int g, const float* x, const float* w, float fit, const LevelSet& levels, Levels scale_levels) {
+      static constexpr int kSteps[8] = {0, 1, -1, 2, -2, 3, -3, 4};  // the nearest first: it wins ties
       const float near = scale_levels.nearest(fit * safe_reciprocal(unit));
-      float best = 0.0f;
-      for (int step = 0; step < 3; ++step) {
-        const float scale = near + static_cast<float>((step + 1) % 3 - 1);  // the nearest first: it wins ties
-        if (scale < scale_levels.lowest || scale > scale_levels.highest) continue;
-        float trial[kGroup];
-        const float trial_error =
-            round_group<kGroup>(x + g * kGroup, w + g * kGroup, levels, {unit * scale, 0.0f}, trial);
-        if (step > 0 && !(trial_error < best)) continue;
-        best = trial_error;
-        scales[g] = scale;
-        for (int i = 0; i < kGroup; ++i) q[g * kGroup + i] = trial[i];
+      float trial_scales[8];
+      EightScales trials;
+      for (int k = 0; k < 8; ++k) {
+        trial_scales[k] = scale_levels.nearest(near + static_cast<float>(kSteps[k]));
+        trials.scale[k] = unit * trial_scales[k];
+        trials.offset[k] = 0.0f;
       }
-      error += best;
+      const Choice choice = choose_scale<kGroup>(x + g * kGroup, w + g * kGroup, levels, trials);
+      scales[g] = trial_scales[choice.lane];
+      error += choice.error;
+      round_group<kGroup>(x + g * kGroup, levels, {trials.scale[choice.lane], 0.0f}, q + g * kGroup);
     }
 
     // Least squares with every integer fixed; false when they are all zero.

@@ -46,9 +46,9 @@ void encode_q2_0(const float* values, std::byte* blocks, std::uint64_t count, co
     const ErrorWeights<64, 64> weights(importance == nullptr ? nullptr : importance + 64 * b);
     const Levels levels = {-1.0f, 2.0f};
     BlockQ2_0 block{};
-    block.d = half_from_float(fit_scale<64>(values, weights.of, levels, {-0.6f, 0.1f, 22}));
+    block.d = half_from_float(fit_scale<64>(values, weights.of, levels, {-0.6f, 0.14f}));
     float q[64];
-    round_group<64>(values, weights.of, levels, {float_from_half(block.d), 0.0f}, q);
+    round_group<64>(values, levels, {float_from_half(block.d), 0.0f}, q);
     for (int i = 0; i < 64; ++i)
       block.qs[i / 4] |= static_cast<std::uint8_t>((static_cast<int>(q[i]) + 1) << i % 4 * 2);
     store_block(blocks, b, block);

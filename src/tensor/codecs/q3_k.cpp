@@ -30,7 +30,7 @@ void decode(const std::byte* blocks, float* out, std::uint64_t count) {
 void encode(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
   for (std::uint64_t b = 0; b < count / 256; ++b) {
     const SymmetricSuperBlock<16> fit(values + 256 * b, importance == nullptr ? nullptr : importance + 256 * b,
-                                      Levels{-4.0f, 3.0f}, {-32.0f, 31.0f}, {-0.9f, 0.1f, 19});
+                                      Levels{-4.0f, 3.0f}, {-32.0f, 31.0f}, {-0.9f, 0.12f});
     BlockQ3_K block{};
     block.d = fit.d;
     pack_signed_scales(fit.scales, block.scales);

@@ -26,7 +26,7 @@ void decode(const std::byte* blocks, float* out, std::uint64_t count) {
 void encode(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
   for (std::uint64_t b = 0; b < count / 256; ++b) {
     const AffineSuperBlock<32> fit(values + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 15.0f,
-                                   63.0f, {-1.0f, 0.1f, 21});
+                                   63.0f, {-1.0f, 0.14f});
     BlockQ4_K block{};
     block.d = fit.d;
     block.dmin = fit.dmin;

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "tensor/codecs/lanes.h"
+
 namespace lathe {
 
 // To the nearest integer, halves away from zero (|value| < 2^31).
@@ -21,12 +23,20 @@ inline std::int32_t truncate_to(float value, float highest) {
   return static_cast<std::int32_t>(value < highest ? value : highest);
 }
 
+// Floats of this size have no fraction, so adding it rounds.
+constexpr float kWholeFromHere = 0x1.8p23f;
+
 // The nearest integer inside [lowest, highest] (|bounds| < 2^21), as a float; halves to even, NaN to lowest.
 inline float nearest_level(float value, float lowest, float highest) {
   value = value > lowest ? value : lowest;
   value = value < highest ? value : highest;
-  constexpr float kWholeFromHere = 0x1.8p23f;  // floats of this size have no fraction, so the addition rounds
   return (value + kWholeFromHere) - kWholeFromHere;
+}
+
+inline Lanes nearest_level(Lanes values, float lowest, float highest) {
+  values = lesser_of(greater_of(values, Lanes::all(lowest)), Lanes::all(highest));
+  const Lanes whole_from_here = Lanes::all(kWholeFromHere);
+  return (values + whole_from_here) - whole_from_here;
 }
 
 // 1 / scale, or 0 where the reciprocal is not finite: such a scale is below every 16-bit float and decodes to zero.

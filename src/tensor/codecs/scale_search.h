@@ -1,9 +1,9 @@
 // Scales that minimise a weighted squared error. For integers q fixed, the best scale (and minimum) of a group of
 // weights is a least-squares solution; the integers follow from the scale by rounding. So: try a range of scales around
-// the one that just covers the largest weight, solve for each, keep the best, and alternate rounding and solving from
-// there until it settles (Lloyd's iteration; it never gets worse).
+// the one that just covers the largest weight, solve for each, keep the best, and try again ever closer around it.
 //
-// Every sum runs in eight lanes, in a fixed order: the same input gives the same bytes on every machine.
+// Eight candidates are tried at once, one per lane, and sums run over the weights in order: it is fast, and the same
+// input gives the same bytes on every machine.
 #pragma once
 
 #include "tensor/codecs/rounding.h"
@@ -11,46 +11,44 @@
 namespace lathe {
 
 // The integers a format offers, both ends included. Formats with uneven levels bring a type of their own with the same
-// two members (iq4.cpp).
+// members (iq4.cpp).
 struct Levels {
   float lowest, highest;
   float nearest(float value) const { return nearest_level(value, lowest, highest); }
+  Lanes nearest(Lanes values) const { return nearest_level(values, lowest, highest); }
 };
 
 struct AffineScale {
   float scale, offset;  // x = scale * q + offset
 };
 
-// How the candidates lie: `steps` of them, whose reciprocals are (levels + first + i * step) / range.
+// How the first candidates lie: their reciprocals are (levels + first + i * step) / range for i = 0 .. 15.
 struct Candidates {
   float first, step;
-  int steps;
 };
 
 namespace scale_search_detail {
 
-inline float sum_of_lanes(const float* lanes) {
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
+constexpr int kSweeps = 2;  // of kLanes first candidates
+// Closer candidates lie at 1 + spread * (lane - 3) times the best scale's reciprocal; lane 3 is Lloyd's iteration.
+constexpr float kSpreads[] = {0.03f, 0.008f};
 
 // Sums of weight times the products named, over q = nearest(x * inverse + shift).
 struct Sums {
-  float q, qq, xq;
+  Lanes q, qq, xq;
 };
 
 template <int kCount, class LevelSet>
-Sums sums_for(const float* x, const float* weights, const LevelSet& levels, float inverse, float shift) {
-  float q_lanes[8] = {}, qq_lanes[8] = {}, xq_lanes[8] = {};
-  for (int i = 0; i < kCount; i += 8) {
-    for (int k = 0; k < 8; ++k) {
-      const float q = levels.nearest(x[i + k] * inverse + shift);
-      const float wq = weights[i + k] * q;
-      q_lanes[k] += wq;
-      qq_lanes[k] += wq * q;
-      xq_lanes[k] += wq * x[i + k];
-    }
+Sums sums_for(const float* x, const float* weights, const LevelSet& levels, Lanes inverse, Lanes shift) {
+  Sums sums;
+  for (int i = 0; i < kCount; ++i) {
+    const Lanes q = levels.nearest(inverse * x[i] + shift);
+    const Lanes wq = q * weights[i];
+    sums.q = sums.q + wq;
+    sums.qq = sums.qq + wq * q;
+    sums.xq = sums.xq + wq * x[i];
   }
-  return {sum_of_lanes(q_lanes), sum_of_lanes(qq_lanes), sum_of_lanes(xq_lanes)};
+  return sums;
 }
 
 }  // namespace scale_search_detail
@@ -63,19 +61,27 @@ float fit_scale(const float* x, const float* weights, const LevelSet& levels, Ca
   const float farthest = farthest_from_zero<kCount>(x);
   float best_scale = farthest / levels.lowest, best_gain = 0.0f;
   if (safe_reciprocal(best_scale) == 0.0f) return 0.0f;
-  const auto try_inverse = [&](float inverse) {
-    const Sums sums = sums_for<kCount>(x, weights, levels, inverse, 0.0f);
-    // error = sum(w x x) - gain
-    const float gain = sums.xq * sums.xq / sums.qq;
-    if (!(gain > best_gain)) return false;
-    best_gain = gain;
-    best_scale = sums.xq / sums.qq;
-    return true;
+  const auto try_all = [&](Lanes inverse) {
+    const Sums sums = sums_for<kCount>(x, weights, levels, inverse, Lanes{});
+    for (int k = 0; k < kLanes; ++k) {
+      const float scale = sums.xq[k] / sums.qq[k];
+      const float gain = sums.xq[k] * scale;  // error = sum(w x x) - gain
+      if (!(gain > best_gain)) continue;
+      best_gain = gain;
+      best_scale = scale;
+    }
   };
-  for (int i = 0; i < candidates.steps; ++i) {
-    try_inverse((levels.lowest - (candidates.first + candidates.step * static_cast<float>(i))) / farthest);
+  float inverse[kLanes];
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (int k = 0; k < kLanes; ++k) {
+      const float past_lowest = candidates.first + candidates.step * static_cast<float>(sweep * kLanes + k);
+      inverse[k] = (levels.lowest - past_lowest) / farthest;
+    }
+    try_all(Lanes::of(inverse));
   }
-  for (int i = 0; i < 4 && try_inverse(1.0f / best_scale); ++i) {
+  for (const float spread : kSpreads) {
+    for (int k = 0; k < kLanes; ++k) inverse[k] = (1.0f + spread * static_cast<float>(k - 3)) / best_scale;
+    try_all(Lanes::of(inverse));
   }
   return best_scale;
 }
@@ -86,14 +92,11 @@ template <int kCount>
 AffineScale fit_affine(const float* x, const float* weights, float highest, Candidates candidates,
                        bool offset_is_minimum) {
   using namespace scale_search_detail;
-  float w_lanes[8] = {}, x_lanes[8] = {};
-  for (int i = 0; i < kCount; i += 8) {
-    for (int k = 0; k < 8; ++k) {
-      w_lanes[k] += weights[i + k];
-      x_lanes[k] += weights[i + k] * x[i + k];
-    }
+  float sum_w = 0.0f, sum_x = 0.0f;
+  for (int i = 0; i < kCount; ++i) {
+    sum_w += weights[i];
+    sum_x += weights[i] * x[i];
   }
-  const float sum_w = sum_of_lanes(w_lanes), sum_x = sum_of_lanes(x_lanes);
   Range range = range_of<kCount>(x);
   if (offset_is_minimum && range.smallest > 0.0f) range.smallest = 0.0f;
   const float width = range.largest - range.smallest;
@@ -101,46 +104,77 @@ AffineScale fit_affine(const float* x, const float* weights, float highest, Cand
   if (safe_reciprocal(width) == 0.0f) return {0.0f, range.smallest};
   float best_gain = 0.0f;
   bool found = false;
-  const auto try_inverse = [&](float inverse, float shift) {
+  const auto try_all = [&](Lanes inverse, Lanes shift) {
     const Sums sums = sums_for<kCount>(x, weights, Levels{0.0f, highest}, inverse, shift);
-    const float determinant = sum_w * sums.qq - sums.q * sums.q;
-    if (!(determinant > 0.0f)) return false;
-    AffineScale fit = {(sum_w * sums.xq - sum_x * sums.q) / determinant,
-                       (sums.qq * sum_x - sums.q * sums.xq) / determinant};
-    if (offset_is_minimum && fit.offset > 0.0f) fit = {sums.xq / sums.qq, 0.0f};
-    // error = sum(w x x) - gain
-    const float gain = fit.scale * (2.0f * sums.xq - fit.scale * sums.qq - 2.0f * fit.offset * sums.q) +
-                       fit.offset * (2.0f * sum_x - fit.offset * sum_w);
-    if (!(fit.scale > 0.0f) || (found && !(gain > best_gain))) return false;
-    found = true;
-    best_gain = gain;
-    best = fit;
-    return true;
+    for (int k = 0; k < kLanes; ++k) {
+      const float q = sums.q[k], qq = sums.qq[k], xq = sums.xq[k];
+      const float determinant = sum_w * qq - q * q;
+      AffineScale fit = {(sum_w * xq - sum_x * q) / determinant, (qq * sum_x - q * xq) / determinant};
+      if (offset_is_minimum && fit.offset > 0.0f) fit = {xq / qq, 0.0f};
+      // error = sum(w x x) - gain
+      const float gain = fit.scale * (2.0f * xq - fit.scale * qq - 2.0f * fit.offset * q) +
+                         fit.offset * (2.0f * sum_x - fit.offset * sum_w);
+      if (!(determinant > 0.0f && fit.scale > 0.0f && (!found || gain > best_gain))) continue;
+      found = true;
+      best_gain = gain;
+      best = fit;
+    }
   };
-  for (int i = 0; i < candidates.steps; ++i) {
-    const float inverse = (highest + candidates.first + candidates.step * static_cast<float>(i)) / width;
-    try_inverse(inverse, -range.smallest * inverse);
+  float inverse[kLanes], shift[kLanes];
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (int k = 0; k < kLanes; ++k) {
+      const float past_highest = candidates.first + candidates.step * static_cast<float>(sweep * kLanes + k);
+      inverse[k] = (highest + past_highest) / width;
+      shift[k] = -range.smallest * inverse[k];
+    }
+    try_all(Lanes::of(inverse), Lanes::of(shift));
   }
-  for (int i = 0; i < 4 && try_inverse(1.0f / best.scale, -best.offset / best.scale); ++i) {
+  for (const float spread : kSpreads) {
+    for (int k = 0; k < kLanes; ++k) {
+      inverse[k] = (1.0f + spread * static_cast<float>(k - 3)) / best.scale;
+      shift[k] = -best.offset * inverse[k];
+    }
+    try_all(Lanes::of(inverse), Lanes::of(shift));
   }
   return best;
 }
 
-// Rounds a group under a given scale and offset into `q`, and returns the weighted squared error. A zero scale has all
-// levels at zero.
+// Rounds a group under a given scale and offset into `q`. A zero scale has all levels at zero.
 template <int kCount, class LevelSet>
-float round_group(const float* x, const float* weights, const LevelSet& levels, AffineScale fit, float* q) {
+void round_group(const float* x, const LevelSet& levels, AffineScale fit, float* q) {
   const float inverse = safe_reciprocal(fit.scale);
   const float shift = -fit.offset * inverse;
-  float lanes[8] = {};
-  for (int i = 0; i < kCount; i += 8) {
-    for (int k = 0; k < 8; ++k) {
-      q[i + k] = levels.nearest(x[i + k] * inverse + shift);
-      const float error = x[i + k] - (fit.scale * q[i + k] + fit.offset);
-      lanes[k] += weights[i + k] * error * error;
-    }
+  for (int i = 0; i < kCount; ++i) q[i] = levels.nearest(x[i] * inverse + shift);
+}
+
+// Eight scales and offsets to choose among, and which of them has the smallest weighted squared error after rounding
+// (the first of equals).
+struct EightScales {
+  float scale[kLanes], offset[kLanes];
+};
+struct Choice {
+  int lane;
+  float error;
+};
+
+template <int kCount, class LevelSet>
+Choice choose_scale(const float* x, const float* weights, const LevelSet& levels, const EightScales& trials) {
+  float inverses[kLanes], shifts[kLanes];
+  for (int k = 0; k < kLanes; ++k) {
+    inverses[k] = safe_reciprocal(trials.scale[k]);
+    shifts[k] = -trials.offset[k] * inverses[k];
   }
-  return scale_search_detail::sum_of_lanes(lanes);
+  const Lanes inverse = Lanes::of(inverses), shift = Lanes::of(shifts);
+  const Lanes scale = Lanes::of(trials.scale), offset = Lanes::of(trials.offset);
+  Lanes errors;
+  for (int i = 0; i < kCount; ++i) {
+    const Lanes q = levels.nearest(inverse * x[i] + shift);
+    const Lanes error = Lanes::all(x[i]) - (scale * q + offset);
+    errors = errors + error * error * weights[i];
+  }
+  int best = 0;
+  for (int k = 1; k < kLanes; ++k) best = errors[k] < errors[best] ? k : best;
+  return {best, errors[best]};
 }
 
 }  // namespace lathe
