@@ -11,6 +11,10 @@ void Weights::add(PackedTensor tensor) {
   if (!tensors_.emplace(name, std::move(tensor)).second) fail(name, "this tensor appears twice");
 }
 
+void Weights::remove(std::string_view name) {
+  if (const auto it = tensors_.find(name); it != tensors_.end()) tensors_.erase(it);
+}
+
 const PackedTensor* Weights::find(std::string_view name) const {
   const auto it = tensors_.find(name);
   return it == tensors_.end() ? nullptr : &it->second;

@@ -15,6 +15,7 @@ namespace lathe::arch {
 class Weights {
  public:
   void add(PackedTensor tensor);  // under tensor.name; throws when the name is taken
+  void remove(std::string_view name);
   const PackedTensor* find(std::string_view name) const;
   const PackedTensor& at(std::string_view name) const;  // throws an Error naming the missing tensor
   // In name order.

@@ -1,9 +1,15 @@
 #include "formats/gguf_model.h"
 
+#include <algorithm>
+#include <map>
+
+#include "arch/families.h"
 #include "base/file.h"
 #include "formats/gguf_architecture.h"
 #include "formats/gguf_reader.h"
+#include "formats/gguf_writer.h"
 #include "formats/load_tokenizer.h"
+#include "formats/tokenizer_gguf.h"
 
 namespace lathe::formats {
 namespace {
@@ -57,6 +63,56 @@ GenerationDefaults generation_of(const Metadata& metadata) {
   return defaults;
 }
 
+void generation_to(const GenerationDefaults& defaults, Metadata& metadata) {
+  const auto number = [&](std::string_view key, float value) {
+    if (value >= 0) metadata.set(std::string(key), MetaValue::f32(value));
+  };
+  number("general.sampling.temp", defaults.temperature);
+  number("general.sampling.top_p", defaults.top_p);
+  number("general.sampling.min_p", defaults.min_p);
+  number("general.sampling.penalty_repeat", defaults.repeat_penalty);
+  if (defaults.top_k >= 0) {
+    metadata.set("general.sampling.top_k", {MetaType::kI32, false, std::int64_t{defaults.top_k}});
+  }
+}
+
+// general.file_type of a file whose matrices are mostly of this codec, as llama.cpp numbers them.
+std::optional<std::uint32_t> file_type_of(std::span<const TensorSource> tensors) {
+  static const std::map<std::string_view, std::uint32_t> kTypes = {
+      {"F32", 0},      {"F16", 1},    {"Q4_0", 2},    {"Q4_1", 3},   {"Q8_0", 7},   {"Q5_0", 8},     {"Q5_1", 9},
+      {"Q2_K", 10},    {"Q3_K", 12},  {"Q4_K", 15},   {"Q5_K", 17},  {"Q6_K", 18},  {"IQ2_XXS", 19}, {"IQ2_XS", 20},
+      {"IQ3_XXS", 23}, {"IQ1_S", 24}, {"IQ4_NL", 25}, {"IQ3_S", 26}, {"IQ2_S", 28}, {"IQ4_XS", 30},  {"IQ1_M", 31},
+      {"BF16", 32},    {"TQ1_0", 36}, {"TQ2_0", 37},  {"MXFP4", 38}};
+  std::map<std::string_view, std::uint64_t> weights;
+  for (const TensorSource& tensor : tensors) {
+    if (tensor.shape.rank() > 1) weights[tensor.codec->name()] += tensor.shape.elements();
+  }
+  const auto most = std::max_element(weights.begin(), weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto type = most == weights.end() ? kTypes.end() : kTypes.find(most->first);
+  if (type == kTypes.end()) return std::nullopt;
+  return type->second;
+}
+
+void set_file_type(std::span<const TensorSource> tensors, Metadata& metadata) {
+  const auto type = file_type_of(tensors);
+  if (!type) {
+    metadata.erase("general.file_type");
+    return;
+  }
+  metadata.set("general.file_type", MetaValue::u32(*type));
+  if (*type > 1 && *type != 32) metadata.set("general.quantization_version", MetaValue::u32(2));
+}
+
+void set_tokenizer(const ModelFile& model, Metadata& metadata) {
+  if (has_gguf_tokenizer(metadata)) return;  // the keys the model came with
+  if (model.tokenizer_spec != nullptr) {
+    write_gguf_tokenizer(*model.tokenizer_spec, metadata);
+  } else {
+    metadata.set("tokenizer.ggml.model", MetaValue::string("none"));
+  }
+}
+
 }  // namespace
 
 ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options) {
@@ -88,6 +144,25 @@ ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options) {
     for (const std::string_view key : {"split.no", "split.count", "split.tensors.count"}) model.metadata.erase(key);
   }
   return model;
+}
+
+SaveResult save_gguf(const ModelFile& model, const std::filesystem::path& path, const SaveOptions& options) {
+  const arch::Family& family = arch::family_named(model.architecture.family, path.string());
+  std::vector<TensorSource> tensors = tensor_sources(model, options.dtype, family.gguf_rope_layout);
+  for (const PackedTensor& factors : rope_factor_tensors(model.architecture)) {
+    tensors.push_back({factors.name, factors.codec, {}, factors.shape, [factors] { return factors; }});
+  }
+  Metadata metadata(path.string());
+  for (const auto& [key, value] : model.metadata.items()) metadata.set(key, value);
+  architecture_to_gguf(model.architecture, metadata);
+  generation_to(model.generation, metadata);
+  if (model.metadata.items().empty() || !options.dtype.empty()) set_file_type(tensors, metadata);
+  set_tokenizer(model, metadata);
+  if (model.chat_template.empty())
+    metadata.erase("tokenizer.chat_template");
+  else
+    metadata.set("tokenizer.chat_template", MetaValue::string(model.chat_template));
+  return write_gguf(path, metadata, tensors, options.split_bytes);
 }
 
 }  // namespace lathe::formats

@@ -8,4 +8,7 @@ namespace lathe::formats {
 // `bytes` is a whole file (its name is its path: the other files of a split model are looked for beside it).
 ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options);
 
+// Keys of a model that came from GGUF are kept; architecture and, where the model brought another, tokenizer are set.
+SaveResult save_gguf(const ModelFile& model, const std::filesystem::path& path, const SaveOptions& options);
+
 }  // namespace lathe::formats

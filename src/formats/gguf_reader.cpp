@@ -155,24 +155,29 @@ void check_version(std::uint32_t version, const std::string& file) {
 
 bool is_gguf(const Bytes& bytes) { return bytes.text().starts_with(kGgufMagic); }
 
+Metadata read_gguf_metadata(ByteReader& reader, std::uint64_t n_keys) {
+  Metadata metadata(reader.name());
+  check_count(n_keys, kMinKeyBytes, reader, "metadata keys");
+  if (n_keys > kMaxKeys) fail(reader.name(), "has {} metadata keys, expected at most {}", n_keys, kMaxKeys);
+  for (std::uint64_t i = 0; i < n_keys; ++i) {
+    std::string key = read_name(reader, "metadata key");
+    if (metadata.has(key)) fail(reader.name(), "metadata key \"{}\" appears twice", key);
+    MetaValue value = read_value(reader, key);
+    metadata.set(std::move(key), std::move(value));
+  }
+  return metadata;
+}
+
 GgufFile read_gguf_header(const Bytes& bytes) {
   ByteReader reader(bytes);
   if (!is_gguf(bytes)) fail(reader.name(), "is not a GGUF file");
   reader.skip(kGgufMagic.size(), "the magic");
   GgufFile file;
-  file.metadata = Metadata(reader.name());
   file.version = reader.read<std::uint32_t>("the version");
   check_version(file.version, reader.name());
   const auto n_tensors = reader.read<std::uint64_t>("the number of tensors");
   const auto n_keys = reader.read<std::uint64_t>("the number of metadata keys");
-  check_count(n_keys, kMinKeyBytes, reader, "metadata keys");
-  if (n_keys > kMaxKeys) fail(reader.name(), "has {} metadata keys, expected at most {}", n_keys, kMaxKeys);
-  for (std::uint64_t i = 0; i < n_keys; ++i) {
-    std::string key = read_name(reader, "metadata key");
-    if (file.metadata.has(key)) fail(reader.name(), "metadata key \"{}\" appears twice", key);
-    MetaValue value = read_value(reader, key);
-    file.metadata.set(std::move(key), std::move(value));
-  }
+  file.metadata = read_gguf_metadata(reader, n_keys);
   file.alignment = read_alignment(file.metadata);
   check_count(n_tensors, kMinTensorBytes, reader, "tensors");
   std::unordered_set<std::string> names;

@@ -36,6 +36,9 @@ bool is_gguf(const Bytes& bytes);
 // Parses everything before the data section. Throws an Error naming the file (bytes.name()) and the key or tensor.
 GgufFile read_gguf_header(const Bytes& bytes);
 
+// `n_keys` key-values at the reader's position.
+Metadata read_gguf_metadata(ByteReader& reader, std::uint64_t n_keys);
+
 // The tensor over its bytes in the file; throws when they do not lie inside it. `with_data` false leaves it without
 // parts (name, codec and shape only).
 PackedTensor gguf_tensor(const Bytes& bytes, const GgufFile& file, const GgufTensor& tensor, bool with_data = true);

@@ -3,12 +3,20 @@
 #include "base/log.h"
 #include "formats/gguf_model.h"
 #include "formats/gguf_reader.h"
+#include "formats/hf_folder.h"
+#include "formats/json_tensors.h"
+#include "formats/lathe_file.h"
 #include "formats/llama2c.h"
 #include "formats/load_tokenizer.h"
 #include "formats/model_file.h"
+#include "formats/safetensors_reader.h"
 
 namespace lathe::formats {
 namespace {
+
+namespace fs = std::filesystem;
+
+ModelFile load_bytes(const Bytes& bytes, const LoadOptions& options);
 
 // What starts like this is a known layout that Lathe does not read; the remedy says what to do.
 struct Foreign {
@@ -41,6 +49,24 @@ constexpr Foreign kForeign[] = {
               "known are GGUF, safetensors, Hugging Face folders, .lathe, llama2.c .bin and minGPT JSON");
 }
 
+// A folder in Hugging Face layout, or one that holds a single GGUF or .lathe file.
+ModelFile load_folder(const fs::path& folder, const LoadOptions& options) {
+  if (fs::exists(folder / "config.json")) return load_hf_folder(folder, options);
+  std::vector<fs::path> models;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path& path = entry.path();
+    if (path.extension() != ".gguf" && path.extension() != ".lathe") continue;
+    // Of a split model, the first file stands for all.
+    if (parse_split_name(path.filename().string(), ".gguf").index <= 1) models.push_back(path);
+  }
+  if (models.size() == 1) return load_bytes(map_file(models.front()), options);
+  if (models.empty()) {
+    throw Error("is a folder without config.json, GGUF or .lathe file", folder.string(),
+                "name a model file or a Hugging Face folder");
+  }
+  throw Error(fmt::format("is a folder with {} models", models.size()), folder.string(), "name one of the files");
+}
+
 ModelFile load_bytes(const Bytes& bytes, const LoadOptions& options) {
   if (is_gguf(bytes)) return load_gguf(bytes, options);
   if (is_llama2c(bytes)) {
@@ -49,6 +75,9 @@ ModelFile load_bytes(const Bytes& bytes, const LoadOptions& options) {
                      [&] { return tokenizer_beside_llama2c(bytes.name(), model.architecture.vocab_size); });
     return model;
   }
+  if (is_lathe(bytes)) return load_lathe(bytes, options);
+  if (is_safetensors(bytes)) return load_safetensors(bytes, options);
+  if (is_json_tensors(bytes)) return load_json_tensors(bytes, options);
   unknown_layout(bytes);
 }
 
@@ -60,7 +89,7 @@ void check(const ModelFile& model, const LoadOptions& options) {
   }
   if (!options.weights || !options.check_weights) return;
   for (const std::string& extra : arch::check_weights(model.architecture, model.weights, model.path)) {
-    log_debug("{}: tensor \"{}\" is not part of the architecture and is ignored", model.path, extra);
+    log_warning("{}: tensor \"{}\" is not part of the architecture and is ignored", model.path, extra);
   }
 }
 
@@ -85,7 +114,7 @@ std::string_view file_kind_name(FileKind kind) {
 }
 
 ModelFile load_model(const std::filesystem::path& path, const LoadOptions& options) {
-  ModelFile model = load_bytes(map_file(path), options);
+  ModelFile model = fs::is_directory(path) ? load_folder(path, options) : load_bytes(map_file(path), options);
   check(model, options);
   return model;
 }

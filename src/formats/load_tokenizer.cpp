@@ -80,6 +80,8 @@ std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const fs::path& mode
   return found;
 }
 
+std::optional<text::TokenizerSpec> tokenizer_in_folder(const fs::path&, std::uint32_t) { return std::nullopt; }
+
 text::TokenizerSpec read_tokenizer_spec(const fs::path& path, std::optional<std::uint64_t> vocab_size) {
   const Bytes bytes = map_file(path);
   if (is_gguf(bytes)) return read_gguf_tokenizer(read_gguf_header(bytes).metadata);

@@ -24,6 +24,9 @@ std::optional<text::TokenizerSpec> tokenizer_from_gguf(const Metadata& metadata)
 std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const std::filesystem::path& model,
                                                             std::uint32_t vocab_size);
 
+// From a folder in Hugging Face layout; nullopt when it holds no tokenizer file.
+std::optional<text::TokenizerSpec> tokenizer_in_folder(const std::filesystem::path& folder, std::uint32_t vocab_size);
+
 // A tokenizer on its own: a tokenizer file of any kind, or whatever a model of any family (supported or not) has in it
 // or beside it. `vocab_size` is what the model says, where one does; some files do not say it themselves.
 text::TokenizerSpec read_tokenizer_spec(const std::filesystem::path& path,

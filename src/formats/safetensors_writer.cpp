@@ -1,5 +1,7 @@
 #include "formats/safetensors_writer.h"
 
+#include <algorithm>
+
 #include "base/cancel.h"
 #include "base/json.h"
 #include "base/progress.h"
@@ -12,28 +14,35 @@ namespace {
 constexpr std::uint64_t kDataAlignment = 64;
 
 std::string header_of(std::span<const SafetensorsItem> items, const SafetensorsMetadata& metadata) {
-  Json header = Json::object();
+  auto header = nlohmann::json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
   for (const SafetensorsItem& item : items) {
-    Json shape = Json::array();
+    auto shape = nlohmann::json::array();
     for (int axis = 0; axis < item.shape.rank(); ++axis) shape.push_back(item.shape[axis]);
     const std::uint64_t end = offset + item.bytes();
     header[item.name] = {
         {"dtype", dtype_name(item.dtype)}, {"shape", std::move(shape)}, {"data_offsets", {offset, end}}};
     offset = end;
   }
-  std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::strict);
   while ((8 + text.size()) % kDataAlignment != 0) text += ' ';
   return text;
+}
+
+std::uint64_t alignment_of(const SafetensorsItem& item) {
+  return item.alignment != 0 ? item.alignment : dtype_bytes(item.dtype);
 }
 
 }  // namespace
 
 std::uint64_t SafetensorsItem::bytes() const { return shape.elements() * dtype_bytes(dtype); }
 
-SaveResult write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsItem> items,
+SaveResult write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsItem> given,
                              const SafetensorsMetadata& metadata) {
+  std::vector<SafetensorsItem> items(given.begin(), given.end());
+  std::stable_sort(items.begin(), items.end(),
+                   [](const auto& a, const auto& b) { return alignment_of(a) > alignment_of(b); });
   AtomicFile file(path);
   const std::string header = header_of(items, metadata);
   file.write_value(std::uint64_t{header.size()});
@@ -68,7 +77,7 @@ SaveResult write_sharded_safetensors(const std::filesystem::path& folder, std::s
     total += item.bytes();
   }
   if (counts.size() == 1) return write_safetensors(folder / "model.safetensors", items, metadata);
-  Json map = Json::object();
+  auto map = nlohmann::json::object();
   SaveResult result;
   std::span<const SafetensorsItem> rest = items;
   for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -80,7 +89,7 @@ SaveResult write_sharded_safetensors(const std::filesystem::path& folder, std::s
     result.bytes += part.bytes;
     rest = rest.subspan(counts[i]);
   }
-  const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", std::move(map)}};
+  const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", std::move(map)}};
   write_file(folder / "model.safetensors.index.json", index.dump(2) + "\n");
   return result;
 }

@@ -19,13 +19,15 @@ struct SafetensorsItem {
   DType dtype = DType::kF32;
   Shape shape;
   std::function<void(AtomicFile&)> write;
+  std::uint64_t alignment = 0;  // of its first byte; 0: the dtype's size
 
   std::uint64_t bytes() const;
 };
 
 using SafetensorsMetadata = std::map<std::string, std::string>;
 
-// Writes a whole file. Items lie in the order given; the data section starts at a multiple of 64 bytes.
+// Writes a whole file. The data section starts at a multiple of 64 bytes, and items lie in order of falling alignment
+// (otherwise as given), so that each is aligned without gaps, which the format forbids.
 SaveResult write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsItem> items,
                              const SafetensorsMetadata& metadata);
 

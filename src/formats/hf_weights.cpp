@@ -1,0 +1,115 @@
+#include "formats/hf_weights.h"
+
+#include <array>
+#include <cstring>
+
+#include "base/log.h"
+#include "formats/packed_parts.h"
+#include "formats/safetensors_reader.h"
+
+namespace lathe::formats {
+namespace {
+
+// Masks and frequency tables that older versions stored with the weights.
+bool is_buffer(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with(".rotary_emb.inv_freq");
+}
+
+// Base models are stored without the prefix ("transformer.", "model.") that the same tensors have in a model with a
+// head.
+std::string canonical(const arch::Family& family, const std::string& name) {
+  std::string found = arch::canonical_name(family, name);
+  if (!found.empty()) return found;
+  const std::string_view embedding = family.names.front().hugging_face;
+  return arch::canonical_name(family, fmt::format("{}.{}", embedding.substr(0, embedding.find('.')), name));
+}
+
+bool same_bytes(const PackedTensor& a, const PackedTensor& b) {
+  return a.codec == b.codec && a.shape == b.shape && a.parts.size() == 1 && b.parts.size() == 1 &&
+         a.parts[0].data.size() == b.parts[0].data.size() &&
+         std::memcmp(a.parts[0].data.data(), b.parts[0].data.data(), a.parts[0].data.size()) == 0;
+}
+
+DType plain_dtype(const TensorSource& source, const std::string& where) {
+  const BlockFormat* format = block_format(*source.codec);
+  if (format == nullptr || format->block_size != 1) {
+    throw Error(fmt::format("safetensors files cannot hold {} tensors", source.codec->name()),
+                fmt::format("{}, tensor \"{}\"", where, source.name),
+                "choose F32, F16 or BF16 with --dtype, or save as .gguf or .lathe");
+  }
+  return safetensors_dtype(source.codec->name(), where);
+}
+
+}  // namespace
+
+void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, arch::Weights& weights) {
+  const SafetensorsFile file = read_safetensors_header(bytes, with_data);
+  for (const SafetensorsEntry& entry : file.tensors) {
+    const std::string name = canonical(family, entry.name);
+    if (name.empty()) {
+      if (!is_buffer(entry.name)) {
+        log_warning("{}: tensor \"{}\" is not part of a {} model and is left out", bytes.name(), entry.name,
+                    family.name);
+      }
+      continue;
+    }
+    if (weights.find(name) != nullptr) fail(bytes.name(), "tensor \"{}\" appears twice", entry.name);
+    PackedTensor tensor = safetensors_tensor(bytes, file, entry, with_data);
+    if (arch::name_rule(family, name)->transposed) tensor = transpose(tensor);
+    tensor.name = name;
+    weights.add(std::move(tensor));
+  }
+}
+
+void settle_output_head(arch::Weights& weights, arch::Architecture& a, const std::string& where) {
+  const PackedTensor* head = weights.find("output.weight");
+  if (head == nullptr && !a.tied_embeddings && weights.find("token_embd.weight") != nullptr) {
+    log_warning("{}: has no output head of its own; the token embedding serves as one", where);
+    a.tied_embeddings = true;
+  }
+  if (head == nullptr || !a.tied_embeddings) return;
+  const PackedTensor* embedding = weights.find("token_embd.weight");
+  if (embedding != nullptr && !head->parts.empty() && !same_bytes(*head, *embedding)) {
+    log_warning("{}: config.json ties the output head to the embedding; the different head in the file is left out",
+                where);
+  }
+  weights.remove("output.weight");
+}
+
+std::vector<SafetensorsItem> hf_items(const ModelFile& model, const SaveOptions& options, const std::string& where) {
+  const arch::Family& family = arch::family_named(model.architecture.family, where);
+  std::vector<SafetensorsItem> items;
+  for (TensorSource& source : tensor_sources(model, options.dtype, RopeLayout::kHalves)) {
+    const arch::NameRule* rule = arch::name_rule(family, source.name);
+    if (rule == nullptr) {
+      throw Error("has no name in Hugging Face checkpoints", fmt::format("{}, tensor \"{}\"", where, source.name),
+                  "save as .lathe or .gguf");
+    }
+    SafetensorsItem item;
+    item.name = arch::hf_name(family, source.name);
+    item.dtype = plain_dtype(source, where);
+    item.shape = rule->transposed ? Shape{source.shape[1], source.shape[0]} : source.shape;
+    item.write = [read = std::move(source.read), transposed = rule->transposed](AtomicFile& file) {
+      const PackedTensor tensor = read();
+      file.write((transposed ? transpose(tensor) : tensor).parts.at(0).data.span());
+    };
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
+std::string torch_dtype(const std::vector<SafetensorsItem>& items) {
+  std::uint64_t f32 = 0, f16 = 0, bf16 = 0;
+  for (const SafetensorsItem& item : items) {
+    if (item.dtype == DType::kF16)
+      f16 += item.shape.elements();
+    else if (item.dtype == DType::kBF16)
+      bf16 += item.shape.elements();
+    else
+      f32 += item.shape.elements();
+  }
+  if (bf16 >= f16 && bf16 > f32) return "bfloat16";
+  return f16 > f32 ? "float16" : "float32";
+}
+
+}  // namespace lathe::formats
