@@ -1,0 +1,36 @@
+// A plain forward pass in double precision for Llama- and GPT-2-like models: loops over decoded weights, the full
+// attention matrix, formulas as published. It shares nothing with the executor but the Architecture struct, so that a
+// mistake in either shows up as a difference.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arch/architecture.h"
+
+namespace lathe::test {
+
+// Decoded weights by canonical name ("blk.0.attn_q.weight"), row-major.
+using NamedFloats = std::map<std::string, std::vector<float>, std::less<>>;
+
+struct ReferenceResult {
+  std::uint64_t rows = 0;
+  std::vector<std::vector<double>> layers;  // residual stream after each layer, [rows, width]
+  std::vector<double> hidden;               // after the final norm, [rows, width]
+  std::vector<double> logits;               // [rows, vocab]
+};
+
+// All of `ids` at positions 0, 1, ...; `context` is the session's (some RoPE scalings depend on it).
+ReferenceResult reference_forward(const arch::Architecture& architecture, const NamedFloats& weights,
+                                  std::span<const std::int32_t> ids, std::uint32_t context);
+
+// The angle a position advances frequency i by (radians), and the factor on cosine and sine, under every scaling rule.
+double reference_rope_frequency(const arch::Architecture& architecture, std::uint32_t i, std::uint32_t context);
+double reference_rope_magnitude(const arch::Architecture& architecture);
+
+double reference_activation(ActivationKind kind, double x);
+
+}  // namespace lathe::test
