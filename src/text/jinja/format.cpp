@@ -117,8 +117,8 @@ std::string float_digits(double value, const Spec& spec) {
     case 'e': return fmt::format("{:.{}e}", value, precision);
     case 'E': return fmt::format("{:.{}E}", value, precision);
     case '%': return grouped(fmt::format("{:.{}f}%", value * 100, precision), spec.group);
-    case 'g':
-    case 'G': return grouped(fmt::format("{:.{}g}", value, std::max(precision, 1)), spec.group);
+    case 'G': return fmt::format("{:.{}G}", value, std::max(precision, 1));
+    case 'g': return grouped(fmt::format("{:.{}g}", value, std::max(precision, 1)), spec.group);
     default:
       if (spec.precision < 0) return grouped(float_text(value), spec.group);
       return grouped(fmt::format("{:.{}g}", value, std::max(precision, 1)), spec.group);

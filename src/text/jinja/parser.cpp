@@ -286,7 +286,11 @@ class Parser final : public ExpressionParser {
 
   std::unique_ptr<Stmt> print(std::uint32_t at) {
     auto result = make_statement(StmtKind::kOutput, at);
-    result->expr = tuple_or_expression();
+    std::vector<ExprPtr> parts;
+    do {
+      parts.push_back(expression());
+    } while (skip_op(","));
+    result->expr = make(ExprKind::kConcat, at, std::move(parts));
     end_tag();
     return result;
   }

@@ -97,10 +97,13 @@ Value reverse(Interpreter& in, Arguments& args) {
   return plain ? Value::list(in.heap(), std::move(all)) : Value::generator(in.heap(), std::move(all));
 }
 
+// map and select take everything false (None, for one) for an empty sequence.
+Values items_if_any(Interpreter& in, const Value& value) { return truthy(value) ? iterate(in.heap(), value) : Values(); }
+
 Value map(Interpreter& in, Arguments& args) {
   if (args.positional.empty()) throw EvalError{"map needs a sequence"};
   Values mapped;
-  Values source = iterate(in.heap(), args.positional[0]);
+  Values source = items_if_any(in, args.positional[0]);
   if (args.positional.size() == 1) {
     Value path, otherwise;
     for (const auto& [name, value] : args.named) {
@@ -134,7 +137,7 @@ Value filter_items(Interpreter& in, Arguments& args) {
   constexpr std::size_t kTestAt = kByAttribute ? 2 : 1;
   if (args.positional.size() < kTestAt) throw EvalError{"selectattr and rejectattr need an attribute's name"};
   Values kept;
-  for (const Value& item : iterate(in.heap(), args.positional[0])) {
+  for (const Value& item : items_if_any(in, args.positional[0])) {
     in.heap().step();
     const Value subject = kByAttribute ? attribute_path(in, item, args.positional[1]) : item;
     bool holds = false;

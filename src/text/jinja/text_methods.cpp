@@ -41,8 +41,7 @@ std::vector<std::string_view> split_blanks(Interpreter& in, std::string_view tex
   while (!text.empty()) {
     in.heap().step();
     if (limit >= 0 && static_cast<std::int64_t>(parts.size()) == limit) {
-      parts.push_back(strip(text, nullptr, from_right, !from_right));
-      if (parts.back().empty()) parts.pop_back();
+      parts.push_back(text);  // the rest keeps the blanks at its far end
       break;
     }
     std::size_t begin = 0, end = 0;
