@@ -24,7 +24,7 @@ void decode(const std::byte* blocks, float* out, std::uint64_t count) {
 void encode(const float* values, std::byte* blocks, std::uint64_t count, const float* importance) {
   for (std::uint64_t b = 0; b < count / 256; ++b) {
     const AffineSuperBlock<16> fit(values + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 3.0f,
-                                   15.0f, {-0.9f, 0.2f});
+                                   15.0f, {-0.9f, 0.2f, 3});
     BlockQ2_K block{};
     block.d = fit.d;
     block.dmin = fit.dmin;

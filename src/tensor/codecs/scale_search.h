@@ -25,6 +25,7 @@ struct AffineScale {
 // How the first candidates lie: their reciprocals are (levels + first + i * step) / range for i = 0 .. 15.
 struct Candidates {
   float first, step;
+  int offset_cuts = 1;  // fit_affine tries this many offsets: the smallest weight, and ever less of it
 };
 
 namespace scale_search_detail {
@@ -121,13 +122,16 @@ AffineScale fit_affine(const float* x, const float* weights, float highest, Cand
     }
   };
   float inverse[kLanes], shift[kLanes];
-  for (int sweep = 0; sweep < kSweeps; ++sweep) {
-    for (int k = 0; k < kLanes; ++k) {
-      const float past_highest = candidates.first + candidates.step * static_cast<float>(sweep * kLanes + k);
-      inverse[k] = (highest + past_highest) / width;
-      shift[k] = -range.smallest * inverse[k];
+  for (int cut = 0; cut < candidates.offset_cuts; ++cut) {
+    const float smallest = range.smallest * (1.0f - 0.25f * static_cast<float>(cut));
+    for (int sweep = 0; sweep < kSweeps; ++sweep) {
+      for (int k = 0; k < kLanes; ++k) {
+        const float past_highest = candidates.first + candidates.step * static_cast<float>(sweep * kLanes + k);
+        inverse[k] = (highest + past_highest) / (range.largest - smallest);
+        shift[k] = -smallest * inverse[k];
+      }
+      try_all(Lanes::of(inverse), Lanes::of(shift));
     }
-    try_all(Lanes::of(inverse), Lanes::of(shift));
   }
   for (const float spread : kSpreads) {
     for (int k = 0; k < kLanes; ++k) {
