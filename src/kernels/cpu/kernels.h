@@ -36,6 +36,8 @@ struct RopeKernels {
   void (*rotate)(float* head, const float* cosines, const float* sines, std::size_t n_freq, RopeLayout layout);
 };
 
+struct AttentionKernels;  // attention_kernels.h
+
 struct QuantizeKernels {
   // n is a multiple of kQ8Block.
   void (*q8)(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta);
@@ -50,6 +52,7 @@ struct KernelSet {
   const ElementwiseKernels* elementwise;
   const RopeKernels* rope;
   const QuantizeKernels* quantize;
+  const AttentionKernels* attention;  // nullptr: the reference
 };
 
 // The tables of one target, by its index (each defined beside its kernels).
@@ -57,6 +60,7 @@ const NormKernels* norm_kernels(std::size_t target_index);
 const ElementwiseKernels* elementwise_kernels(std::size_t target_index);
 const RopeKernels* rope_kernels(std::size_t target_index);
 const QuantizeKernels* quantize_kernels(std::size_t target_index);
+const AttentionKernels* attention_kernels(std::size_t target_index);
 
 // "auto", "scalar", "avx2", ...; throws an Error listing what this machine has.
 KernelSet select_kernels(std::string_view name);

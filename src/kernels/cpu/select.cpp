@@ -29,15 +29,21 @@ std::string option_name(std::int64_t target) {
 }
 
 KernelSet scalar_set() {
-  return {"scalar", 0, true, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize};
+  return {"scalar", 0, true, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize, nullptr};
 }
 
 KernelSet target_set(std::int64_t target) {
   hwy::ChosenTarget chosen;
   chosen.Update(target);
   const std::size_t index = chosen.GetIndex();
-  return {hwy::TargetName(target), index, false, norm_kernels(index), elementwise_kernels(index), rope_kernels(index),
-          quantize_kernels(index)};
+  return {hwy::TargetName(target),
+          index,
+          false,
+          norm_kernels(index),
+          elementwise_kernels(index),
+          rope_kernels(index),
+          quantize_kernels(index),
+          attention_kernels(index)};
 }
 
 }  // namespace

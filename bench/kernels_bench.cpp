@@ -1,0 +1,201 @@
+// Matrix products and attention of the CPU backend. Rates beside the time: bytes of weights or keys and values read per
+// second, that as a fraction of what a plain reading loop over the same threads reaches on this machine, and operations
+// (2 per multiply-add) per second.
+//
+//   kernels_bench --benchmark_filter=linear/Q8_0 --threads=2 --kernel=auto
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/half.h"
+#include "base/thread_pool.h"
+#include "kernels/backend.h"
+#include "tensor/codec.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe::kernels {
+namespace {
+
+CpuOptions options;
+
+struct Device {
+  std::unique_ptr<Backend> backend = make_cpu_backend(options);
+  std::unique_ptr<Stream> stream = backend->make_stream();
+};
+
+Device& device() {
+  static Device instance;
+  return instance;
+}
+
+// Bytes per second of a loop that only reads, over more memory than any cache holds: the best of several passes.
+double read_bandwidth() {
+  static const double measured = [] {
+    constexpr std::size_t kBytes = std::size_t{512} << 20, kPiece = std::size_t{1} << 20;
+    std::vector<std::uint64_t> memory(kBytes / 8, 1);
+    ThreadPool pool(options.threads);
+    std::atomic<std::uint64_t> sink{0};
+    double best = 0;
+    for (int pass = 0; pass < 8; ++pass) {
+      const auto start = std::chrono::steady_clock::now();
+      pool.parallel_for(kBytes / kPiece, 1, [&](std::size_t piece, std::size_t, int) {
+        const std::uint64_t* p = memory.data() + piece * kPiece / 8;
+        std::uint64_t sums[8] = {};
+        for (std::size_t i = 0; i < kPiece / 8; i += 8) {
+          for (std::size_t j = 0; j < 8; ++j) sums[j] += p[i + j];
+        }
+        for (const std::uint64_t sum : sums) sink += sum;
+      });
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      best = std::max(best, kBytes / seconds.count());
+    }
+    benchmark::DoNotOptimize(sink.load());
+    return best;
+  }();
+  return measured;
+}
+
+void set_rates(benchmark::State& state, double bytes, double operations) {
+  const auto rate = [](double v) { return benchmark::Counter(v, benchmark::Counter::kIsIterationInvariantRate); };
+  state.counters["GB/s"] = rate(bytes / 1e9);
+  state.counters["of_read"] = rate(bytes / read_bandwidth());
+  state.counters["GOP/s"] = rate(operations / 1e9);
+}
+
+// Random bytes are as good as any weights here, but for scales: halves are kept small by clearing their top bits.
+PackedTensor random_weights(const Codec& codec, std::uint64_t rows, std::uint64_t cols) {
+  const BlockFormat& format = *block_format(codec);
+  std::vector<std::byte> bytes(rows * cols / format.block_size * format.block_bytes);
+  std::minstd_rand random(1);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() >> 8 & 0x3f);
+  return packed_blocks("weight", codec, Shape{rows, cols}, Bytes::copy_of(bytes, "weight"));
+}
+
+// As many copies of the layer as leave the caches no chance between two uses of one, run in turn.
+void linear(benchmark::State& state, const char* codec_name, std::uint64_t out, std::uint64_t in, std::uint64_t rows) {
+  const PackedTensor weight = random_weights(codec_named(codec_name), out, in);
+  const std::size_t copies = rows > 8 ? 1 : std::max<std::size_t>(1, (std::size_t{192} << 20) / weight.bytes());
+  std::vector<std::shared_ptr<const PreparedLinear>> layers;
+  for (std::size_t i = 0; i < copies; ++i) {
+    PackedTensor copy = weight;
+    if (i > 0) copy.parts[0].data = Bytes::copy_of(weight.parts[0].data.span(), "weight");
+    layers.push_back(device().backend->prepare({copy, {}, {}, {}}));
+  }
+  std::vector<float> values(rows * in);
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (float& value : values) value = normal(random);
+  const DeviceBuffer x = device().backend->upload_floats(*device().stream, values);
+  const DeviceBuffer y = device().backend->allocate(rows * out * sizeof(float));
+  std::size_t next = 0;
+  for (auto _ : state) {
+    const LinearCall call{layers[next++ % copies].get(), DeviceTensor::dense(y.data(), rows, out), false};
+    device().backend->linear(*device().stream, DeviceTensor::dense(x.data(), rows, in), std::span(&call, 1));
+  }
+  state.SetLabel(std::string(layers[0]->kernel()));
+  set_rates(state, static_cast<double>(weight.bytes()), 2.0 * static_cast<double>(rows * out * in));
+}
+
+// `rows` new tokens of each sequence after `context` cached ones; 32 query heads over 8 KV heads of 128.
+void attention(benchmark::State& state, KvCodec codec, std::uint64_t context, std::uint64_t rows) {
+  const KvLayout kv{codec, 8, 128, 128, 64};
+  AttentionParams params;
+  params.n_heads = 32, params.scale = 0.088f;
+  const std::uint64_t tokens = context + rows;
+  const std::size_t copies = 4;  // layers, so that caches do not help
+  Backend& backend = *device().backend;
+  Stream& stream = *device().stream;
+  std::vector<DeviceBuffer> buffers;
+  std::vector<std::vector<void*>> blocks(copies);
+  std::vector<float> values(tokens * 1024);
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (float& value : values) value = normal(random);
+  const DeviceBuffer k = backend.upload_floats(stream, values);
+  for (std::size_t copy = 0; copy < copies; ++copy) {
+    for (std::uint64_t i = 0; i < tokens; i += kv.block_tokens) {
+      buffers.push_back(backend.allocate(backend.kv_block_bytes(kv)));
+      blocks[copy].push_back(buffers.back().data());
+    }
+    const DeviceTensor all = DeviceTensor::dense(k.data(), tokens, 1024);
+    backend.kv_append(stream, kv, blocks[copy], 0, all, all);
+  }
+  values.resize(rows * 4096);
+  const DeviceBuffer q = backend.upload_floats(stream, values), out = backend.allocate(rows * 4096 * sizeof(float));
+  std::size_t next = 0;
+  for (auto _ : state) {
+    const KvRun run{blocks[next++ % copies], 0, tokens, 0};
+    AttentionSequence sequence;
+    sequence.row_count = rows, sequence.first_position = static_cast<std::int64_t>(context),
+    sequence.runs = std::span(&run, 1);
+    backend.attention(stream, kv, params, DeviceTensor::dense(out.data(), rows, 4096),
+                      DeviceTensor::dense(q.data(), rows, 4096), std::span(&sequence, 1));
+  }
+  const double pairs = static_cast<double>(rows) * (static_cast<double>(context) + static_cast<double>(rows + 1) / 2);
+  const double element = codec == KvCodec::kF32 ? 4 : codec == KvCodec::kF16 ? 2 : 1;
+  set_rates(state, static_cast<double>(tokens) * 2048 * element, pairs * 32 * 128 * 4);
+}
+
+void rms_norm(benchmark::State& state, std::uint64_t width) {
+  const DeviceBuffer x = device().backend->allocate(width * sizeof(float)),
+                     w = device().backend->allocate(width * sizeof(float));
+  const DeviceTensor row = DeviceTensor::dense(x.data(), 1, width);
+  for (auto _ : state) {
+    device().backend->norm(*device().stream, NormKind::kRms, row, row, static_cast<const float*>(w.data()), nullptr,
+                           width, 1e-5f);
+  }
+}
+
+void register_all() {
+  struct Size {
+    std::uint64_t out, in;
+  };
+  for (const char* codec : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K",
+                            "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}) {
+    for (const Size size : {Size{2048, 5632}, Size{4096, 4096}}) {
+      for (const std::uint64_t rows : {1, 4, 512}) {
+        benchmark::RegisterBenchmark(fmt::format("linear/{}/{}x{}/rows:{}", codec, size.out, size.in, rows).c_str(),
+                                     [=](benchmark::State& state) { linear(state, codec, size.out, size.in, rows); })
+            ->UseRealTime();
+      }
+    }
+  }
+  for (const KvCodec codec : {KvCodec::kF32, KvCodec::kF16, KvCodec::kI8}) {
+    for (const auto& [context, rows] : {std::pair<std::uint64_t, std::uint64_t>{4095, 1}, {0, 512}, {3584, 512}}) {
+      benchmark::RegisterBenchmark(
+          fmt::format("attention/{}/context:{}/rows:{}", kv_codec_name(codec), context, rows).c_str(),
+          [=, c = context, r = rows](benchmark::State& state) { attention(state, codec, c, r); })
+          ->UseRealTime();
+    }
+  }
+  benchmark::RegisterBenchmark("rms_norm/4096", [](benchmark::State& state) { rms_norm(state, 4096); });
+}
+
+}  // namespace
+}  // namespace lathe::kernels
+
+int main(int argc, char** argv) {
+  using namespace lathe::kernels;
+  benchmark::Initialize(&argc, argv);
+  for (int i = 1; i < argc; ++i) {
+    if (std::strncmp(argv[i], "--threads=", 10) == 0) {
+      options.threads = std::atoi(argv[i] + 10);
+    } else if (std::strncmp(argv[i], "--kernel=", 9) == 0) {
+      options.kernel = argv[i] + 9;
+    } else {
+      fmt::print(stderr, "unknown option {} (there are --threads=N and --kernel=NAME)\n", argv[i]);
+      return 2;
+    }
+  }
+  fmt::print("{}; a reading loop reaches {:.1f} GB/s\n", device().backend->description(), read_bandwidth() / 1e9);
+  register_all();
+  benchmark::RunSpecifiedBenchmarks();
+}
