@@ -1,0 +1,162 @@
+// The determinism contract: the logits of a row are the same bytes whatever its batch neighbours, however the prompt
+// was cut into passes, however many threads there are, and whether its past was computed or found in the cache. For
+// every codec with kernels of its own and every KV codec.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <tuple>
+
+#include "cache/prefix_tree.h"
+#include "reference/tiny_model.h"
+
+namespace lathe::test {
+namespace {
+
+constexpr std::uint32_t kBlockTokens = 16;
+constexpr std::size_t kPrompt = 75;  // four whole blocks and a part
+
+arch::Architecture shape() {
+  arch::Architecture a = tiny_llama();
+  a.width = 256, a.ffn_width = 512;  // whole blocks of every codec
+  a.n_heads = 4, a.n_kv_heads = 2;
+  a.head_dim = a.v_head_dim = a.rotary_dim = 64;
+  a.vocab_size = 160;
+  a.tied_embeddings = true;
+  return a;
+}
+
+class Invariance : public testing::TestWithParam<std::tuple<const char*, kernels::KvCodec>> {
+ protected:
+  static ExecutorOptions options() {
+    return {.kv = std::get<1>(GetParam()), .max_rows = 256, .context = 256, .block_tokens = kBlockTokens};
+  }
+  // Rows [from, ...) of the reference against `rows`, byte for byte.
+  void expect_same(std::span<const float> rows, std::size_t from, const std::string& what) const {
+    ASSERT_LE(from * vocab_ + rows.size(), whole_.size()) << what;
+    EXPECT_EQ(std::memcmp(rows.data(), whole_.data() + from * vocab_, rows.size_bytes()), 0) << what;
+  }
+  void SetUp() override {
+    Executor executor(tiny_, cpu(1), options());
+    whole_ = executor.logits(ids_, kPrompt);
+    ASSERT_EQ(whole_.size(), kPrompt * vocab_);
+  }
+
+  TinyModel tiny_ = make_tiny_model(shape(), std::get<0>(GetParam()), 17);
+  std::size_t vocab_ = shape().vocab_size;
+  std::vector<std::int32_t> ids_ = random_ids(kPrompt, shape().vocab_size, 4);
+  std::vector<float> whole_;  // one pass, one thread, alone
+};
+
+TEST_P(Invariance, Chunks) {
+  Executor executor(tiny_, cpu(1), options());
+  for (const std::size_t chunk : {1, 3, 7, 64}) {
+    expect_same(executor.logits(ids_, chunk), 0, "chunks of " + std::to_string(chunk));
+  }
+}
+
+TEST_P(Invariance, Threads) {
+  for (const int threads : {2, 4}) {
+    Executor executor(tiny_, cpu(threads), options());
+    expect_same(executor.logits(ids_, kPrompt), 0, std::to_string(threads) + " threads");
+    expect_same(executor.logits(ids_, 7), 0, std::to_string(threads) + " threads, chunks of 7");
+  }
+}
+
+// Other sequences of other lengths before and after it, some decoding, some reading a prompt.
+TEST_P(Invariance, Neighbours) {
+  Executor executor(tiny_, cpu(2), options());
+  for (const std::size_t neighbours : {1, 2, 5}) {
+    std::vector<std::unique_ptr<cache::PagedKv>> states;
+    std::vector<std::vector<std::int32_t>> prompts;
+    for (std::size_t i = 0; i <= neighbours; ++i) {
+      prompts.push_back(i == neighbours / 2 ? ids_ : random_ids(1 + i * 13, shape().vocab_size, 100 + i));
+      states.push_back(executor.sequence());
+      if (i % 2 == 1 && i != neighbours / 2) {
+        executor.logits(*states.back(), random_ids(20, shape().vocab_size, i));  // has a past already
+      }
+    }
+    std::vector<model::Segment> segments;
+    for (const auto& prompt : prompts) segments.push_back({prompt});
+    std::vector<model::SequenceInput> inputs;
+    for (std::size_t i = 0; i <= neighbours; ++i) {
+      inputs.push_back({states[i].get(), {&segments[i], 1}, i % 2 == 0 ? model::Want::kAll : model::Want::kLast});
+    }
+    inputs[neighbours / 2].want = model::Want::kAll;
+    std::vector<float> own;
+    executor.forward().forward(inputs, {}, [&](std::size_t i, std::uint64_t, std::span<const float> row) {
+      if (i == neighbours / 2) own.insert(own.end(), row.begin(), row.end());
+    });
+    ASSERT_EQ(own.size(), whole_.size());
+    expect_same(own, 0, std::to_string(neighbours) + " neighbours");
+  }
+}
+
+TEST_P(Invariance, PrefixHitsAndForks) {
+  Executor executor(tiny_, cpu(1), options());
+  const auto first = executor.sequence();
+  executor.logits(*first, ids_, 10);
+  cache::PrefixTree tree(executor.pool());
+  const std::vector<std::uint64_t> content(ids_.begin(), ids_.end());
+  tree.insert("", content, first->blocks());
+  const auto hit = executor.sequence(tree.lookup("", content));
+  ASSERT_EQ(hit->length(), kPrompt / kBlockTokens * kBlockTokens);
+  expect_same(executor.logits(*hit, std::span(ids_).subspan(hit->length())), hit->length(), "a prefix hit");
+
+  // Forks in the middle of a block: the fork goes another way first, and neither disturbs the other.
+  const auto base = executor.sequence();
+  executor.logits(*base, std::span(ids_).first(37));
+  const auto fork = base->fork();
+  const auto stray = fork->fork();
+  executor.logits(*stray, random_ids(30, shape().vocab_size, 9));
+  expect_same(executor.logits(*fork, std::span(ids_).subspan(37)), 37, "a fork");
+  expect_same(executor.logits(*base, std::span(ids_).subspan(37), 5), 37, "what it was forked from");
+
+  // Going back and on again.
+  fork->truncate(21);
+  expect_same(executor.logits(*fork, std::span(ids_).subspan(21)), 21, "after truncation");
+}
+
+INSTANTIATE_TEST_SUITE_P(Codecs, Invariance,
+                         testing::Combine(testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"),
+                                          testing::Values(kernels::KvCodec::kF32, kernels::KvCodec::kF16,
+                                                          kernels::KvCodec::kI8)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" +
+                                  std::string(kv_codec_name(std::get<1>(info.param)));
+                         });
+
+// The same with the features that bring more operations: biases, caps, windows, adapters are in adapter_test.cpp.
+TEST(InvarianceOfFeatures, Gpt2WindowsAndCaps) {
+  arch::Architecture windowed = tiny_llama();
+  windowed.window = 9, windowed.attention_softcap = 2, windowed.qk_norm = true, windowed.residual_scale = 0.4f;
+  arch::Architecture odd = tiny_llama();
+  odd.width = 172, odd.ffn_width = 99, odd.head_dim = 43, odd.v_head_dim = 21, odd.rotary_dim = 42;
+  arch::Architecture alibi = tiny_llama();
+  alibi.position = arch::PositionKind::kAlibi;
+  for (const arch::Architecture& a : {tiny_gpt2(), windowed, odd, alibi}) {
+    const TinyModel tiny = make_tiny_model(a);
+    const auto ids = random_ids(75, a.vocab_size, 4);
+    Executor alone(tiny, cpu(1));
+    const auto whole = alone.logits(ids, 75);
+    Executor threaded(tiny, cpu(4), {.block_tokens = 32});
+    for (const std::size_t chunk : {1, 3, 7, 64, 75}) {
+      EXPECT_EQ(alone.logits(ids, chunk), whole) << chunk;
+      EXPECT_EQ(threaded.logits(ids, chunk), whole) << chunk;
+    }
+  }
+}
+
+// Values from one instruction set to the next may differ in the last digits, but each is invariant in itself.
+TEST(InvarianceOfKernels, ScalarKernels) {
+  const TinyModel tiny = make_tiny_model(tiny_llama(), "Q8_0");
+  const auto ids = random_ids(40, tiny.architecture.vocab_size, 4);
+  Executor one(tiny, cpu(1, "scalar"));
+  Executor three(tiny, cpu(3, "scalar"));
+  const auto whole = one.logits(ids, 40);
+  EXPECT_EQ(one.logits(ids, 1), whole);
+  EXPECT_EQ(three.logits(ids, 7), whole);
+}
+
+}  // namespace
+}  // namespace lathe::test
