@@ -8,6 +8,8 @@ namespace lathe {
 class CancelToken {
  public:
   void cancel() { flag_.store(true, std::memory_order_relaxed); }
+  // For interactive programs that go on after an interruption.
+  void reset() { flag_.store(false, std::memory_order_relaxed); }
   bool cancelled() const { return flag_.load(std::memory_order_relaxed); }
   // Throws Cancelled once cancel() was called.
   void check() const;
