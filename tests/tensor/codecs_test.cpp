@@ -115,6 +115,21 @@ TEST(Codecs, PlainTypesDecodeEveryKindOfNumber) {
   EXPECT_EQ(decode("BOOL", std::uint8_t{0}), 0.0f);
 }
 
+// Both conversions of halves in the project agree on every one of them.
+TEST(Codecs, EveryHalfDecodesAsTheScalarConversionSays) {
+  std::vector<std::uint16_t> halves(65536);
+  for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<std::uint16_t>(i);
+  const auto bytes = Bytes::copy_of(std::as_bytes(std::span(halves)), "test");
+  const std::vector<float> floats = packed_blocks("x", codec_named("F16"), {65536}, bytes).to_floats();
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const float expected = float_from_half(halves[i]);
+    ASSERT_TRUE(std::isnan(expected)
+                    ? std::isnan(floats[i])
+                    : std::bit_cast<std::uint32_t>(expected) == std::bit_cast<std::uint32_t>(floats[i]))
+        << i;
+  }
+}
+
 TEST(Codecs, FloatsSurviveUnchanged) {
   const std::vector<float> values = {0.0f, -0.0f, 1.0f, -3.25f, 1e-40f, 3e38f, 0x1p-24f};
   for (const char* name : {"F32", "F64"}) {

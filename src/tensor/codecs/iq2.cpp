@@ -11,8 +11,8 @@ float scale_of(float d, unsigned nibble) { return d * (0.5f + static_cast<float>
 
 void put_group(const GridPoint8& point, unsigned signs, float scale, float* out) {
   for (int i = 0; i < 8; ++i) {
-    const float magnitude = scale * point[i];
-    out[i] = signs >> i & 1 ? -magnitude : magnitude;
+    const int sign = 1 - 2 * static_cast<int>(signs >> i & 1u);
+    out[i] = scale * static_cast<float>(point[i] * sign);
   }
 }
 

@@ -9,8 +9,8 @@ namespace {
 
 void put_group(const GridPoint4& point, unsigned signs, float scale, float* out) {
   for (int i = 0; i < 4; ++i) {
-    const float magnitude = scale * point[i];
-    out[i] = signs >> i & 1 ? -magnitude : magnitude;
+    const int sign = 1 - 2 * static_cast<int>(signs >> i & 1u);
+    out[i] = scale * static_cast<float>(point[i] * sign);
   }
 }
 

@@ -13,7 +13,7 @@ void decode_q1_0(const std::byte* blocks, float* out, std::uint64_t count) {
   for (std::uint64_t b = 0; b < count / 128; ++b, out += 128) {
     const auto block = load_block<BlockQ1_0>(blocks, b);
     const float d = float_from_half(block.d);
-    for (int i = 0; i < 128; ++i) out[i] = block.qs[i / 8] >> i % 8 & 1 ? d : -d;
+    for (int i = 0; i < 128; ++i) out[i] = d * static_cast<float>(2 * (block.qs[i / 8] >> i % 8 & 1) - 1);
   }
 }
 

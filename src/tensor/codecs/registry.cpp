@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "tensor/codec.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/fp4.h"
@@ -34,30 +35,10 @@ bool same_name(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return upper(x) == upper(y); });
 }
 
-// Insertions, deletions and replacements that turn one name into the other, ignoring case (Levenshtein).
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (upper(a[i - 1]) == upper(b[j - 1]) ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
-std::string nearest_names(std::string_view name) {
-  std::vector<std::pair<std::size_t, std::string_view>> ranked;
-  for (const Codec* codec : all_codecs()) ranked.emplace_back(edit_distance(name, codec->name()), codec->name());
-  std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  ranked.resize(std::min<std::size_t>(ranked.size(), 4));
-  std::string list;
-  for (const auto& [distance, near] : ranked) list += fmt::format("{}{}", list.empty() ? "" : ", ", near);
-  return list;
+std::string names_near(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Codec* codec : all_codecs()) names.push_back(codec->name());
+  return fmt::format("{}", fmt::join(nearest_names(name, names, 4), ", "));
 }
 
 }  // namespace
@@ -101,8 +82,8 @@ const Codec* find_codec_by_ggml_type(int type) {
 
 const Codec& codec_named(std::string_view name) {
   if (const Codec* codec = find_codec(name)) return *codec;
-  throw Error(fmt::format("there is no codec named \"{}\"", name), {},
-              fmt::format("the nearest names are {}", nearest_names(name.substr(0, 64))));
+  throw Error(fmt::format("there is no codec named \"{}\"", name.substr(0, 64)), {},
+              fmt::format("the nearest names are {}", names_near(name.substr(0, 64))));
 }
 
 }  // namespace lathe
