@@ -40,15 +40,17 @@ bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
-AddedTokenFinder::AddedTokenFinder(const TokenizerSpec& spec, bool normalized) {
+AddedTokenFinder::AddedTokenFinder(const TokenizerSpec& spec, bool normalized, const Normalizer* normalizer) {
   struct Key {
     std::uint32_t node;
     std::int32_t token;
   };
   std::vector<Key> keys;
   for (const AddedToken& token : spec.added) {
-    const std::string& piece = spec.pieces[static_cast<std::size_t>(token.id)];
-    if (token.normalized != normalized || piece.empty()) continue;
+    if (token.normalized != normalized) continue;
+    std::string piece = spec.pieces[static_cast<std::size_t>(token.id)];
+    if (normalizer != nullptr) piece = normalizer->apply(piece);
+    if (piece.empty()) continue;
     const auto index = static_cast<std::int32_t>(tokens_.size());
     const std::string back(piece.rbegin(), piece.rend());
     tokens_.push_back(token);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "text/byte_trie.h"
+#include "text/normalizer.h"
 #include "text/tokenizer_spec.h"
 
 namespace lathe::text {
@@ -20,8 +21,9 @@ struct Fragment {
 
 class AddedTokenFinder {
  public:
-  // Of `tokens`, those whose `normalized` is as given; pieces are looked up in spec.pieces.
-  AddedTokenFinder(const TokenizerSpec& spec, bool normalized);
+  // Those of spec.added whose `normalized` is as given, spelled as their pieces or, with a `normalizer`, as it makes
+  // of them.
+  AddedTokenFinder(const TokenizerSpec& spec, bool normalized, const Normalizer* normalizer = nullptr);
 
   bool empty() const { return tokens_.empty(); }
   // Appends the fragments of `text` to `out`; empty stretches are left out. Without `special`, control tokens stay

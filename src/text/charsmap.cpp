@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 namespace lathe::text {
@@ -31,7 +32,7 @@ Charsmap::Charsmap(std::string_view bytes, std::string_view where) {
   if (replacements_.empty() || replacements_.back() != '\0') fail(where, "the normalizer's character map has no end");
 }
 
-std::size_t Charsmap::longest(std::string_view text, std::string_view& replacement) const {
+std::size_t Charsmap::find(std::string_view text, bool shortest, std::string_view& replacement) const {
   std::size_t length = 0;
   std::size_t node = offset(units_[0]);
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -46,6 +47,7 @@ std::size_t Charsmap::longest(std::string_view text, std::string_view& replaceme
       if (at >= replacements_.size()) break;
       length = i + 1;
       replacement = std::string_view(replacements_.c_str() + at);  // ends at its zero byte; the last byte is zero
+      if (shortest) break;
     }
   }
   return length;
@@ -58,7 +60,7 @@ std::string Charsmap::apply(std::string_view text) const {
   for (std::size_t at = 0; at < text.size();) {
     std::string_view replacement;
     // No map has entries this long; the cap keeps a hostile trie linear.
-    const std::size_t length = longest(text.substr(at, 256), replacement);
+    const std::size_t length = find(text.substr(at, 256), false, replacement);
     if (length > 0) {
       out.append(replacement);
       at += length;
@@ -66,6 +68,29 @@ std::string Charsmap::apply(std::string_view text) const {
       const std::size_t step = decode_utf8(text, at).length;
       out.append(text.substr(at, step));
       at += step;
+    }
+  }
+  return out;
+}
+
+std::string Charsmap::apply_by_grapheme(std::string_view text) const {
+  if (units_.empty()) return std::string(text);
+  std::string out;
+  out.reserve(text.size());
+  const auto put = [&](std::string_view part) {
+    std::string_view replacement;
+    if (find(part, true, replacement) == 0) return false;
+    out.append(replacement);
+    return true;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const std::string_view grapheme = first_grapheme(text.substr(at));
+    at += grapheme.size();
+    if (grapheme.size() < 6 && put(grapheme)) continue;
+    for (std::size_t i = 0; i < grapheme.size();) {
+      const std::size_t length = decode_utf8(grapheme, i).length;
+      if (!put(grapheme.substr(i, length))) out.append(grapheme.substr(i, length));
+      i += length;
     }
   }
   return out;

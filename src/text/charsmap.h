@@ -17,10 +17,13 @@ class Charsmap {
 
   // Replaces the longest match at each place, left to right; other characters stay.
   std::string apply(std::string_view text) const;
+  // As the Hugging Face library does: a grapheme cluster of up to 5 bytes that begins with an entry becomes the
+  // replacement of its shortest such entry as a whole; in others each character is looked up alone.
+  std::string apply_by_grapheme(std::string_view text) const;
 
  private:
-  // Longest entry at the start of `text`: its length (0 when none) and replacement.
-  std::size_t longest(std::string_view text, std::string_view& replacement) const;
+  // Longest (or shortest) entry at the start of `text`: its length (0 when none) and replacement.
+  std::size_t find(std::string_view text, bool shortest, std::string_view& replacement) const;
 
   std::vector<std::uint32_t> units_;
   std::string replacements_;

@@ -159,7 +159,7 @@ struct Normalizer::Step {
       case Type::kCollapseSpaces:
         return collapse_spaces(text);
       case Type::kPrecompiled:
-        return charsmap->apply(text);
+        return spec.by_grapheme ? charsmap->apply_by_grapheme(text) : charsmap->apply(text);
       case Type::kBert:
         return on_valid(text, [&](std::string_view t) { return bert(t, spec); });
       case Type::kByteLevel:

@@ -47,6 +47,13 @@ bool PieceDecoder::starts_text(TokenId previous) const {
   return previous == kNoToken || fences_[static_cast<std::size_t>(previous)];
 }
 
+bool PieceDecoder::ends_word(TokenId id) const {
+  const std::string& piece = spec_.pieces[static_cast<std::size_t>(id)];
+  const std::string& suffix = spec_.decoder.suffix;
+  return !suffix.empty() && !literal_[static_cast<std::size_t>(id)] && piece.size() > suffix.size() &&
+         piece.compare(piece.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
 std::string PieceDecoder::inner_bytes(TokenId id) const {
   const auto i = static_cast<std::size_t>(id);
   const std::string& piece = spec_.pieces[i];
@@ -62,10 +69,7 @@ std::string PieceDecoder::inner_bytes(TokenId id) const {
   }
   std::string text = piece;
   replace_all(text, decoder.space, " ");
-  if (!decoder.suffix.empty() && text.size() >= decoder.suffix.size() &&
-      text.compare(text.size() - decoder.suffix.size(), decoder.suffix.size(), decoder.suffix) == 0) {
-    text.replace(text.size() - decoder.suffix.size(), decoder.suffix.size(), " ");
-  }
+  if (ends_word(id)) text.resize(text.size() - decoder.suffix.size());
   return text;
 }
 
@@ -90,17 +94,18 @@ void PieceDecoder::append_joined(TokenId id, bool first, std::string& out) const
 
 void PieceDecoder::append_inside(TokenId id, std::string& out) const { append_joined(id, false, out); }
 
-void PieceDecoder::append(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const {
-  const auto is_control = [&](TokenId t) { return spec_.kinds[static_cast<std::size_t>(t)] == TokenKind::kControl; };
-  if (options.skip_special && is_control(id)) return;
-  // With control tokens left out, a text begins after them.
-  const bool first = previous == kNoToken || (options.skip_special && is_control(previous));
+bool PieceDecoder::append(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const {
+  const TokenKind kind = spec_.kinds[static_cast<std::size_t>(id)];
+  if (options.skip_special && (kind == TokenKind::kControl || kind == TokenKind::kUnknown)) return false;
+  const bool first = previous == kNoToken;
+  if (!first && ends_word(previous)) out += ' ';
   const std::size_t start = out.size();
   append_joined(id, first, out);
-  if (literal_[static_cast<std::size_t>(id)] || out.size() == start || out[start] != ' ') return;
+  if (literal_[static_cast<std::size_t>(id)] || out.size() == start || out[start] != ' ') return true;
   const PrependScheme strip = spec_.decoder.strip_space;
   if (strip == PrependScheme::kAlways ? starts_text(previous) : strip == PrependScheme::kFirst && first)
     out.erase(start, 1);
+  return true;
 }
 
 }  // namespace lathe::text

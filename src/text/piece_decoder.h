@@ -14,13 +14,14 @@ class PieceDecoder {
   explicit PieceDecoder(const TokenizerSpec& spec);
 
   // See Tokenizer::append_bytes; `id` and `previous` are inside the vocabulary.
-  void append(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const;
+  bool append(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const;
   // What `id` adds in the middle of a text, whatever stands before it.
   void append_inside(TokenId id, std::string& out) const;
 
  private:
   std::string inner_bytes(TokenId id) const;
   void append_joined(TokenId id, bool first, std::string& out) const;
+  bool ends_word(TokenId id) const;
   bool starts_text(TokenId previous) const;
 
   const TokenizerSpec& spec_;

@@ -34,9 +34,9 @@ class PipelineTokenizer final : public Tokenizer {
  public:
   explicit PipelineTokenizer(TokenizerSpec spec)
       : spec_(std::move(spec)),
-        raw_added_(spec_, false),
-        normalized_added_(spec_, true),
         normalizer_(spec_.normalizer, spec_.name),
+        raw_added_(spec_, false),
+        normalized_added_(spec_, true, spec_.normalize_added ? &normalizer_ : nullptr),
         pre_tokenizer_(spec_.pre_tokenizer, spec_.name),
         model_(make_model(spec_)),
         decoder_(spec_),
@@ -72,16 +72,15 @@ class PipelineTokenizer final : public Tokenizer {
     std::string text;
     TokenId previous = kNoToken;
     for (const TokenId id : ids) {
-      append_bytes(previous, id, options, text);
-      previous = id;
+      if (append_bytes(previous, id, options, text)) previous = id;
     }
     return text;
   }
 
-  void append_bytes(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const override {
+  bool append_bytes(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const override {
     check(id);
     if (previous != kNoToken) check(previous);
-    decoder_.append(previous, id, options, out);
+    return decoder_.append(previous, id, options, out);
   }
 
   std::string token_bytes(TokenId id) const override {
@@ -168,8 +167,8 @@ class PipelineTokenizer final : public Tokenizer {
   }
 
   TokenizerSpec spec_;
-  AddedTokenFinder raw_added_, normalized_added_;
   Normalizer normalizer_;
+  AddedTokenFinder raw_added_, normalized_added_;
   PreTokenizer pre_tokenizer_;
   std::unique_ptr<Model> model_;
   PieceDecoder decoder_;

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "text/byte_level.h"
 #include "text/fast_split.h"
 #include "text/regex.h"
 #include "text/unicode.h"
@@ -191,9 +192,7 @@ struct PreTokenizer::Step {
         return split_literal(text, spec.pattern, spec.behavior, spec.invert, out);
       case Type::kByteLevel:
         if (spec.add_prefix_space && text[0] != ' ') text = words.owned.emplace_back(" " + std::string(text));
-        if (pattern) return split_pattern(text, *pattern, out);
-        out.push_back(text);
-        return;
+        return split_byte_level(text, words, out);
       case Type::kMetaspace:
         return split_metaspace(text, first, words, out);
       case Type::kDigits:
@@ -208,6 +207,18 @@ struct PreTokenizer::Step {
         return split_bert(text, out);
       case Type::kFixedLength:
         return split_fixed(text, spec.length, out);
+    }
+  }
+
+  void split_byte_level(std::string_view text, Words& words, Views& out) const {
+    const std::size_t first = out.size();
+    if (pattern) {
+      split_pattern(text, *pattern, out);
+    } else {
+      out.push_back(text);
+    }
+    for (std::size_t i = first; spec.to_alphabet && i < out.size(); ++i) {
+      out[i] = words.owned.emplace_back(bytes_to_alphabet(out[i]));
     }
   }
 

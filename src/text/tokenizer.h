@@ -57,9 +57,10 @@ class Tokenizer {
   // The bytes one token adds when it follows others: what a stream writes ("▁cat" is " cat", "<0x0A>" is "\n").
   virtual std::string token_bytes(TokenId id) const = 0;
 
-  // Appends what `id` adds to a text whose last token is `previous` (kNoToken at its start). decode() is these appends
-  // in turn, so that a stream that remembers its last token writes exactly what decode() would.
-  virtual void append_bytes(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const = 0;
+  // Appends what `id` adds to a text whose last token is `previous` (kNoToken at its start). False when options leave
+  // the token out; it is then not the previous one of the next. decode() is these appends in turn, so that a stream
+  // that remembers its last token writes exactly what decode() would.
+  virtual bool append_bytes(TokenId previous, TokenId id, const DecodeOptions& options, std::string& out) const = 0;
 
   // The entry as the vocabulary spells it ("▁cat", "Ġcat", "##ing", "<0x0A>").
   virtual std::string_view piece(TokenId id) const = 0;

@@ -59,6 +59,7 @@ struct NormalizerStep {
   std::string pattern, content;
   bool regex = false;
   bool left = true, right = true;
+  bool by_grapheme = false;  // kPrecompiled as the Hugging Face library applies it (Charsmap::apply_by_grapheme)
   bool clean_text = true, handle_chinese_chars = true, strip_accents = true, lowercase = true;
   bool operator==(const NormalizerStep&) const = default;
 };
@@ -83,6 +84,7 @@ struct PreTokenizerStep {
   bool invert = false;
   bool individual = false;
   bool add_prefix_space = false, use_regex = true;
+  bool to_alphabet = false;  // kByteLevel: later steps and the model see GPT-2's byte alphabet instead of the bytes
   std::string replacement = "\u2581";
   PrependScheme prepend = PrependScheme::kAlways;
   bool split = true;
@@ -122,6 +124,7 @@ struct TokenizerSpec {
   std::uint32_t max_word_chars = 100;  // kWordPiece: longer words are unknown
 
   std::vector<AddedToken> added;
+  bool normalize_added = false;  // added tokens with `normalized` are themselves normalized before they are looked for
   std::vector<NormalizerStep> normalizer;
   std::vector<PreTokenizerStep> pre_tokenizer;
   std::string pre_name;  // the GGUF name of the pre-tokenizer where it has one

@@ -145,6 +145,21 @@ std::string normalize(std::string_view text, NormalForm form) {
   return out;
 }
 
+std::string_view first_grapheme(std::string_view text) {
+  Utf8Char c = decode_utf8(text, 0);
+  std::size_t at = c.length;
+  utf8proc_int32_t state = 0;
+  while (c.valid && at < text.size()) {
+    const Utf8Char next = decode_utf8(text, at);
+    if (!next.valid || utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(c.code),
+                                                        static_cast<utf8proc_int32_t>(next.code), &state))
+      break;
+    at += next.length;
+    c = next;
+  }
+  return text.substr(0, at);
+}
+
 std::string to_lower(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -27,6 +27,9 @@ enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 // Valid UTF-8 in, valid UTF-8 out; linear time (a run of more than 1,000 combining marks is not reordered as a whole).
 std::string normalize(std::string_view text, NormalForm form);
 
+// The first extended grapheme cluster of a text that is not empty; an invalid byte stands alone.
+std::string_view first_grapheme(std::string_view text);
+
 // Full lower-casing without context.
 std::string to_lower(std::string_view text);
 
