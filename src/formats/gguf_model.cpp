@@ -94,16 +94,6 @@ std::optional<std::uint32_t> file_type_of(std::span<const TensorSource> tensors)
   return type->second;
 }
 
-void set_file_type(std::span<const TensorSource> tensors, Metadata& metadata) {
-  const auto type = file_type_of(tensors);
-  if (!type) {
-    metadata.erase("general.file_type");
-    return;
-  }
-  metadata.set("general.file_type", MetaValue::u32(*type));
-  if (*type > 1 && *type != 32) metadata.set("general.quantization_version", MetaValue::u32(2));
-}
-
 void set_tokenizer(const ModelFile& model, Metadata& metadata) {
   if (has_gguf_tokenizer(metadata)) return;  // the keys the model came with
   if (model.tokenizer_spec != nullptr) {
@@ -114,6 +104,16 @@ void set_tokenizer(const ModelFile& model, Metadata& metadata) {
 }
 
 }  // namespace
+
+void set_file_type(std::span<const TensorSource> tensors, Metadata& metadata) {
+  const auto type = file_type_of(tensors);
+  if (!type) {
+    metadata.erase("general.file_type");
+    return;
+  }
+  metadata.set("general.file_type", MetaValue::u32(*type));
+  if (*type > 1 && *type != 32) metadata.set("general.quantization_version", MetaValue::u32(2));
+}
 
 ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options) {
   GgufFile file = read_gguf_header(bytes);

@@ -1,12 +1,9 @@
 #include "formats/hf_text.h"
 
-#include <algorithm>
-
-#include "base/checked.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "formats/hf_rope.h"
 #include "formats/load_tokenizer.h"
+#include "formats/tokenizer_json.h"
 
 namespace lathe::formats {
 namespace {
@@ -14,6 +11,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxSmallFile = 16 << 20;
+const std::string kTokenizerJson = "tokenizer.json", kTokenizerConfig = "tokenizer_config.json";
 
 // The object a file holds; an empty one when there is no such file.
 Json object_in(const fs::path& path) {
@@ -36,37 +34,6 @@ std::string template_of(const Json& json, const std::string& where) {
     if (chosen.empty() || name == "default") chosen = source;
   }
   return chosen;
-}
-
-// Ids under a key that holds one id, a list of them, or null; ids outside the vocabulary are passed over.
-std::vector<text::TokenId> ids_of(const Json& json, const char* key, std::size_t vocab_size) {
-  std::vector<text::TokenId> ids;
-  const auto add = [&](const Json& value) {
-    if (!value.is_number_unsigned()) return;
-    const auto id = value.get<std::uint64_t>();
-    if (id < vocab_size) ids.push_back(static_cast<text::TokenId>(id));
-  };
-  if (const auto it = json.find(key); it != json.end()) {
-    if (it->is_array()) {
-      for (const Json& value : *it) add(value);
-    } else {
-      add(*it);
-    }
-  }
-  return ids;
-}
-
-// What the tokenizer files leave open, the configurations may say; every end token of either ends a generation.
-void take_special_ids(const Json& config, text::TokenizerSpec& spec) {
-  const auto bos = ids_of(config, "bos_token_id", spec.size()), eos = ids_of(config, "eos_token_id", spec.size()),
-             pad = ids_of(config, "pad_token_id", spec.size());
-  if (spec.special.bos == text::kNoToken && !bos.empty()) spec.special.bos = bos.front();
-  if (spec.special.eos == text::kNoToken && !eos.empty()) spec.special.eos = eos.front();
-  if (spec.special.pad == text::kNoToken && !pad.empty()) spec.special.pad = pad.front();
-  std::vector<text::TokenId>& ends = spec.special.end_of_generation;
-  for (const text::TokenId id : eos) {
-    if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
-  }
 }
 
 Json generation_json(const ModelFile& model) {
@@ -127,8 +94,11 @@ std::string hf_chat_template(const fs::path& folder) {
 std::optional<text::TokenizerSpec> hf_tokenizer(const fs::path& folder, const Json& config, std::uint32_t vocab_size) {
   std::optional<text::TokenizerSpec> spec = tokenizer_in_folder(folder, vocab_size);
   if (!spec) return spec;
-  take_special_ids(object_in(folder / "generation_config.json"), *spec);
-  take_special_ids(config, *spec);
+  // What the tokenizer files leave open, the configurations may say.
+  if (const fs::path path = folder / "generation_config.json"; fs::exists(path)) {
+    apply_generation_config(read_file(path, kMaxSmallFile), path.string(), *spec);
+  }
+  apply_generation_config(config.dump(), (folder / "config.json").string(), *spec);
   return spec;
 }
 
@@ -151,17 +121,30 @@ void write_hf_text(const ModelFile& model, const fs::path& folder) {
     }
     return;
   }
+  if (model.tokenizer_spec != nullptr) {
+    write_file(folder / kTokenizerJson, write_tokenizer_json(*model.tokenizer_spec));
+    write_file(folder / kTokenizerConfig, write_tokenizer_config(*model.tokenizer_spec));
+  }
   if (!model.chat_template.empty()) write_file(folder / "chat_template.jinja", model.chat_template);
   if (const Json generation = generation_json(model); !generation.empty()) {
     write_file(folder / "generation_config.json", generation.dump(2) + "\n");
   }
 }
 
-void add_tokenizer_metadata(const ModelFile&, std::map<std::string, std::string>&) {}
+void add_tokenizer_metadata(const ModelFile& model, std::map<std::string, std::string>& metadata) {
+  if (model.tokenizer_spec == nullptr) return;
+  metadata[kTokenizerJson] = write_tokenizer_json(*model.tokenizer_spec);
+  metadata[kTokenizerConfig] = write_tokenizer_config(*model.tokenizer_spec);
+}
 
-std::optional<text::TokenizerSpec> tokenizer_in_metadata(const std::map<std::string, std::string>&,
-                                                         const std::string&) {
-  return std::nullopt;
+std::optional<text::TokenizerSpec> tokenizer_in_metadata(const std::map<std::string, std::string>& metadata,
+                                                         const std::string& where) {
+  const auto tokenizer = metadata.find(kTokenizerJson);
+  if (tokenizer == metadata.end()) return std::nullopt;
+  text::TokenizerSpec spec = parse_tokenizer_json(tokenizer->second, where);
+  if (const auto config = metadata.find(kTokenizerConfig); config != metadata.end())
+    apply_tokenizer_config(config->second, where, spec);
+  return spec;
 }
 
 }  // namespace lathe::formats

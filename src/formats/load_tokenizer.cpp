@@ -6,7 +6,11 @@
 #include "base/file.h"
 #include "formats/gguf_reader.h"
 #include "formats/tokenizer_gguf.h"
+#include "formats/tokenizer_json.h"
 #include "formats/tokenizer_llama2c.h"
+#include "formats/tokenizer_rwkv.h"
+#include "formats/tokenizer_sentencepiece.h"
+#include "formats/tokenizer_tiktoken.h"
 
 namespace lathe::formats {
 namespace {
@@ -29,6 +33,24 @@ std::optional<text::TokenizerSpec> llama2c_tokenizer_of_size(const fs::path& pat
 bool has_tokenizer_name(const fs::path& path) {
   const std::string name = path.filename().string();
   return path.extension() == ".bin" && (name.starts_with("tok") || path.stem().string().ends_with("tok"));
+}
+
+void apply_configs(const fs::path& folder, text::TokenizerSpec& spec) {
+  for (const char* name : {"special_tokens_map.json", "tokenizer_config.json"}) {
+    const fs::path path = folder / name;
+    if (fs::exists(path)) apply_tokenizer_config(read_file(path, kMaxTokenizerBytes), path.string(), spec);
+  }
+}
+
+// Any file that is a tokenizer and nothing else, told by its first bytes.
+text::TokenizerSpec parse_tokenizer_file(const Bytes& bytes, std::optional<std::uint64_t> vocab_size) {
+  const std::string_view text = bytes.text();
+  if (text.starts_with('{')) return parse_tokenizer_json(text, bytes.name());
+  if (is_tiktoken(bytes)) return parse_tiktoken(bytes);
+  if (text.starts_with("1 '") || text.starts_with("1 b'")) return parse_rwkv_vocabulary(bytes);
+  // A protocol-buffers message whose first field, a piece, is not empty; llama2.c files start with a small int32.
+  if (text.size() > 2 && text[0] == '\n' && text[1] != '\0') return parse_sentencepiece(bytes);
+  return parse_llama2c_tokenizer(bytes, vocab_size);
 }
 
 }  // namespace
@@ -80,12 +102,30 @@ std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const fs::path& mode
   return found;
 }
 
-std::optional<text::TokenizerSpec> tokenizer_in_folder(const fs::path&, std::uint32_t) { return std::nullopt; }
+std::optional<text::TokenizerSpec> tokenizer_in_folder(const fs::path& folder, std::uint32_t vocab_size) {
+  const fs::path json = folder / "tokenizer.json";
+  if (fs::exists(json)) {
+    text::TokenizerSpec spec = parse_tokenizer_json(read_file(json, kMaxTokenizerBytes), json.string());
+    apply_configs(folder, spec);
+    return spec;
+  }
+  if (const fs::path model = folder / "tokenizer.model"; fs::exists(model)) {
+    text::TokenizerSpec spec = parse_tokenizer_file(map_file(model), vocab_size);
+    apply_configs(folder, spec);
+    return spec;
+  }
+  return tokenizer_beside_llama2c(folder / "model", vocab_size);
+}
 
 text::TokenizerSpec read_tokenizer_spec(const fs::path& path, std::optional<std::uint64_t> vocab_size) {
+  if (fs::is_directory(path)) {
+    if (auto spec = tokenizer_in_folder(path, static_cast<std::uint32_t>(vocab_size.value_or(0))))
+      return *std::move(spec);
+    fail(path.string(), "is a folder without a tokenizer");
+  }
   const Bytes bytes = map_file(path);
   if (is_gguf(bytes)) return read_gguf_tokenizer(read_gguf_header(bytes).metadata);
-  return parse_llama2c_tokenizer(bytes, vocab_size);
+  return parse_tokenizer_file(bytes, vocab_size);
 }
 
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const fs::path& path) {
