@@ -47,7 +47,9 @@ void convert_arguments(Heap& heap, const Value& call, ToolArguments form) {
 
 Value message_value(Heap& heap, const ChatMessage& message, ToolArguments form) {
   Value result = Value::dict(heap);
-  const auto set = [&](std::string_view key, const std::string& text) { result.dict().set(key, Value::string(heap, text)); };
+  const auto set = [&](std::string_view key, const std::string& text) {
+    result.dict().set(key, Value::string(heap, text));
+  };
   set("role", message.role);
   if (message.content_parts.empty()) {
     set("content", message.content);
@@ -68,7 +70,8 @@ Value message_value(Heap& heap, const ChatMessage& message, ToolArguments form) 
   return result;
 }
 
-Value context_value(Heap& heap, const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options, ToolArguments form) {
+Value context_value(Heap& heap, const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options,
+                    ToolArguments form) {
   Value context = Value::dict(heap);
   Value list = Value::list(heap, {});
   for (const ChatMessage& message : messages) list.items().push(message_value(heap, message, form));
@@ -122,7 +125,8 @@ const ChatTemplate& ChatTemplate::chatml() {
 ToolArguments ChatTemplate::probe_tool_arguments() const {
   if (source().find("tool_call") == std::string::npos) return ToolArguments::kObject;
   ChatMessage call{.role = "assistant", .content = ""};
-  call.tool_calls = R"([{"id": "probe0001", "type": "function", "function": {"name": "probe", "arguments": {"probe_key": "probe_value"}}}])";
+  call.tool_calls =
+      R"([{"id": "probe0001", "type": "function", "function": {"name": "probe", "arguments": {"probe_key": "probe_value"}}}])";
   const std::vector<ChatMessage> messages{{.role = "user", .content = "probe"}, call};
   const auto shows = [&](ToolArguments form) {
     try {
@@ -140,7 +144,8 @@ std::string ChatTemplate::render(const std::vector<ChatMessage>& messages, const
   return render_as(messages, options, options.tool_arguments.value_or(tool_arguments_));
 }
 
-std::string ChatTemplate::render_as(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options, ToolArguments form) const {
+std::string ChatTemplate::render_as(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options,
+                                    ToolArguments form) const {
   return render_with(*program_, options.now, [&](Heap& heap) { return context_value(heap, messages, options, form); });
 }
 

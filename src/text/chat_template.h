@@ -19,8 +19,8 @@ struct Template;
 namespace lathe::text {
 
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant", "tool", or what else the template knows
-  std::string content;  // the text
+  std::string role;                // "system", "user", "assistant", "tool", or what else the template knows
+  std::string content;             // the text
   std::string content_parts = {};  // JSON: a list of parts ([{"type": "text", "text": ...}]), in place of `content`
   std::string tool_calls = {};     // JSON: OpenAI's list ([{"type": "function", "function": {"name", "arguments"}}])
   std::optional<std::string> name = {}, tool_call_id = {}, reasoning_content = {};
@@ -58,7 +58,8 @@ class ChatTemplate {
 
  private:
   explicit ChatTemplate(std::shared_ptr<const jinja::Template> program) : program_(std::move(program)) {}
-  std::string render_as(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options, ToolArguments form) const;
+  std::string render_as(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options,
+                        ToolArguments form) const;
   ToolArguments probe_tool_arguments() const;
 
   std::shared_ptr<const jinja::Template> program_;

@@ -56,12 +56,15 @@ Value integer_op(BinaryOp op, std::int64_t a, std::int64_t b) {
     case BinaryOp::kDivide:
       if (b == 0) division_by_zero();
       return Value::real(static_cast<double>(a) / static_cast<double>(b));
-    case BinaryOp::kFloorDivide: result = floor_divide(a, b); break;
+    case BinaryOp::kFloorDivide:
+      result = floor_divide(a, b);
+      break;
     case BinaryOp::kModulo:
       if (b == 0) division_by_zero();
       result = b == -1 ? 0 : a - floor_divide(a, b) * b;
       break;
-    case BinaryOp::kPower: return integer_power(a, b);
+    case BinaryOp::kPower:
+      return integer_power(a, b);
   }
   return Value::integer(result);
 }
@@ -74,9 +77,12 @@ double float_modulo(double a, double b) {
 
 Value float_op(BinaryOp op, double a, double b) {
   switch (op) {
-    case BinaryOp::kAdd: return Value::real(a + b);
-    case BinaryOp::kSubtract: return Value::real(a - b);
-    case BinaryOp::kMultiply: return Value::real(a * b);
+    case BinaryOp::kAdd:
+      return Value::real(a + b);
+    case BinaryOp::kSubtract:
+      return Value::real(a - b);
+    case BinaryOp::kMultiply:
+      return Value::real(a * b);
     case BinaryOp::kDivide:
       if (b == 0) division_by_zero();
       return Value::real(a / b);
@@ -88,7 +94,8 @@ Value float_op(BinaryOp op, double a, double b) {
       return Value::real(float_modulo(a, b));
     case BinaryOp::kPower: {
       const double power = std::pow(a, b);
-      if (std::isnan(power) && !std::isnan(a) && !std::isnan(b)) throw EvalError{"a complex number is no template value"};
+      if (std::isnan(power) && !std::isnan(a) && !std::isnan(b))
+        throw EvalError{"a complex number is no template value"};
       return Value::real(power);
     }
   }

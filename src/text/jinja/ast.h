@@ -16,26 +16,26 @@ namespace lathe::jinja {
 using Symbol = std::uint32_t;  // a variable's name, numbered within its template
 
 enum class ExprKind : std::uint8_t {
-  kLiteral,    // value
-  kName,       // symbol, text
-  kList,       // children
-  kTuple,      // children
-  kDict,       // children: key, value, key, value, ...
-  kAttribute,  // children[0] . text
-  kSubscript,  // children[0] [ children[1] ]
-  kSlice,      // children[0] [ children[1] : children[2] : children[3] ], null where left out
-  kCall,       // children[0] ( arguments )
-  kFilter,     // children[0] | text ( arguments ); without children[0] inside a filter block
-  kTest,       // children[0] is text ( arguments )
-  kNot,        // children[0]
-  kAnd,        // children, two or more
-  kOr,         // children, two or more
-  kCompare,    // children, one more than comparisons
-  kConcat,     // children joined as text
-  kBinary,     // children[0] op children[1]
-  kNegate,     // children[0]
-  kPlus,       // children[0]
-  kConditional // children[0] if children[1] else children[2] (null when left out)
+  kLiteral,     // value
+  kName,        // symbol, text
+  kList,        // children
+  kTuple,       // children
+  kDict,        // children: key, value, key, value, ...
+  kAttribute,   // children[0] . text
+  kSubscript,   // children[0] [ children[1] ]
+  kSlice,       // children[0] [ children[1] : children[2] : children[3] ], null where left out
+  kCall,        // children[0] ( arguments )
+  kFilter,      // children[0] | text ( arguments ); without children[0] inside a filter block
+  kTest,        // children[0] is text ( arguments )
+  kNot,         // children[0]
+  kAnd,         // children, two or more
+  kOr,          // children, two or more
+  kCompare,     // children, one more than comparisons
+  kConcat,      // children joined as text
+  kBinary,      // children[0] op children[1]
+  kNegate,      // children[0]
+  kPlus,        // children[0]
+  kConditional  // children[0] if children[1] else children[2] (null when left out)
 };
 
 enum class Comparison : std::uint8_t { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn };
@@ -65,17 +65,17 @@ struct Expr {
 };
 
 enum class StmtKind : std::uint8_t {
-  kText,      // text
-  kOutput,    // expr
-  kIf,        // branches (conditions and bodies), else_body
-  kFor,       // target in expr if filter: body else else_body
-  kSet,       // target = expr
-  kSetBlock,  // target = body, through filter when given
-  kMacro,     // symbol(parameters): body
-  kCallBlock, // expr is the call; parameters and body make `caller`
-  kFilter,    // body through filter
-  kWith,      // targets = values: body
-  kScope,     // body in a scope of its own
+  kText,       // text
+  kOutput,     // expr
+  kIf,         // branches (conditions and bodies), else_body
+  kFor,        // target in expr if filter: body else else_body
+  kSet,        // target = expr
+  kSetBlock,   // target = body, through filter when given
+  kMacro,      // symbol(parameters): body
+  kCallBlock,  // expr is the call; parameters and body make `caller`
+  kFilter,     // body through filter
+  kWith,       // targets = values: body
+  kScope,      // body in a scope of its own
   kBreak,
   kContinue,
 };
@@ -84,8 +84,8 @@ enum class StmtKind : std::uint8_t {
 struct Target {
   std::uint32_t at = 0;
   Symbol symbol = 0;
-  std::string attribute;       // of the namespace that `symbol` names; empty for a plain name
-  std::vector<Target> parts;   // unpacking
+  std::string attribute;      // of the namespace that `symbol` names; empty for a plain name
+  std::vector<Target> parts;  // unpacking
   bool unpacks = false;
 };
 

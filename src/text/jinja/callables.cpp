@@ -13,7 +13,9 @@ void MacroObject::set_implicit(Heap& heap, Scope& scope, const Arguments& argume
   const std::size_t n = statement_.parameters.size();
   if (statement_.uses_extra) {
     const auto& given = arguments.positional;
-    scope.set(kVarargsSymbol, Value::tuple(heap, given.size() > n ? Values(given.begin() + static_cast<std::ptrdiff_t>(n), given.end()) : Values()));
+    scope.set(kVarargsSymbol,
+              Value::tuple(heap, given.size() > n ? Values(given.begin() + static_cast<std::ptrdiff_t>(n), given.end())
+                                                  : Values()));
   } else if (arguments.positional.size() > n) {
     throw EvalError{fmt::format("{} takes not more than {} argument(s)", name(), n)};
   }
@@ -78,7 +80,8 @@ Value CyclerObject::attribute(Heap& heap, const std::string& name) {
   };
   if (!joiner_ && name == "current") return items_[at_ % items_.size()];
   if (!joiner_ && (name == "next" || name == "reset")) {
-    return Value::adopt(Kind::kCallable, new BuiltinObject(heap, name, name == "next" ? kNext : kReset, Value::of(Kind::kCallable, this)));
+    return Value::adopt(Kind::kCallable, new BuiltinObject(heap, name, name == "next" ? kNext : kReset,
+                                                           Value::of(Kind::kCallable, this)));
   }
   return Value::undefined(heap, fmt::format("'{}' has no attribute '{}'", this->name(), name));
 }

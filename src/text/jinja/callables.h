@@ -27,7 +27,10 @@ class MacroObject final : public CallableObject {
 class BuiltinObject final : public CallableObject {
  public:
   BuiltinObject(Heap& heap, std::string name, Builtin builtin, Value self)
-      : CallableObject(heap, sizeof(BuiltinObject)), name_(std::move(name)), builtin_(builtin), self_(std::move(self)) {}
+      : CallableObject(heap, sizeof(BuiltinObject)),
+        name_(std::move(name)),
+        builtin_(builtin),
+        self_(std::move(self)) {}
   Value call(Interpreter& interpreter, Arguments& arguments) override;
   std::string name() const override { return "function '" + name_ + "'"; }
 

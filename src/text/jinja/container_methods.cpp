@@ -69,7 +69,8 @@ Value index(Interpreter& in, Arguments& args) {
 Value count(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "count", {"self", "value"}, 2);
   const Values& items = a[0].items().items;
-  return Value::integer(std::count_if(items.begin(), items.end(), [&](const Value& item) { return equal(in.heap(), item, a[1]); }));
+  return Value::integer(
+      std::count_if(items.begin(), items.end(), [&](const Value& item) { return equal(in.heap(), item, a[1]); }));
 }
 
 Value clear_list(Interpreter&, Arguments& args) {

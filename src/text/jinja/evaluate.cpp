@@ -32,9 +32,12 @@ Value Interpreter::evaluate(const Expr& expr) {
     return values;
   };
   switch (expr.kind) {
-    case ExprKind::kList: return Value::list(heap_, children());
-    case ExprKind::kTuple: return Value::tuple(heap_, children());
-    case ExprKind::kDict: return evaluate_dict(expr);
+    case ExprKind::kList:
+      return Value::list(heap_, children());
+    case ExprKind::kTuple:
+      return Value::tuple(heap_, children());
+    case ExprKind::kDict:
+      return evaluate_dict(expr);
     case ExprKind::kAttribute: {
       const Value object = child(0);
       at_ = expr.at;
@@ -45,11 +48,16 @@ Value Interpreter::evaluate(const Expr& expr) {
       at_ = expr.at;
       return item(object, key);
     }
-    case ExprKind::kSlice: return evaluate_slice(expr);
-    case ExprKind::kCall: return evaluate_call(expr);
-    case ExprKind::kFilter: return evaluate_filter(expr);
-    case ExprKind::kTest: return Value::boolean(evaluate_test(expr));
-    case ExprKind::kNot: return Value::boolean(!truthy(child(0)));
+    case ExprKind::kSlice:
+      return evaluate_slice(expr);
+    case ExprKind::kCall:
+      return evaluate_call(expr);
+    case ExprKind::kFilter:
+      return evaluate_filter(expr);
+    case ExprKind::kTest:
+      return Value::boolean(evaluate_test(expr));
+    case ExprKind::kNot:
+      return Value::boolean(!truthy(child(0)));
     case ExprKind::kAnd:
     case ExprKind::kOr: {
       Value value;
@@ -59,8 +67,10 @@ Value Interpreter::evaluate(const Expr& expr) {
       }
       return value;
     }
-    case ExprKind::kCompare: return evaluate_compare(expr);
-    case ExprKind::kConcat: return evaluate_concat(expr);
+    case ExprKind::kCompare:
+      return evaluate_compare(expr);
+    case ExprKind::kConcat:
+      return evaluate_concat(expr);
     case ExprKind::kBinary: {
       const Value left = child(0), right = child(1);
       at_ = expr.at;
@@ -78,8 +88,10 @@ Value Interpreter::evaluate(const Expr& expr) {
       if (!value.is_number()) throw EvalError{fmt::format("bad operand type for unary +: '{}'", value.type_name())};
       return value.is(Kind::kBool) ? Value::integer(value.as_int()) : value;
     }
-    case ExprKind::kConditional: return evaluate_conditional(expr);
-    default: return Value::none();
+    case ExprKind::kConditional:
+      return evaluate_conditional(expr);
+    default:
+      return Value::none();
   }
 }
 
@@ -128,14 +140,30 @@ Value Interpreter::evaluate_compare(const Expr& expr) {
     const auto order = [&] { return compare(heap_, left, right, kSymbols[static_cast<int>(op)]); };
     bool holds = false;
     switch (op) {
-      case Comparison::kEqual: holds = equal(heap_, left, right); break;
-      case Comparison::kNotEqual: holds = !equal(heap_, left, right); break;
-      case Comparison::kLess: holds = order() < 0; break;
-      case Comparison::kLessEqual: holds = order() <= 0; break;
-      case Comparison::kGreater: holds = order() > 0; break;
-      case Comparison::kGreaterEqual: holds = order() >= 0; break;
-      case Comparison::kIn: holds = contains(heap_, left, right); break;
-      case Comparison::kNotIn: holds = !contains(heap_, left, right); break;
+      case Comparison::kEqual:
+        holds = equal(heap_, left, right);
+        break;
+      case Comparison::kNotEqual:
+        holds = !equal(heap_, left, right);
+        break;
+      case Comparison::kLess:
+        holds = order() < 0;
+        break;
+      case Comparison::kLessEqual:
+        holds = order() <= 0;
+        break;
+      case Comparison::kGreater:
+        holds = order() > 0;
+        break;
+      case Comparison::kGreaterEqual:
+        holds = order() >= 0;
+        break;
+      case Comparison::kIn:
+        holds = contains(heap_, left, right);
+        break;
+      case Comparison::kNotIn:
+        holds = !contains(heap_, left, right);
+        break;
     }
     if (!holds) return Value::boolean(false);
     left = std::move(right);
@@ -157,8 +185,12 @@ void Interpreter::evaluate_arguments(const std::vector<Argument>& from, Argument
   for (const Argument& argument : from) {
     Value value = evaluate(*argument.value);
     switch (argument.kind) {
-      case Argument::Kind::kPositional: to.positional.push_back(std::move(value)); break;
-      case Argument::Kind::kNamed: to.named.emplace_back(argument.name, std::move(value)); break;
+      case Argument::Kind::kPositional:
+        to.positional.push_back(std::move(value));
+        break;
+      case Argument::Kind::kNamed:
+        to.named.emplace_back(argument.name, std::move(value));
+        break;
       case Argument::Kind::kSpread:
         for (Value& item : iterate(heap_, value)) to.positional.push_back(std::move(item));
         break;

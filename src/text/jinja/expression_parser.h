@@ -88,6 +88,10 @@ class ExpressionParser {
   std::unordered_map<std::string, Symbol> symbols_;
 };
 
+// A node's children from one or two.
+std::vector<ExprPtr> only_child(ExprPtr a);
+std::vector<ExprPtr> children_of(ExprPtr a, ExprPtr b);
+
 // What a token is, for messages: "'%}'", "'name'", "the end of the template".
 std::string describe(const Token& token);
 

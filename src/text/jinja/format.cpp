@@ -98,11 +98,16 @@ std::string grouped(std::string digits, char group) {
 
 std::string integer_digits(std::uint64_t value, const Spec& spec) {
   switch (spec.type) {
-    case 'x': return (spec.alternate ? "0x" : "") + fmt::format("{:x}", value);
-    case 'X': return (spec.alternate ? "0X" : "") + fmt::format("{:X}", value);
-    case 'o': return (spec.alternate ? "0o" : "") + fmt::format("{:o}", value);
-    case 'b': return (spec.alternate ? "0b" : "") + fmt::format("{:b}", value);
-    default: return grouped(std::to_string(value), spec.group);
+    case 'x':
+      return (spec.alternate ? "0x" : "") + fmt::format("{:x}", value);
+    case 'X':
+      return (spec.alternate ? "0X" : "") + fmt::format("{:X}", value);
+    case 'o':
+      return (spec.alternate ? "0o" : "") + fmt::format("{:o}", value);
+    case 'b':
+      return (spec.alternate ? "0b" : "") + fmt::format("{:b}", value);
+    default:
+      return grouped(std::to_string(value), spec.group);
   }
 }
 
@@ -113,12 +118,18 @@ std::string float_digits(double value, const Spec& spec) {
   const int precision = spec.precision < 0 ? 6 : static_cast<int>(spec.precision);
   switch (spec.type) {
     case 'f':
-    case 'F': return grouped(fmt::format("{:.{}f}", value, precision), spec.group);
-    case 'e': return fmt::format("{:.{}e}", value, precision);
-    case 'E': return fmt::format("{:.{}E}", value, precision);
-    case '%': return grouped(fmt::format("{:.{}f}%", value * 100, precision), spec.group);
-    case 'G': return fmt::format("{:.{}G}", value, std::max(precision, 1));
-    case 'g': return grouped(fmt::format("{:.{}g}", value, std::max(precision, 1)), spec.group);
+    case 'F':
+      return grouped(fmt::format("{:.{}f}", value, precision), spec.group);
+    case 'e':
+      return fmt::format("{:.{}e}", value, precision);
+    case 'E':
+      return fmt::format("{:.{}E}", value, precision);
+    case '%':
+      return grouped(fmt::format("{:.{}f}%", value * 100, precision), spec.group);
+    case 'G':
+      return fmt::format("{:.{}G}", value, std::max(precision, 1));
+    case 'g':
+      return grouped(fmt::format("{:.{}g}", value, std::max(precision, 1)), spec.group);
     default:
       if (spec.precision < 0) return grouped(float_text(value), spec.group);
       return grouped(fmt::format("{:.{}g}", value, std::max(precision, 1)), spec.group);
@@ -130,7 +141,8 @@ std::string_view sign_text(bool negative, const Spec& spec) {
 }
 
 void format_number(TextBuilder& out, const Value& value, const Spec& spec) {
-  const bool as_float = value.is(Kind::kFloat) || (spec.type != 0 && std::string_view("fFeEgG%").find(spec.type) != std::string_view::npos);
+  const bool as_float = value.is(Kind::kFloat) ||
+                        (spec.type != 0 && std::string_view("fFeEgG%").find(spec.type) != std::string_view::npos);
   if (as_float) {
     if (spec.type != 0 && std::string_view("fFeEgG%").find(spec.type) == std::string_view::npos) {
       throw EvalError{fmt::format("unknown format code '{}' for a float", spec.type)};
@@ -142,12 +154,14 @@ void format_number(TextBuilder& out, const Value& value, const Spec& spec) {
     throw EvalError{fmt::format("unknown format code '{}' for an integer", spec.type)};
   }
   const std::int64_t number = value.as_int();
-  const std::uint64_t magnitude = number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
+  const std::uint64_t magnitude =
+      number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
   pad(out, spec, sign_text(number < 0, spec), integer_digits(magnitude, spec), '>');
 }
 
 void format_text(TextBuilder& out, std::string_view text, Spec spec) {
-  if (spec.type != 0 && spec.type != 's') throw EvalError{fmt::format("unknown format code '{}' for a string", spec.type)};
+  if (spec.type != 0 && spec.type != 's')
+    throw EvalError{fmt::format("unknown format code '{}' for a string", spec.type)};
   if (spec.align == '=') spec.align = '<';
   if (spec.precision >= 0) text = text.substr(0, byte_offset(text, static_cast<std::size_t>(spec.precision)));
   pad(out, spec, {}, text, '<');

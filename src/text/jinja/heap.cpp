@@ -74,8 +74,8 @@ void Object::destroy(Object* object) {
 void TextBuilder::reserve(std::size_t more) {
   const std::uint64_t needed = std::uint64_t{text_.size()} + more;
   heap_.check_text(needed);
-  const auto target = static_cast<std::size_t>(
-      std::min<std::uint64_t>(std::max<std::uint64_t>(needed, 2 * std::uint64_t{charged_}), heap_.limits().output_bytes));
+  const auto target = static_cast<std::size_t>(std::min<std::uint64_t>(
+      std::max<std::uint64_t>(needed, 2 * std::uint64_t{charged_}), heap_.limits().output_bytes));
   heap_.charge(target - charged_);
   heap_.step_bytes(target - charged_);
   charged_ = target;

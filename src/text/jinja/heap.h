@@ -13,11 +13,11 @@
 namespace lathe::jinja {
 
 struct Limits {
-  std::uint64_t steps = 20'000'000;                    // evaluated nodes, plus one per KiB of text handled
-  std::size_t output_bytes = std::size_t{64} << 20;    // one text: the output, or any one string
-  std::size_t live_bytes = std::size_t{256} << 20;     // everything alive at one time
-  std::size_t range_items = 100'000;                   // range(); the figure Jinja's sandbox uses
-  int depth = 600;                                     // nested evaluation: expressions, blocks, macro calls
+  std::uint64_t steps = 20'000'000;                  // evaluated nodes, plus one per 128 bytes of text handled
+  std::size_t output_bytes = std::size_t{64} << 20;  // one text: the output, or any one string
+  std::size_t live_bytes = std::size_t{256} << 20;   // everything alive at one time
+  std::size_t range_items = 100'000;                 // range(); the figure Jinja's sandbox uses
+  int depth = 600;                                   // nested evaluation: expressions, blocks, macro calls
 };
 
 // What went wrong, without a place; the interpreter adds template, line and column.
@@ -46,7 +46,7 @@ class Heap {
     if (steps_ > limits_.steps) too_many_steps();
   }
   // Accounts for work on `bytes` of text.
-  void step_bytes(std::uint64_t bytes) { step(bytes / 1024); }
+  void step_bytes(std::uint64_t bytes) { step(bytes / 128); }
 
   // Throws when a text of `bytes` is more than the limits allow.
   void check_text(std::uint64_t bytes) const;

@@ -98,7 +98,9 @@ Flow Interpreter::execute(const Block& block) {
 Flow Interpreter::execute(const Stmt& statement) {
   at_ = statement.at;
   switch (statement.kind) {
-    case StmtKind::kText: out_->append(statement.text); break;
+    case StmtKind::kText:
+      out_->append(statement.text);
+      break;
     case StmtKind::kOutput: {
       const Value value = evaluate(*statement.expr);
       print(*out_, value);
@@ -109,8 +111,11 @@ Flow Interpreter::execute(const Stmt& statement) {
         if (truthy(evaluate(*branch.condition))) return execute(branch.body);
       }
       return execute(statement.else_body);
-    case StmtKind::kFor: return execute_loop(statement, evaluate(*statement.expr), scope_, 0);
-    case StmtKind::kSet: assign(statement.target, evaluate(*statement.expr)); break;
+    case StmtKind::kFor:
+      return execute_loop(statement, evaluate(*statement.expr), scope_, 0);
+    case StmtKind::kSet:
+      assign(statement.target, evaluate(*statement.expr));
+      break;
     case StmtKind::kMacro:
       set_variable(statement.symbol, Value::adopt(Kind::kCallable, new MacroObject(heap_, statement, scope_)));
       break;
@@ -120,7 +125,8 @@ Flow Interpreter::execute(const Stmt& statement) {
       break;
     }
     case StmtKind::kSetBlock:
-    case StmtKind::kFilter: return execute_captured(statement);
+    case StmtKind::kFilter:
+      return execute_captured(statement);
     case StmtKind::kWith: {
       Flow flow = Flow::kNext;
       execute_with(statement, flow);
@@ -130,8 +136,10 @@ Flow Interpreter::execute(const Stmt& statement) {
       const ScopeGuard guard(*this, child_of(scope_));
       return execute(statement.body);
     }
-    case StmtKind::kBreak: return Flow::kBreak;
-    case StmtKind::kContinue: return Flow::kContinue;
+    case StmtKind::kBreak:
+      return Flow::kBreak;
+    case StmtKind::kContinue:
+      return Flow::kContinue;
   }
   return Flow::kNext;
 }
@@ -249,10 +257,12 @@ void Interpreter::assign(const Target& target, Value value) {
   } else {
     at_ = target.at;
     const Value* holder = nullptr;
-    for (Scope* scope = scope_.get(); scope != nullptr && holder == nullptr; scope = scope->parent()) holder = scope->find(target.symbol);
+    for (Scope* scope = scope_.get(); scope != nullptr && holder == nullptr; scope = scope->parent())
+      holder = scope->find(target.symbol);
     if (holder == nullptr) holder = &globals_[target.symbol];
     if (!holder->is(Kind::kNamespace)) {
-      throw EvalError{fmt::format("cannot set '{}': '{}' is no namespace", target.attribute, template_.symbols[target.symbol])};
+      throw EvalError{
+          fmt::format("cannot set '{}': '{}' is no namespace", target.attribute, template_.symbols[target.symbol])};
     }
     holder->dict().set(target.attribute, std::move(value));
   }

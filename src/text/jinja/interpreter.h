@@ -1,4 +1,5 @@
-// Walks a parsed template and writes its output. One interpreter serves one rendering; the template itself is only read.
+// Walks a parsed template and writes its output. One interpreter serves one rendering; the template itself is only
+// read.
 #pragma once
 
 #include <ctime>
@@ -101,7 +102,7 @@ class Interpreter {
   std::vector<Value> globals_;  // by symbol: the context, Jinja's globals, and what the template sets at its top level
   Ref<Scope> scope_;            // null at the top level
   TextBuilder* out_ = nullptr;
-  std::uint32_t at_ = 0;        // the node that runs now, for errors
+  std::uint32_t at_ = 0;  // the node that runs now, for errors
   int depth_ = 0;
 };
 

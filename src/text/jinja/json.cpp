@@ -28,13 +28,27 @@ void print_json_string(TextBuilder& out, std::string_view text, bool ensure_asci
     at += c.bytes;
     plain = at;
     switch (c.value) {
-      case '"': out.append("\\\""); break;
-      case '\\': out.append("\\\\"); break;
-      case '\n': out.append("\\n"); break;
-      case '\r': out.append("\\r"); break;
-      case '\t': out.append("\\t"); break;
-      case '\f': out.append("\\f"); break;
-      case '\b': out.append("\\b"); break;
+      case '"':
+        out.append("\\\"");
+        break;
+      case '\\':
+        out.append("\\\\");
+        break;
+      case '\n':
+        out.append("\\n");
+        break;
+      case '\r':
+        out.append("\\r");
+        break;
+      case '\t':
+        out.append("\\t");
+        break;
+      case '\f':
+        out.append("\\f");
+        break;
+      case '\b':
+        out.append("\\b");
+        break;
       default:
         if (c.value < 0x10000) {
           out.append(fmt::format("\\u{:04x}", static_cast<unsigned>(c.value)));
@@ -61,16 +75,25 @@ class JsonPrinter {
   void print(const Value& value, int depth) {
     if (depth > kMaxDataDepth) throw EvalError{fmt::format("tojson: nested deeper than {} levels", kMaxDataDepth)};
     switch (value.kind()) {
-      case Kind::kNone: return out_.append("null");
-      case Kind::kBool: return out_.append(value.as_int() != 0 ? "true" : "false");
-      case Kind::kInt: return out_.append(fmt::format_int(value.as_int()).c_str());
-      case Kind::kBigInt: return out_.append(value.text());
-      case Kind::kFloat: return out_.append(json_float(value.as_double()));
-      case Kind::kString: return print_json_string(out_, value.text(), style_.ensure_ascii);
+      case Kind::kNone:
+        return out_.append("null");
+      case Kind::kBool:
+        return out_.append(value.as_int() != 0 ? "true" : "false");
+      case Kind::kInt:
+        return out_.append(fmt::format_int(value.as_int()).c_str());
+      case Kind::kBigInt:
+        return out_.append(value.text());
+      case Kind::kFloat:
+        return out_.append(json_float(value.as_double()));
+      case Kind::kString:
+        return print_json_string(out_, value.text(), style_.ensure_ascii);
       case Kind::kList:
-      case Kind::kTuple: return print_list(value.items(), depth);
-      case Kind::kDict: return print_dict(value.dict(), depth);
-      default: throw EvalError{fmt::format("tojson: a value of type {} has no JSON form", value.type_name())};
+      case Kind::kTuple:
+        return print_list(value.items(), depth);
+      case Kind::kDict:
+        return print_dict(value.dict(), depth);
+      default:
+        throw EvalError{fmt::format("tojson: a value of type {} has no JSON form", value.type_name())};
     }
   }
 
@@ -97,7 +120,8 @@ class JsonPrinter {
 
   void print_key(const Value& key) {
     switch (key.kind()) {
-      case Kind::kString: return print_json_string(out_, key.text(), style_.ensure_ascii);
+      case Kind::kString:
+        return print_json_string(out_, key.text(), style_.ensure_ascii);
       case Kind::kNone:
       case Kind::kBool:
       case Kind::kInt:
@@ -106,7 +130,8 @@ class JsonPrinter {
         out_.append('"');
         print(key, 0);
         return out_.append('"');
-      default: throw EvalError{fmt::format("tojson: a key of type {} has no JSON form", key.type_name())};
+      default:
+        throw EvalError{fmt::format("tojson: a key of type {} has no JSON form", key.type_name())};
     }
   }
 

@@ -30,7 +30,9 @@ class Lexer {
   }
 
  private:
-  [[noreturn]] void error(std::size_t at, std::string problem) const { fail_at(name_, source_, at, std::move(problem)); }
+  [[noreturn]] void error(std::size_t at, std::string problem) const {
+    fail_at(name_, source_, at, std::move(problem));
+  }
 
   void emit(TokenKind kind, std::size_t at, std::string text = {}) {
     tokens_.push_back({kind, static_cast<std::uint32_t>(at), std::move(text)});
@@ -51,7 +53,8 @@ class Lexer {
   // The next "{{", "{%" or "{#" from `at` on.
   std::size_t next_tag(std::size_t at) const {
     for (; (at = source_.find('{', at)) != std::string_view::npos; ++at) {
-      if (at + 1 < source_.size() && (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#')) return at;
+      if (at + 1 < source_.size() && (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#'))
+        return at;
     }
     return source_.size();
   }
@@ -210,7 +213,11 @@ class Lexer {
 
   void number() {
     const std::size_t begin = at_;
-    const int base = peek() != '0' ? 10 : (peek(1) | 0x20) == 'x' ? 16 : (peek(1) | 0x20) == 'o' ? 8 : (peek(1) | 0x20) == 'b' ? 2 : 10;
+    const int base = peek() != '0'             ? 10
+                     : (peek(1) | 0x20) == 'x' ? 16
+                     : (peek(1) | 0x20) == 'o' ? 8
+                     : (peek(1) | 0x20) == 'b' ? 2
+                                               : 10;
     std::string text;
     if (base != 10 && hex_value(peek(2)) < base) {
       at_ += 2;
@@ -240,7 +247,8 @@ class Lexer {
     if (!is_float) return integer(begin, text, 10);
     emit(TokenKind::kFloat, begin, text);
     double& real = tokens_.back().real;
-    if (std::from_chars(text.data(), text.data() + text.size(), real).ec != std::errc()) error(begin, "this number is out of range");
+    if (std::from_chars(text.data(), text.data() + text.size(), real).ec != std::errc())
+      error(begin, "this number is out of range");
   }
 
   void integer(std::size_t begin, const std::string& text, int base) {
@@ -280,7 +288,8 @@ class Lexer {
       return;
     } else if (c >= '0' && c <= '7') {
       char32_t value = static_cast<char32_t>(c - '0');
-      for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i) value = value * 8 + static_cast<char32_t>(source_[at_++] - '0');
+      for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i)
+        value = value * 8 + static_cast<char32_t>(source_[at_++] - '0');
       append_code_point(text, value);
     } else if (c == 'x' || c == 'u' || c == 'U') {
       append_code_point(text, hex_escape(c == 'x' ? 2 : c == 'u' ? 4 : 8, start));

@@ -1,5 +1,6 @@
 // A template's source to tokens. White space around tags is treated as chat templates expect it: the newline after a
-// block tag goes (trim_blocks), blanks before a block tag at the start of a line go (lstrip_blocks), '-' strips more and
+// block tag goes (trim_blocks), blanks before a block tag at the start of a line go (lstrip_blocks), '-' strips more
+// and
 // '+' less.
 #pragma once
 

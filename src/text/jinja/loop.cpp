@@ -7,7 +7,9 @@
 namespace lathe::jinja {
 namespace {
 
-LoopObject& loop_of(const Arguments& arguments) { return static_cast<LoopObject&>(arguments.positional.at(0).callable()); }
+LoopObject& loop_of(const Arguments& arguments) {
+  return static_cast<LoopObject&>(arguments.positional.at(0).callable());
+}
 
 }  // namespace
 

@@ -48,7 +48,8 @@ std::optional<std::int64_t> parse_int(std::string_view text, int base) {
   if (digits->empty() || digits->starts_with('-')) return std::nullopt;
   const std::string signed_digits = (negative ? "-" : "") + *digits;
   std::int64_t value = 0;
-  const auto [end, problem] = std::from_chars(signed_digits.data(), signed_digits.data() + signed_digits.size(), value, base);
+  const auto [end, problem] =
+      std::from_chars(signed_digits.data(), signed_digits.data() + signed_digits.size(), value, base);
   if (end != signed_digits.data() + signed_digits.size()) return std::nullopt;
   if (problem != std::errc()) throw EvalError{"an integer leaves the range of 64 bits"};
   return value;
@@ -147,7 +148,8 @@ Value sum(Interpreter& in, Arguments& args) {
 }  // namespace
 
 Builtin find_number_filter(std::string_view name) {
-  return find_in({{"int", to_int}, {"float", to_float}, {"round", round_filter}, {"abs", absolute}, {"sum", sum}}, name);
+  return find_in({{"int", to_int}, {"float", to_float}, {"round", round_filter}, {"abs", absolute}, {"sum", sum}},
+                 name);
 }
 
 }  // namespace lathe::jinja

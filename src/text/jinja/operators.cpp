@@ -40,7 +40,8 @@ struct SliceRange {
   std::int64_t start, stop, step;
 };
 
-std::int64_t slice_bound(const Value& value, std::int64_t otherwise, std::int64_t size, std::int64_t low, std::int64_t high) {
+std::int64_t slice_bound(const Value& value, std::int64_t otherwise, std::int64_t size, std::int64_t low,
+                         std::int64_t high) {
   if (value.none_or_absent()) return otherwise;
   require_defined(value);
   if (!value.is_integral()) throw EvalError{"slice indices must be integers or None"};
@@ -98,7 +99,8 @@ Value slice_string(Heap& heap, const Value& value, const SliceRange& range) {
     each_index(range, [&](std::size_t i) { out += text[i]; });
   } else {
     std::vector<std::uint32_t> offsets;
-    for (std::size_t at = 0; at < text.size(); at += decode_at(text, at).bytes) offsets.push_back(static_cast<std::uint32_t>(at));
+    for (std::size_t at = 0; at < text.size(); at += decode_at(text, at).bytes)
+      offsets.push_back(static_cast<std::uint32_t>(at));
     each_index(range, [&](std::size_t i) { out += text.substr(offsets[i], decode_at(text, offsets[i]).bytes); });
   }
   return Value::string(heap, std::move(out), value.markup());
@@ -119,16 +121,24 @@ bool truthy(const Value& value) {
   switch (value.kind()) {
     case Kind::kMissing:
     case Kind::kUndefined:
-    case Kind::kNone: return false;
+    case Kind::kNone:
+      return false;
     case Kind::kBool:
-    case Kind::kInt: return value.as_int() != 0;
-    case Kind::kFloat: return value.as_double() != 0;
-    case Kind::kString: return !value.text().empty();
+    case Kind::kInt:
+      return value.as_int() != 0;
+    case Kind::kFloat:
+      return value.as_double() != 0;
+    case Kind::kString:
+      return !value.text().empty();
     case Kind::kList:
-    case Kind::kTuple: return !value.items().items.empty();
-    case Kind::kSequence: return value.items().generator || !value.items().items.empty();
-    case Kind::kDict: return value.dict().size() != 0;
-    default: return true;
+    case Kind::kTuple:
+      return !value.items().items.empty();
+    case Kind::kSequence:
+      return value.items().generator || !value.items().items.empty();
+    case Kind::kDict:
+      return value.dict().size() != 0;
+    default:
+      return true;
   }
 }
 
@@ -142,19 +152,23 @@ bool equal(Heap& heap, const Value& a, const Value& b, int depth) {
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
     case Kind::kUndefined:
-    case Kind::kNone: return true;
+    case Kind::kNone:
+      return true;
     case Kind::kString:
     case Kind::kBigInt:
       heap.step_bytes(std::min(a.text().size(), b.text().size()));
       return a.text() == b.text();
     case Kind::kList:
-    case Kind::kTuple: return items_equal(heap, a.items().items, b.items().items, depth);
+    case Kind::kTuple:
+      return items_equal(heap, a.items().items, b.items().items, depth);
     case Kind::kSequence:
-      return a.object() == b.object() || (!a.items().generator && a.items().label.starts_with("range") &&
-                                          b.items().label.starts_with("range") &&
-                                          items_equal(heap, a.items().items, b.items().items, depth));
-    case Kind::kDict: return dicts_equal(heap, a.dict(), b.dict(), depth);
-    default: return a.object() == b.object();
+      return a.object() == b.object() ||
+             (!a.items().generator && a.items().label.starts_with("range") && b.items().label.starts_with("range") &&
+              items_equal(heap, a.items().items, b.items().items, depth));
+    case Kind::kDict:
+      return dicts_equal(heap, a.dict(), b.dict(), depth);
+    default:
+      return a.object() == b.object();
   }
 }
 
@@ -178,12 +192,14 @@ int compare(Heap& heap, const Value& a, const Value& b, std::string_view op, int
     }
     return sign(static_cast<std::int64_t>(left.size()), static_cast<std::int64_t>(right.size()));
   }
-  throw EvalError{fmt::format("'{}' not supported between instances of '{}' and '{}'", op, a.type_name(), b.type_name())};
+  throw EvalError{
+      fmt::format("'{}' not supported between instances of '{}' and '{}'", op, a.type_name(), b.type_name())};
 }
 
 bool contains(Heap& heap, const Value& item, const Value& container) {
   switch (container.kind()) {
-    case Kind::kUndefined: return false;
+    case Kind::kUndefined:
+      return false;
     case Kind::kString:
       require_defined(item);
       if (!item.is_string()) {
@@ -191,21 +207,25 @@ bool contains(Heap& heap, const Value& item, const Value& container) {
       }
       heap.step_bytes(container.text().size());
       return text_contains(container.text(), item.text());
-    case Kind::kDict: return container.dict().find(item) != nullptr;
+    case Kind::kDict:
+      return container.dict().find(item) != nullptr;
     case Kind::kList:
     case Kind::kTuple:
     case Kind::kSequence: {
       const Values& items = container.items().items;
-      const auto found = std::find_if(items.begin(), items.end(), [&](const Value& other) { return equal(heap, item, other); });
+      const auto found =
+          std::find_if(items.begin(), items.end(), [&](const Value& other) { return equal(heap, item, other); });
       return found != items.end();
     }
-    default: throw EvalError{fmt::format("argument of type '{}' is not iterable", container.type_name())};
+    default:
+      throw EvalError{fmt::format("argument of type '{}' is not iterable", container.type_name())};
   }
 }
 
 std::int64_t length(const Value& value) {
   switch (value.kind()) {
-    case Kind::kUndefined: return 0;
+    case Kind::kUndefined:
+      return 0;
     case Kind::kString: {
       const StringObject& string = value.string_object();
       return static_cast<std::int64_t>(string.ascii ? string.text.size() : code_point_count(string.text));
@@ -214,9 +234,12 @@ std::int64_t length(const Value& value) {
       if (value.items().generator) break;
       [[fallthrough]];
     case Kind::kList:
-    case Kind::kTuple: return static_cast<std::int64_t>(value.items().items.size());
-    case Kind::kDict: return static_cast<std::int64_t>(value.dict().size());
-    default: break;
+    case Kind::kTuple:
+      return static_cast<std::int64_t>(value.items().items.size());
+    case Kind::kDict:
+      return static_cast<std::int64_t>(value.dict().size());
+    default:
+      break;
   }
   throw EvalError{fmt::format("object of type '{}' has no len()", value.type_name())};
 }
@@ -224,7 +247,8 @@ std::int64_t length(const Value& value) {
 Values iterate(Heap& heap, const Value& value) {
   Values items;
   switch (value.kind()) {
-    case Kind::kUndefined: break;
+    case Kind::kUndefined:
+      break;
     case Kind::kString: {
       const std::string_view text = value.text();
       heap.step(text.size());
@@ -244,7 +268,8 @@ Values iterate(Heap& heap, const Value& value) {
       heap.step(value.dict().size() / 16);
       for (const auto& entry : value.dict().entries()) items.push_back(entry.first);
       break;
-    default: throw EvalError{fmt::format("'{}' object is not iterable", value.type_name())};
+    default:
+      throw EvalError{fmt::format("'{}' object is not iterable", value.type_name())};
   }
   return items;
 }
@@ -257,7 +282,9 @@ bool subscript(Heap& heap, const Value& value, const Value& key, Value& result) 
     if (found != nullptr) result = *found;
     return found != nullptr;
   }
-  const bool indexable = value.is_string() || (value.is_items() && !(value.is(Kind::kSequence) && !value.items().label.starts_with("range")));
+  const bool indexable =
+      value.is_string() ||
+      (value.is_items() && !(value.is(Kind::kSequence) && !value.items().label.starts_with("range")));
   if (!indexable || !key.is_integral()) return false;
   const std::int64_t size = length(value);
   const std::int64_t at = key.as_int() < 0 ? key.as_int() + size : key.as_int();
@@ -294,12 +321,23 @@ Value html_escape(Heap& heap, const Value& value) {
   TextBuilder out(heap);
   for (char c : text) {
     switch (c) {
-      case '&': out.append("&amp;"); break;
-      case '<': out.append("&lt;"); break;
-      case '>': out.append("&gt;"); break;
-      case '\'': out.append("&#39;"); break;
-      case '"': out.append("&#34;"); break;
-      default: out.append(c);
+      case '&':
+        out.append("&amp;");
+        break;
+      case '<':
+        out.append("&lt;");
+        break;
+      case '>':
+        out.append("&gt;");
+        break;
+      case '\'':
+        out.append("&#39;");
+        break;
+      case '"':
+        out.append("&#34;");
+        break;
+      default:
+        out.append(c);
     }
   }
   return Value::string(heap, out.take(), true);

@@ -99,16 +99,19 @@ Value groupby(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "groupby", {"value", "attribute", "default", "case_sensitive"}, 2);
   const bool case_sensitive = truthy(a[3]);
   std::vector<Keyed> keyed;
-  for (const Value& item : iterate(in.heap(), a[0])) keyed.push_back({{key_of(in, item, a[1], case_sensitive, a[2])}, item});
+  for (const Value& item : iterate(in.heap(), a[0]))
+    keyed.push_back({{key_of(in, item, a[1], case_sensitive, a[2])}, item});
   sort_keyed(in.heap(), keyed, false);
   Values groups;
   for (std::size_t begin = 0, end = 0; begin < keyed.size(); begin = end) {
     Values members;
-    while (end < keyed.size() && equal(in.heap(), keyed[begin].keys[0], keyed[end].keys[0])) members.push_back(keyed[end++].item);
+    while (end < keyed.size() && equal(in.heap(), keyed[begin].keys[0], keyed[end].keys[0]))
+      members.push_back(keyed[end++].item);
     if (members.empty()) members.push_back(keyed[end++].item);  // a key that does not equal itself
     const Value grouper = key_of(in, keyed[begin].item, a[1], true, a[2]);
     Values pair{grouper, Value::list(in.heap(), std::move(members))};
-    groups.push_back(Value::adopt(Kind::kTuple, new ListObject(in.heap(), std::move(pair), std::string(kGroupLabel), false)));
+    groups.push_back(
+        Value::adopt(Kind::kTuple, new ListObject(in.heap(), std::move(pair), std::string(kGroupLabel), false)));
   }
   return Value::list(in.heap(), std::move(groups));
 }

@@ -180,7 +180,9 @@ class Parser final : public ExpressionParser {
     all.unpacks = true;
     all.parts.push_back(std::move(first));
     while (skip_op(",")) {
-      if (is_op("=") || is_op(")") || (!end_name.empty() && is_name(end_name)) || current().kind == TokenKind::kBlockEnd) break;
+      if (is_op("=") || is_op(")") || (!end_name.empty() && is_name(end_name)) ||
+          current().kind == TokenKind::kBlockEnd)
+        break;
       all.parts.push_back(single_target());
     }
     return all;

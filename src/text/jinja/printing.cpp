@@ -90,20 +90,37 @@ std::string float_text(double value) {
 void print_repr(TextBuilder& out, const Value& value, int depth) {
   check_depth(depth);
   switch (value.kind()) {
-    case Kind::kMissing: break;
-    case Kind::kUndefined: out.append("Undefined"); break;
-    case Kind::kNone: out.append("None"); break;
-    case Kind::kBool: out.append(value.as_int() != 0 ? "True" : "False"); break;
-    case Kind::kInt: out.append(fmt::format_int(value.as_int()).c_str()); break;
-    case Kind::kFloat: out.append(float_text(value.as_double())); break;
-    case Kind::kBigInt: out.append(value.text()); break;
+    case Kind::kMissing:
+      break;
+    case Kind::kUndefined:
+      out.append("Undefined");
+      break;
+    case Kind::kNone:
+      out.append("None");
+      break;
+    case Kind::kBool:
+      out.append(value.as_int() != 0 ? "True" : "False");
+      break;
+    case Kind::kInt:
+      out.append(fmt::format_int(value.as_int()).c_str());
+      break;
+    case Kind::kFloat:
+      out.append(float_text(value.as_double()));
+      break;
+    case Kind::kBigInt:
+      out.append(value.text());
+      break;
     case Kind::kString:
       if (value.markup()) out.append("Markup(");
       print_string_repr(out, value.text());
       if (value.markup()) out.append(')');
       break;
-    case Kind::kList: print_items(out, value.items(), "[", "]", depth); break;
-    case Kind::kTuple: print_items(out, value.items(), "(", value.items().items.size() == 1 ? ",)" : ")", depth); break;
+    case Kind::kList:
+      print_items(out, value.items(), "[", "]", depth);
+      break;
+    case Kind::kTuple:
+      print_items(out, value.items(), "(", value.items().items.size() == 1 ? ",)" : ")", depth);
+      break;
     case Kind::kSequence: {
       const ListObject& list = value.items();
       out.append(list.label);
@@ -111,7 +128,9 @@ void print_repr(TextBuilder& out, const Value& value, int depth) {
       if (list.label.starts_with("dict_")) print_items(out, list, "([", "])", depth);
       break;
     }
-    case Kind::kDict: print_dict(out, value.dict(), depth); break;
+    case Kind::kDict:
+      print_dict(out, value.dict(), depth);
+      break;
     case Kind::kNamespace:
       out.append("<Namespace ");
       print_dict(out, value.dict(), depth);

@@ -24,7 +24,8 @@ Value attribute_path(Interpreter& in, const Value& item, const Value& path, cons
   while (true) {
     const std::size_t dot = rest.find('.');
     const std::string_view part = rest.substr(0, dot);
-    const bool index = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string_view::npos;
+    const bool index =
+        !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string_view::npos;
     value = step(value, index ? Value::integer(std::stoll(std::string(part))) : in.string(std::string(part)));
     if (dot == std::string_view::npos) return value;
     rest = rest.substr(dot + 1);
@@ -98,7 +99,9 @@ Value reverse(Interpreter& in, Arguments& args) {
 }
 
 // map and select take everything false (None, for one) for an empty sequence.
-Values items_if_any(Interpreter& in, const Value& value) { return truthy(value) ? iterate(in.heap(), value) : Values(); }
+Values items_if_any(Interpreter& in, const Value& value) {
+  return truthy(value) ? iterate(in.heap(), value) : Values();
+}
 
 Value map(Interpreter& in, Arguments& args) {
   if (args.positional.empty()) throw EvalError{"map needs a sequence"};
@@ -158,7 +161,8 @@ Value filter_items(Interpreter& in, Arguments& args) {
 Value batch(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "batch", {"value", "linecount", "fill_with"}, 2);
   const std::int64_t size = int_argument(a[1], 0, "batch: linecount");
-  if (size < 1 || static_cast<std::uint64_t>(size) > in.heap().limits().range_items) throw EvalError{"batch: linecount is out of range"};
+  if (size < 1 || static_cast<std::uint64_t>(size) > in.heap().limits().range_items)
+    throw EvalError{"batch: linecount is out of range"};
   Values rows, row;
   for (Value& item : iterate(in.heap(), a[0])) {
     if (row.size() == static_cast<std::size_t>(size)) rows.push_back(Value::list(in.heap(), std::exchange(row, {})));
@@ -174,7 +178,8 @@ Value batch(Interpreter& in, Arguments& args) {
 Value slice_filter(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "slice", {"value", "slices", "fill_with"}, 2);
   const std::int64_t count = int_argument(a[1], 0, "slice: slices");
-  if (count < 1 || static_cast<std::uint64_t>(count) > in.heap().limits().range_items) throw EvalError{"slice: slices is out of range"};
+  if (count < 1 || static_cast<std::uint64_t>(count) > in.heap().limits().range_items)
+    throw EvalError{"slice: slices is out of range"};
   const Values all = iterate(in.heap(), a[0]);
   const std::size_t n = static_cast<std::size_t>(count), each = all.size() / n, longer = all.size() % n;
   Values slices;

@@ -22,13 +22,17 @@ const Value& operand(const Arguments& args) {
 }
 
 template <Kind kKind>
-bool is_kind(Interpreter&, Arguments& args) { return subject(args).is(kKind); }
+bool is_kind(Interpreter&, Arguments& args) {
+  return subject(args).is(kKind);
+}
 
 bool is_defined(Interpreter&, Arguments& args) { return !subject(args).undefined(); }
 bool is_true(Interpreter&, Arguments& args) { return subject(args).is(Kind::kBool) && subject(args).as_int() != 0; }
 bool is_false(Interpreter&, Arguments& args) { return subject(args).is(Kind::kBool) && subject(args).as_int() == 0; }
 bool is_number(Interpreter&, Arguments& args) { return subject(args).is_number() || subject(args).is(Kind::kBigInt); }
-bool is_integer(Interpreter&, Arguments& args) { return subject(args).is(Kind::kInt) || subject(args).is(Kind::kBigInt); }
+bool is_integer(Interpreter&, Arguments& args) {
+  return subject(args).is(Kind::kInt) || subject(args).is(Kind::kBigInt);
+}
 
 bool is_callable(Interpreter&, Arguments& args) {
   return subject(args).is(Kind::kCallable) || subject(args).is(Kind::kLoop);
@@ -60,10 +64,18 @@ bool is_divisible(Interpreter& in, Arguments& args) {
 
 bool is_equal(Interpreter& in, Arguments& args) { return equal(in.heap(), args.positional[0], operand(args)); }
 bool is_not_equal(Interpreter& in, Arguments& args) { return !is_equal(in, args); }
-bool is_less(Interpreter& in, Arguments& args) { return compare(in.heap(), args.positional[0], operand(args), "<") < 0; }
-bool is_at_most(Interpreter& in, Arguments& args) { return compare(in.heap(), args.positional[0], operand(args), "<=") <= 0; }
-bool is_greater(Interpreter& in, Arguments& args) { return compare(in.heap(), args.positional[0], operand(args), ">") > 0; }
-bool is_at_least(Interpreter& in, Arguments& args) { return compare(in.heap(), args.positional[0], operand(args), ">=") >= 0; }
+bool is_less(Interpreter& in, Arguments& args) {
+  return compare(in.heap(), args.positional[0], operand(args), "<") < 0;
+}
+bool is_at_most(Interpreter& in, Arguments& args) {
+  return compare(in.heap(), args.positional[0], operand(args), "<=") <= 0;
+}
+bool is_greater(Interpreter& in, Arguments& args) {
+  return compare(in.heap(), args.positional[0], operand(args), ">") > 0;
+}
+bool is_at_least(Interpreter& in, Arguments& args) {
+  return compare(in.heap(), args.positional[0], operand(args), ">=") >= 0;
+}
 bool is_in(Interpreter& in, Arguments& args) { return contains(in.heap(), args.positional[0], operand(args)); }
 
 bool is_same(Interpreter& in, Arguments& args) {
@@ -87,8 +99,12 @@ bool all_of_case(Interpreter& in, Arguments& args) {
 }
 
 bool is_escaped(Interpreter&, Arguments& args) { return subject(args).markup(); }
-bool is_filter(Interpreter&, Arguments& args) { return subject(args).is_string() && find_filter(subject(args).text()) != nullptr; }
-bool is_test(Interpreter&, Arguments& args) { return subject(args).is_string() && find_test(subject(args).text()) != nullptr; }
+bool is_filter(Interpreter&, Arguments& args) {
+  return subject(args).is_string() && find_filter(subject(args).text()) != nullptr;
+}
+bool is_test(Interpreter&, Arguments& args) {
+  return subject(args).is_string() && find_test(subject(args).text()) != nullptr;
+}
 
 struct NamedTest {
   std::string_view name;
@@ -140,7 +156,8 @@ constexpr NamedTest kTests[] = {
 }  // namespace
 
 Test find_test(std::string_view name) {
-  const auto* found = std::find_if(std::begin(kTests), std::end(kTests), [&](const NamedTest& entry) { return entry.name == name; });
+  const auto* found =
+      std::find_if(std::begin(kTests), std::end(kTests), [&](const NamedTest& entry) { return entry.name == name; });
   return found == std::end(kTests) ? nullptr : found->test;
 }
 

@@ -25,7 +25,8 @@ Value trim(Interpreter& in, Arguments& args) {
   const Value text = as_string(in.heap(), a[0]);
   std::string_view chars;
   if (!a[1].none_or_absent()) chars = text_argument(a[1], "trim: chars");
-  return string_like(in.heap(), text, std::string(strip(text.text(), a[1].none_or_absent() ? nullptr : &chars, true, true)));
+  return string_like(in.heap(), text,
+                     std::string(strip(text.text(), a[1].none_or_absent() ? nullptr : &chars, true, true)));
 }
 
 // Jinja's title: words begin after blanks, hyphens and opening brackets, and nowhere else.
@@ -42,7 +43,9 @@ std::string title_words(std::string_view text) {
   };
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint c = decode_at(text, at);
-    const bool separator = is_space(c.value) || (c.value < 0x80 && std::string_view("-({[<").find(static_cast<char>(c.value)) != std::string_view::npos);
+    const bool separator =
+        is_space(c.value) ||
+        (c.value < 0x80 && std::string_view("-({[<").find(static_cast<char>(c.value)) != std::string_view::npos);
     if (separator == begins) {
       flush(at);
       word = at;
@@ -58,7 +61,8 @@ Value replace(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "replace", {"s", "old", "new", "count"}, 3);
   Heap& heap = in.heap();
   const std::string text = to_text(heap, a[0]);
-  return in.string(replace_text(heap, text, to_text(heap, a[1]), to_text(heap, a[2]), int_argument(a[3], -1, "replace: count")));
+  return in.string(
+      replace_text(heap, text, to_text(heap, a[1]), to_text(heap, a[2]), int_argument(a[3], -1, "replace: count")));
 }
 
 Value indent(Interpreter& in, Arguments& args) {
@@ -103,10 +107,12 @@ Value force_escape(Interpreter& in, Arguments& args) {
 
 Value format(Interpreter& in, Arguments& args) {
   if (args.positional.empty()) throw EvalError{"format needs a text"};
-  if (!args.named.empty() && args.positional.size() > 1) throw EvalError{"format takes values by position or by name, not both"};
+  if (!args.named.empty() && args.positional.size() > 1)
+    throw EvalError{"format takes values by position or by name, not both"};
   const Value text = as_string(in.heap(), args.positional[0]);
   if (args.named.empty()) {
-    return percent_format(in.heap(), text, Value::tuple(in.heap(), Values(args.positional.begin() + 1, args.positional.end())));
+    return percent_format(in.heap(), text,
+                          Value::tuple(in.heap(), Values(args.positional.begin() + 1, args.positional.end())));
   }
   Value values = Value::dict(in.heap());
   for (const auto& [name, value] : args.named) values.dict().set(name, value);
@@ -117,10 +123,12 @@ Value truncate(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "truncate", {"s", "length", "killwords", "end", "leeway"}, 1);
   const Value value = as_string(in.heap(), a[0]);
   const std::string_view text = value.text();
-  const std::int64_t limit = int_argument(a[1], 255, "truncate: length"), leeway = int_argument(a[4], 5, "truncate: leeway");
+  const std::int64_t limit = int_argument(a[1], 255, "truncate: length"),
+                     leeway = int_argument(a[4], 5, "truncate: leeway");
   const std::string end = a[3].missing() ? "..." : text_argument(a[3], "truncate: end");
   const std::int64_t kept = limit - static_cast<std::int64_t>(code_point_count(end));
-  if (kept < 0 || leeway < 0) throw EvalError{"truncate: the length must be at least that of the end, and the leeway not negative"};
+  if (kept < 0 || leeway < 0)
+    throw EvalError{"truncate: the length must be at least that of the end, and the leeway not negative"};
   if (length(value) - leeway <= limit) return value;
   std::string_view head = text.substr(0, byte_offset(text, static_cast<std::size_t>(kept)));
   if (!truthy(a[2])) head = head.substr(0, head.rfind(' '));

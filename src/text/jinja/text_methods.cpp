@@ -25,7 +25,8 @@ Value strip_method(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "strip", {"self", "chars"}, 1);
   std::string_view chars;
   if (!a[1].none_or_absent()) chars = text_argument(a[1], "strip's argument");
-  return string_like(in.heap(), a[0], std::string(strip(a[0].text(), a[1].none_or_absent() ? nullptr : &chars, kLeft, kRight)));
+  return string_like(in.heap(), a[0],
+                     std::string(strip(a[0].text(), a[1].none_or_absent() ? nullptr : &chars, kLeft, kRight)));
 }
 
 Values as_values(Interpreter& in, const Value& like, const std::vector<std::string_view>& parts) {
@@ -35,7 +36,8 @@ Values as_values(Interpreter& in, const Value& like, const std::vector<std::stri
 }
 
 // str.split() without separator: runs of white space separate, and none stands at the ends.
-std::vector<std::string_view> split_blanks(Interpreter& in, std::string_view text, std::int64_t limit, bool from_right) {
+std::vector<std::string_view> split_blanks(Interpreter& in, std::string_view text, std::int64_t limit,
+                                           bool from_right) {
   std::vector<std::string_view> parts;
   text = strip(text, nullptr, !from_right, from_right);
   while (!text.empty()) {
@@ -73,7 +75,8 @@ Value split(Interpreter& in, Arguments& args) {
   std::vector<std::string_view> parts;
   if (a[1].none_or_absent()) {
     // From the right, each word costs a look through the rest; without a limit the direction does not matter.
-    if (kFromRight && limit >= 0) in.heap().step(static_cast<std::uint64_t>(std::min<std::int64_t>(limit, 1 << 20)) * (text.size() / 1024));
+    if (kFromRight && limit >= 0)
+      in.heap().step(static_cast<std::uint64_t>(std::min<std::int64_t>(limit, 1 << 20)) * (text.size() / 1024));
     parts = split_blanks(in, text, limit, kFromRight && limit >= 0);
     return Value::list(in.heap(), as_values(in, a[0], parts));
   }
@@ -104,10 +107,12 @@ Value partition(Interpreter& in, Arguments& args) {
   if (separator.empty()) throw EvalError{"partition: empty separator"};
   const std::size_t at = kFromRight ? rfind_text(in.heap(), text, separator) : find_text(text, separator, 0);
   if (at == std::string_view::npos) {
-    return Value::tuple(in.heap(), as_values(in, a[0], kFromRight ? std::vector<std::string_view>{"", "", text}
-                                                                  : std::vector<std::string_view>{text, "", ""}));
+    return Value::tuple(in.heap(), as_values(in, a[0],
+                                             kFromRight ? std::vector<std::string_view>{"", "", text}
+                                                        : std::vector<std::string_view>{text, "", ""}));
   }
-  return Value::tuple(in.heap(), as_values(in, a[0], {text.substr(0, at), separator, text.substr(at + separator.size())}));
+  return Value::tuple(in.heap(),
+                      as_values(in, a[0], {text.substr(0, at), separator, text.substr(at + separator.size())}));
 }
 
 Value replace(Interpreter& in, Arguments& args) {
@@ -115,8 +120,9 @@ Value replace(Interpreter& in, Arguments& args) {
   Heap& heap = in.heap();
   const Value from = a[0].markup() ? html_escape(heap, a[1]) : a[1];
   const Value to = a[0].markup() ? html_escape(heap, a[2]) : a[2];
-  return string_like(heap, a[0], replace_text(heap, a[0].text(), text_argument(from, "replace: old"),
-                                              text_argument(to, "replace: new"), int_argument(a[3], -1, "replace: count")));
+  return string_like(heap, a[0],
+                     replace_text(heap, a[0].text(), text_argument(from, "replace: old"),
+                                  text_argument(to, "replace: new"), int_argument(a[3], -1, "replace: count")));
 }
 
 Value join(Interpreter& in, Arguments& args) {

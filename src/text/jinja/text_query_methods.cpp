@@ -42,7 +42,8 @@ Value find(Interpreter& in, Arguments& args) {
   std::size_t at = std::string_view::npos;
   if (part.valid) at = kFromRight ? rfind_text(in.heap(), part.text, needle) : find_text(part.text, needle, 0);
   if (at != std::string_view::npos) {
-    return Value::integer(static_cast<std::int64_t>(code_point_count(std::string_view(a[0].text()).substr(0, part.begin + at))));
+    return Value::integer(
+        static_cast<std::int64_t>(code_point_count(std::string_view(a[0].text()).substr(0, part.begin + at))));
   }
   if (kMustExist) throw EvalError{"substring not found"};
   return Value::integer(-1);
@@ -55,7 +56,8 @@ Value count(Interpreter& in, Arguments& args) {
   if (!part.valid) return Value::integer(0);
   if (needle.empty()) return Value::integer(static_cast<std::int64_t>(code_point_count(part.text)) + 1);
   std::int64_t found = 0;
-  for (std::size_t at = 0; (at = find_text(part.text, needle, at)) != std::string_view::npos; at += needle.size()) ++found;
+  for (std::size_t at = 0; (at = find_text(part.text, needle, at)) != std::string_view::npos; at += needle.size())
+    ++found;
   return Value::integer(found);
 }
 
@@ -87,7 +89,9 @@ bool all_are(const Value& value, F f) {
 }
 
 template <bool (*F)(char32_t)>
-Value is_class(Interpreter&, Arguments& args) { return Value::boolean(all_are(bind(args, "this method", {"self"}, 1)[0], F)); }
+Value is_class(Interpreter&, Arguments& args) {
+  return Value::boolean(all_are(bind(args, "this method", {"self"}, 1)[0], F));
+}
 
 bool is_alphanumeric(char32_t c) { return is_letter(c) || is_numeric(c); }
 bool is_ascii(char32_t c) { return c < 0x80; }

@@ -28,7 +28,8 @@ std::size_t rfind_text(Heap& heap, std::string_view text, std::string_view needl
   return text.rfind(needle);
 }
 
-std::string replace_text(Heap& heap, std::string_view text, std::string_view from, std::string_view to, std::int64_t count) {
+std::string replace_text(Heap& heap, std::string_view text, std::string_view from, std::string_view to,
+                         std::int64_t count) {
   TextBuilder out(heap);
   std::size_t at = 0;
   while (count != 0) {

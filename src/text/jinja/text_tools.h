@@ -15,7 +15,8 @@ Value as_string(Heap& heap, const Value& value);
 Value string_like(Heap& heap, const Value& like, std::string text);
 
 // str.replace; every occurrence when `count` is negative.
-std::string replace_text(Heap& heap, std::string_view text, std::string_view from, std::string_view to, std::int64_t count);
+std::string replace_text(Heap& heap, std::string_view text, std::string_view from, std::string_view to,
+                         std::int64_t count);
 // str.splitlines: every line end that Unicode knows; kept at the lines' ends if asked.
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
 // Offset of `needle` in `text` at or after `from`, or npos; linear in both lengths.

@@ -14,33 +14,53 @@ utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<
 // One character to several: the entries of Unicode's SpecialCasing.txt that texts meet.
 std::u32string_view upper_special(char32_t c) {
   switch (c) {
-    case 0xDF: return U"SS";
-    case 0x149: return U"\u02BCN";
-    case 0x1F0: return U"J\u030C";
-    case 0xFB00: return U"FF";
-    case 0xFB01: return U"FI";
-    case 0xFB02: return U"FL";
-    case 0xFB03: return U"FFI";
-    case 0xFB04: return U"FFL";
+    case 0xDF:
+      return U"SS";
+    case 0x149:
+      return U"\u02BCN";
+    case 0x1F0:
+      return U"J\u030C";
+    case 0xFB00:
+      return U"FF";
+    case 0xFB01:
+      return U"FI";
+    case 0xFB02:
+      return U"FL";
+    case 0xFB03:
+      return U"FFI";
+    case 0xFB04:
+      return U"FFL";
     case 0xFB05:
-    case 0xFB06: return U"ST";
-    default: return {};
+    case 0xFB06:
+      return U"ST";
+    default:
+      return {};
   }
 }
 
 std::u32string_view title_special(char32_t c) {
   switch (c) {
-    case 0xDF: return U"Ss";
-    case 0x149: return U"\u02BCN";
-    case 0x1F0: return U"J\u030C";
-    case 0xFB00: return U"Ff";
-    case 0xFB01: return U"Fi";
-    case 0xFB02: return U"Fl";
-    case 0xFB03: return U"Ffi";
-    case 0xFB04: return U"Ffl";
+    case 0xDF:
+      return U"Ss";
+    case 0x149:
+      return U"\u02BCN";
+    case 0x1F0:
+      return U"J\u030C";
+    case 0xFB00:
+      return U"Ff";
+    case 0xFB01:
+      return U"Fi";
+    case 0xFB02:
+      return U"Fl";
+    case 0xFB03:
+      return U"Ffi";
+    case 0xFB04:
+      return U"Ffl";
     case 0xFB05:
-    case 0xFB06: return U"St";
-    default: return {};
+    case 0xFB06:
+      return U"St";
+    default:
+      return {};
   }
 }
 
@@ -76,7 +96,8 @@ void append_lower(std::string& out, char32_t c, std::string_view text, std::size
   append_code_point(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
 
-// Calls `f(code point, offset, whether a cased character stands before it)` for every character; invalid bytes are copied to `out`.
+// Calls `f(code point, offset, whether a cased character stands before it)` for every character; invalid bytes are
+// copied to `out`.
 template <class F>
 void each(std::string_view text, std::string& out, F f) {
   bool after_letter = false;
@@ -189,8 +210,10 @@ bool is_printable(char32_t c) {
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return false;
-    default: return true;
+    case UTF8PROC_CATEGORY_ZS:
+      return false;
+    default:
+      return true;
   }
 }
 

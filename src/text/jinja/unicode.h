@@ -23,19 +23,19 @@ std::size_t code_point_count(std::string_view text);
 std::size_t byte_offset(std::string_view text, std::size_t index);
 bool valid_utf8(std::string_view text);
 
-bool is_space(char32_t c);      // str.isspace
-bool is_letter(char32_t c);     // str.isalpha
-bool is_decimal(char32_t c);    // str.isdecimal
-bool is_digit(char32_t c);      // str.isdigit
-bool is_numeric(char32_t c);    // str.isnumeric
+bool is_space(char32_t c);    // str.isspace
+bool is_letter(char32_t c);   // str.isalpha
+bool is_decimal(char32_t c);  // str.isdecimal
+bool is_digit(char32_t c);    // str.isdigit
+bool is_numeric(char32_t c);  // str.isnumeric
 bool is_upper(char32_t c);
 bool is_lower(char32_t c);
 bool is_printable(char32_t c);  // str.isprintable
 
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
-std::string to_title(std::string_view text);       // str.title
-std::string to_capitalized(std::string_view text); // str.capitalize
+std::string to_title(std::string_view text);        // str.title
+std::string to_capitalized(std::string_view text);  // str.capitalize
 std::string swap_case(std::string_view text);
 
 // Without the leading and trailing characters that `chars` contains (white space when `chars` is null).

@@ -67,21 +67,35 @@ CallableObject& Value::callable() const { return *static_cast<CallableObject*>(o
 
 std::string_view Value::type_name() const {
   switch (kind_) {
-    case Kind::kMissing: return "nothing";
-    case Kind::kUndefined: return "Undefined";
-    case Kind::kNone: return "NoneType";
-    case Kind::kBool: return "bool";
+    case Kind::kMissing:
+      return "nothing";
+    case Kind::kUndefined:
+      return "Undefined";
+    case Kind::kNone:
+      return "NoneType";
+    case Kind::kBool:
+      return "bool";
     case Kind::kInt:
-    case Kind::kBigInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kString: return "str";
-    case Kind::kList: return "list";
-    case Kind::kTuple: return "tuple";
-    case Kind::kSequence: return items().generator ? "generator" : "sequence";
-    case Kind::kDict: return "dict";
-    case Kind::kNamespace: return "Namespace";
-    case Kind::kCallable: return "function";
-    case Kind::kLoop: return "LoopContext";
+    case Kind::kBigInt:
+      return "int";
+    case Kind::kFloat:
+      return "float";
+    case Kind::kString:
+      return "str";
+    case Kind::kList:
+      return "list";
+    case Kind::kTuple:
+      return "tuple";
+    case Kind::kSequence:
+      return items().generator ? "generator" : "sequence";
+    case Kind::kDict:
+      return "dict";
+    case Kind::kNamespace:
+      return "Namespace";
+    case Kind::kCallable:
+      return "function";
+    case Kind::kLoop:
+      return "LoopContext";
   }
   return "value";
 }
@@ -181,14 +195,18 @@ bool DictObject::erase(const Value& key) {
 std::size_t hash_of(Heap& heap, const Value& value, int depth) {
   if (depth > kMaxDataDepth) throw EvalError{"a tuple is nested too deeply"};
   switch (value.kind()) {
-    case Kind::kUndefined: return 1;
-    case Kind::kNone: return 2;
+    case Kind::kUndefined:
+      return 1;
+    case Kind::kNone:
+      return 2;
     case Kind::kBool:
-    case Kind::kInt: return std::hash<std::int64_t>()(value.as_int());
+    case Kind::kInt:
+      return std::hash<std::int64_t>()(value.as_int());
     case Kind::kFloat: {
       const double real = value.as_double();
       // Whole numbers are the same key as their integer.
-      if (std::abs(real) < 9e18 && real == std::floor(real)) return std::hash<std::int64_t>()(static_cast<std::int64_t>(real));
+      if (std::abs(real) < 9e18 && real == std::floor(real))
+        return std::hash<std::int64_t>()(static_cast<std::int64_t>(real));
       return std::hash<double>()(real);
     }
     case Kind::kString:
@@ -203,8 +221,10 @@ std::size_t hash_of(Heap& heap, const Value& value, int depth) {
     }
     case Kind::kCallable:
     case Kind::kNamespace:
-    case Kind::kLoop: return std::hash<const void*>()(value.object());
-    default: throw EvalError{fmt::format("unhashable type: '{}'", value.type_name())};
+    case Kind::kLoop:
+      return std::hash<const void*>()(value.object());
+    default:
+      throw EvalError{fmt::format("unhashable type: '{}'", value.type_name())};
   }
 }
 

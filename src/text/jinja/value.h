@@ -1,6 +1,6 @@
-// The values a template computes with: Python's None, bool, int, float, str, list, tuple and dict, Jinja's undefined and
-// namespace, and things that can be called. A Value is 16 bytes; texts and containers are shared by reference, as in
-// Python.
+// The values a template computes with: Python's None, bool, int, float, str, list, tuple and dict, Jinja's undefined
+// and namespace, and things that can be called. A Value is 16 bytes; texts and containers are shared by reference, as
+// in Python.
 #pragma once
 
 #include <cstdint>
@@ -76,7 +76,9 @@ class Value {
   static Value tuple(Heap& heap, Values items);
   // `label` is how it prints ("range(0, 3)"); a generator gives its items once.
   static Value sequence(Heap& heap, Values items, std::string label, bool generator);
-  static Value generator(Heap& heap, Values items) { return sequence(heap, std::move(items), "<generator object>", true); }
+  static Value generator(Heap& heap, Values items) {
+    return sequence(heap, std::move(items), "<generator object>", true);
+  }
   static Value dict(Heap& heap);
 
   Kind kind() const { return kind_; }
@@ -96,9 +98,9 @@ class Value {
   const std::string& text() const;  // of kString, kUndefined (its hint), kBigInt
   bool markup() const;              // of kString: marked safe
   const StringObject& string_object() const;
-  ListObject& items() const;        // of is_items()
-  DictObject& dict() const;         // of kDict, kNamespace
-  CallableObject& callable() const; // of kCallable, kLoop
+  ListObject& items() const;         // of is_items()
+  DictObject& dict() const;          // of kDict, kNamespace
+  CallableObject& callable() const;  // of kCallable, kLoop
   Object* object() const { return shared() ? object_ : nullptr; }
 
   // The type's name as Python's messages give it ("str", "dict", "NoneType").
@@ -106,9 +108,7 @@ class Value {
 
  private:
   Value(Kind kind, std::int64_t integer) : kind_(kind), integer_(integer) {}
-  bool shared() const {
-    return kind_ >= Kind::kBigInt || kind_ == Kind::kUndefined;
-  }
+  bool shared() const { return kind_ >= Kind::kBigInt || kind_ == Kind::kUndefined; }
   Kind kind_ = Kind::kMissing;
   union {
     std::int64_t integer_;
@@ -160,7 +160,7 @@ class DictObject final : public Object {
   template <class Same>
   std::size_t position(std::size_t hash, Same same) const;
   std::vector<std::pair<Value, Value>> entries_;
-  std::vector<std::size_t> hashes_;                           // of each entry's key
+  std::vector<std::size_t> hashes_;                          // of each entry's key
   std::unordered_multimap<std::size_t, std::size_t> index_;  // hash to position, from a certain size on
 };
 
