@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "cache/prefix_tree.h"
 #include "reference/tiny_model.h"
 
