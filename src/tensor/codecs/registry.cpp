@@ -38,7 +38,9 @@ bool same_name(std::string_view a, std::string_view b) {
 std::string names_near(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Codec* codec : all_codecs()) names.push_back(codec->name());
-  return fmt::format("{}", fmt::join(nearest_names(name, names, 4), ", "));
+  std::string list;
+  for (const std::string& near : nearest_names(name, names, 4)) list += (list.empty() ? "" : ", ") + near;
+  return list;
 }
 
 }  // namespace
