@@ -1,0 +1,221 @@
+#include "fuzz/targets.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "engine/runtime.h"
+#include "engine/session.h"
+#include "formats/gguf_reader.h"
+#include "formats/hf_config.h"
+#include "formats/json_tensors.h"
+#include "formats/lathe_file.h"
+#include "formats/llama2c.h"
+#include "formats/safetensors_reader.h"
+#include "formats/tokenizer_gguf.h"
+#include "formats/tokenizer_json.h"
+#include "formats/tokenizer_llama2c.h"
+#include "formats/tokenizer_rwkv.h"
+#include "formats/tokenizer_sentencepiece.h"
+#include "formats/tokenizer_tiktoken.h"
+#include "fuzz/seeds.h"
+#include "text/chat_template.h"
+#include "text/tokenizer_spec.h"
+
+namespace lathe::fuzz {
+namespace {
+
+Bytes bytes_of(std::string_view data) { return Bytes::copy_of(data, "input"); }
+
+template <class Body>
+void guarded(Body&& body) {
+  set_log_level(LogLevel::kError);
+  try {
+    body();
+  } catch (const Error&) {  // what bad input should end in
+  }
+}
+
+// Behaviour of a tokenizer that a file described.
+void use_tokenizer(text::TokenizerSpec spec) {
+  const auto tokenizer = text::make_tokenizer(std::move(spec));
+  for (const std::string_view text :
+       {std::string_view(""), std::string_view("hello  hello ab\nab 123 <|end|> a"),
+        std::string_view("\xe4\xb8\xad\xe6\x96\x87 na\xc3\xafve \xf0\x9f\x98\x80\xff\xc3 it's"),
+        std::string_view("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaab")}) {
+    guarded([&] {
+      const auto ids = tokenizer->encode(text);
+      (void)tokenizer->decode(ids);
+      (void)tokenizer->decode(ids, {.skip_special = true});
+      for (const text::TokenId id : ids) {
+        (void)tokenizer->token_bytes(id);
+        (void)tokenizer->piece(id);
+      }
+    });
+  }
+}
+
+// The first rows of every tensor, decoded.
+void use_weights(const arch::Weights& weights) {
+  for (const auto& [name, tensor] : weights.all()) {
+    if (tensor.parts.empty() || tensor.shape.cols() > 1 << 16) continue;
+    std::vector<float> row(tensor.shape.cols());
+    for (std::uint64_t r = 0; r < std::min<std::uint64_t>(4, tensor.shape.rows()); ++r) tensor.decode_row(r, row);
+  }
+}
+
+void fuzz_gguf(std::string_view data) {
+  const Bytes bytes = bytes_of(data);
+  guarded([&] {
+    const formats::GgufFile file = formats::read_gguf_header(bytes);
+    for (const formats::GgufTensor& tensor : file.tensors) {
+      guarded([&] {
+        arch::Weights one;
+        one.add(formats::gguf_tensor(bytes, file, tensor));
+        use_weights(one);
+      });
+    }
+  });
+  guarded([&] { formats::load_model(bytes, {.weights = false}); });
+}
+
+void fuzz_gguf_tokenizer(std::string_view data) {
+  guarded([&] { use_tokenizer(formats::read_gguf_tokenizer(formats::read_gguf_header(bytes_of(data)).metadata)); });
+}
+
+void fuzz_safetensors(std::string_view data) {
+  const Bytes bytes = bytes_of(data);
+  guarded([&] {
+    const formats::SafetensorsFile file = formats::read_safetensors_header(bytes);
+    for (const formats::SafetensorsEntry& entry : file.tensors) {
+      guarded([&] {
+        arch::Weights one;
+        one.add(formats::safetensors_tensor(bytes, file, entry));
+        use_weights(one);
+      });
+    }
+  });
+  guarded([&] { formats::load_model(bytes); });
+}
+
+void fuzz_lathe(std::string_view data) {
+  guarded([&] { use_weights(formats::load_lathe(bytes_of(data), {}).weights); });
+}
+
+void fuzz_llama2c(std::string_view data) {
+  const Bytes bytes = bytes_of(data);
+  guarded([&] { use_weights(formats::read_llama2c(bytes, {}).weights); });
+  guarded([&] { (void)formats::is_llama2c(bytes); });
+}
+
+void fuzz_json_tensors(std::string_view data) {
+  guarded([&] { use_weights(formats::load_json_tensors(bytes_of(data), {}).weights); });
+}
+
+void fuzz_config(std::string_view data) {
+  guarded([&] {
+    const Json config = parse_json(data, "config.json");
+    guarded([&] { formats::architecture_from_hf(config, "config.json"); });
+    text::TokenizerSpec spec;
+    spec.name = "config.json";
+    spec.pieces = {"a", "b", "</s>"};
+    spec.kinds.assign(3, text::TokenKind::kNormal);
+    guarded([&] { formats::apply_generation_config(data, "config.json", spec); });
+    guarded([&] { formats::apply_tokenizer_config(data, "config.json", spec); });
+    use_tokenizer(std::move(spec));
+  });
+}
+
+void fuzz_tokenizer_json(std::string_view data) {
+  guarded([&] {
+    text::TokenizerSpec spec = formats::parse_tokenizer_json(data, "tokenizer.json");
+    guarded([&] { (void)formats::write_tokenizer_json(spec); });
+    guarded([&] {
+      formats::Metadata metadata("tokenizer.json");
+      formats::write_gguf_tokenizer(spec, metadata);
+    });
+    use_tokenizer(std::move(spec));
+  });
+}
+
+void fuzz_sentencepiece(std::string_view data) {
+  guarded([&] { use_tokenizer(formats::parse_sentencepiece(bytes_of(data))); });
+}
+
+// The file does not say its family, so one is given.
+void fuzz_tiktoken(std::string_view data) {
+  const Bytes bytes = bytes_of(data);
+  guarded([&] { (void)formats::is_tiktoken(bytes); });
+  guarded([&] { use_tokenizer(formats::parse_tiktoken(bytes, formats::TiktokenFamily::kGpt2)); });
+}
+
+void fuzz_llama2c_tokenizer(std::string_view data) {
+  guarded([&] { use_tokenizer(formats::parse_llama2c_tokenizer(bytes_of(data))); });
+}
+
+void fuzz_rwkv(std::string_view data) {
+  guarded([&] { use_tokenizer(formats::parse_rwkv_vocabulary(bytes_of(data))); });
+}
+
+void fuzz_chat_template(std::string_view data) {
+  guarded([&] {
+    const auto chat = text::ChatTemplate::parse(data, "template");
+    guarded([&] {
+      (void)chat.render_json(
+          R"({"messages":[{"role":"system","content":"be"},{"role":"user","content":"hi","tool_calls":[{"function":)"
+          R"({"name":"f","arguments":{"a":[1,2.5,null,true]}}}]}],"bos_token":"<s>","add_generation_prompt":true})",
+          std::tm{});
+    });
+    guarded([&] { (void)chat.render({{.role = "user", .content = "hi"}}, {.tools_json = "[]", .now = std::tm{}}); });
+  });
+}
+
+// From a file to generated text.
+void fuzz_model(std::string_view data) {
+  static engine::Runtime runtime({.cpu = {.threads = 1}, .kv_bytes = 1 << 20});
+  guarded([&] {
+    const formats::ModelFile file = formats::load_model(bytes_of(data));
+    const auto session = runtime.open(runtime.load(file), file.tokenizer, {.context = 16, .max_batch = 1, .chunk = 8});
+    api::GenerateRequest request;
+    request.max_tokens = 2;
+    request.sampling.temperature = 0;
+    request.logprobs = 2;
+    request.prompt = "ab";
+    if (file.tokenizer == nullptr) request.prompt_ids = {1, 0};
+    guarded([&] { (void)session->generate(request); });
+    request.prompt_ids = {1, 2, 0};
+    request.sampling = {};
+    guarded([&] { (void)session->generate(request); });
+  });
+}
+
+constexpr Target kTargets[] = {
+    {"gguf", fuzz_gguf, gguf_seeds},
+    {"gguf_tokenizer", fuzz_gguf_tokenizer, gguf_tokenizer_seeds},
+    {"safetensors", fuzz_safetensors, safetensors_seeds},
+    {"lathe", fuzz_lathe, lathe_seeds},
+    {"llama2c", fuzz_llama2c, llama2c_seeds},
+    {"json_tensors", fuzz_json_tensors, json_tensors_seeds},
+    {"config", fuzz_config, config_seeds},
+    {"tokenizer_json", fuzz_tokenizer_json, tokenizer_json_seeds},
+    {"sentencepiece", fuzz_sentencepiece, sentencepiece_seeds},
+    {"tiktoken", fuzz_tiktoken, tiktoken_seeds},
+    {"llama2c_tokenizer", fuzz_llama2c_tokenizer, llama2c_tokenizer_seeds},
+    {"rwkv", fuzz_rwkv, rwkv_seeds},
+    {"chat_template", fuzz_chat_template, chat_template_seeds},
+    {"model", fuzz_model, model_seeds},
+};
+
+}  // namespace
+
+std::span<const Target> targets() { return kTargets; }
+
+const Target& target_named(std::string_view name) {
+  for (const Target& target : kTargets) {
+    if (target.name == name) return target;
+  }
+  throw std::invalid_argument("no fuzz target is called " + std::string(name));
+}
+
+}  // namespace lathe::fuzz

@@ -1,0 +1,22 @@
+// What the fuzzer feeds: one function per parser. Bad input ends in lathe::Error, which the function swallows; anything
+// else that escapes, and anything a sanitizer sees, is a bug. The same functions replay seeds and mutations in the
+// ordinary tests (tests/hostile).
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lathe::fuzz {
+
+struct Target {
+  std::string_view name;
+  void (*run)(std::string_view data);
+  std::vector<std::string> (*seeds)();  // small valid inputs
+};
+
+std::span<const Target> targets();
+const Target& target_named(std::string_view name);
+
+}  // namespace lathe::fuzz
