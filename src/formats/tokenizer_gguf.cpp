@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/log.h"
+#include "formats/tokenizer_json.h"
 #include "formats/tokenizer_merges.h"
 #include "formats/tokenizer_rwkv.h"
 #include "text/pre_tokenizer.h"
@@ -252,6 +253,12 @@ TokenizerSpec read_gguf_tokenizer(const Metadata& metadata) {
   spec.name = metadata.file();
   const auto model = metadata.string("tokenizer.ggml.model");
   if (!model) fail(metadata.file(), "the file has no vocabulary (tokenizer.ggml.model is missing)");
+  // The other keys come first wherever they say everything.
+  if (const auto json = metadata.string("tokenizer.huggingface.json"); json && *model == "gpt2") {
+    if (metadata.string("tokenizer.ggml.pre").value_or("default") == "default") {
+      return parse_tokenizer_json(*json, metadata.file());
+    }
+  }
   read_pieces(metadata, spec);
   if (*model == "llama") {
     read_spm(metadata, spec);

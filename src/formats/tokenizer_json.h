@@ -21,7 +21,8 @@ void apply_tokenizer_config(std::string_view json, std::string_view name, text::
 // generation_config.json or config.json: bos_token_id, pad_token_id, and eos_token_id as one id or a list.
 void apply_generation_config(std::string_view json, std::string_view name, text::TokenizerSpec& spec);
 
-// A tokenizer.json that reads back as `spec`. Throws Error for the RWKV family, which the format cannot say.
+// A tokenizer.json that gives the same ids as `spec` (SentencePiece BPE becomes a list of merges). Throws Error for the
+// RWKV family, which the format cannot say.
 std::string write_tokenizer_json(const text::TokenizerSpec& spec);
 // The tokenizer_config.json beside it: the roles.
 std::string write_tokenizer_config(const text::TokenizerSpec& spec);

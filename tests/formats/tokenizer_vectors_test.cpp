@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "formats/gguf_reader.h"
 #include "formats/tokenizer_gguf.h"
+#include "formats/tokenizer_tiktoken.h"
 #include "support/data.h"
 #include "text/tokenizer_spec.h"
 
@@ -84,6 +85,26 @@ INSTANTIATE_TEST_SUITE_P(Tokenizer, VocabVectors,
                            std::erase(name, '-');
                            return name;
                          });
+
+// The vectors named llama-bpe and qwen2 come without a vocabulary; the models' rank files have the same ids.
+TEST(TiktokenVectors, Llama3RanksReproduceLlamaBpe) {
+  const std::string file = "tokenizers/llama3/tokenizer.model",
+                    stem = "tokenizers/ggml-vocab/ggml-vocab-llama-bpe.gguf";
+  LATHE_NEED_SHARED(file);
+  const auto tokenizer = text::make_tokenizer(parse_tiktoken(map_file(test::shared(file))));
+  expect_vectors(*tokenizer, read_vectors(test::shared(stem).string()), true);
+  EXPECT_EQ(tokenizer->size(), 128256u);
+  EXPECT_EQ(tokenizer->find("<|eot_id|>"), 128009);
+  EXPECT_EQ(tokenizer->encode("Hi"), (std::vector<TokenId>{128000, 13347}));
+}
+
+TEST(TiktokenVectors, QwenRanksReproduceQwen2) {
+  const std::string file = "tokenizers/qwen/qwen.tiktoken", stem = "tokenizers/ggml-vocab/ggml-vocab-qwen2.gguf";
+  LATHE_NEED_SHARED(file);
+  const auto tokenizer = text::make_tokenizer(parse_tiktoken(map_file(test::shared(file))));
+  expect_vectors(*tokenizer, read_vectors(test::shared(stem).string()), true);
+  EXPECT_EQ(tokenizer->find("<|im_end|>"), 151645);
+}
 
 // Where llama.cpp departs from BERT: a "\u2581" in the text meets the mark that GGUF puts before words, and Hangul is
 // not taken apart by its accent stripping (NFD). tests/golden/tokenizers has the ids of the original rules.
