@@ -24,7 +24,7 @@ MatmulFunction decoded_function() { return nullptr; }
 
 // Tiles of pairs, sized for the registers.
 constexpr int kWeightRows = 4;
-constexpr int kInputRows = HWY_TARGET == HWY_AVX2 ? 2 : 5;
+constexpr int kInputRows = HWY_TARGET == HWY_AVX2 ? 3 : 6;
 
 template <class W>
 HWY_INLINE VF load_weights(const W* w) {
@@ -53,13 +53,20 @@ HWY_INLINE void multiply(const MatmulJob& job, const W* const* w, std::size_t fe
   for (int f = 0; f < kFeatures; ++f) {
     for (int r = 0; r < kRows; ++r) sums[f][r] = hn::Zero(d);
   }
+  // The weights that come after these are consecutive: a share of them is fetched with every step.
+  const W* next = w[kFeatures - 1] + job.in_features;
   std::size_t i = 0;
   for (; i + kLanes <= job.in_features; i += kLanes) {
-    VF weights[kFeatures];
-    for (int f = 0; f < kFeatures; ++f) weights[f] = load_weights(w[f] + i);
-    for (int r = 0; r < kRows; ++r) {
-      const VF in = hn::Load(d, x[r] + i);
-      for (int f = 0; f < kFeatures; ++f) sums[f][r] = hn::MulAdd(weights[f], in, sums[f][r]);
+    if constexpr (kRows == 1) {
+      for (int f = 0; f < kFeatures; f += 4 / static_cast<int>(sizeof(W))) {
+        __builtin_prefetch(next + (i * kFeatures + static_cast<std::size_t>(f) * kLanes), 0, 2);
+      }
+    }
+    VF in[kRows];
+    for (int r = 0; r < kRows; ++r) in[r] = hn::Load(d, x[r] + i);
+    for (int f = 0; f < kFeatures; ++f) {
+      const VF weights = load_weights(w[f] + i);
+      for (int r = 0; r < kRows; ++r) sums[f][r] = hn::MulAdd(weights, in[r], sums[f][r]);
     }
   }
   if (i < job.in_features) {  // the input is padded with zeros

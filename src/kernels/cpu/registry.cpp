@@ -20,6 +20,16 @@ constexpr Row kTable[] = {
     {"BF16", "bf16 x f32", ActivationFormat::kF32, bf16_matmul},
     {"Q8_0", "q8_0 x q8", ActivationFormat::kQ8Block, q8_0_matmul},
     {"Q4_0", "q4_0 x q8", ActivationFormat::kQ8Block, q4_0_matmul},
+    {"Q4_1", "q4_1 x q8", ActivationFormat::kQ8Block, q4_1_matmul},
+    {"Q5_0", "q5_0 x q8", ActivationFormat::kQ8Block, q5_0_matmul},
+    {"Q5_1", "q5_1 x q8", ActivationFormat::kQ8Block, q5_1_matmul},
+    {"Q2_K", "q2_k x q8", ActivationFormat::kQ8Block, q2_k_matmul},
+    {"Q3_K", "q3_k x q8", ActivationFormat::kQ8Block, q3_k_matmul},
+    {"Q4_K", "q4_k x q8", ActivationFormat::kQ8Block, q4_k_matmul},
+    {"Q5_K", "q5_k x q8", ActivationFormat::kQ8Block, q5_k_matmul},
+    {"Q6_K", "q6_k x q8", ActivationFormat::kQ8Block, q6_k_matmul},
+    {"IQ4_NL", "iq4_nl x q8", ActivationFormat::kQ8Block, iq4_nl_matmul},
+    {"IQ4_XS", "iq4_xs x q8", ActivationFormat::kQ8Block, iq4_xs_matmul},
 };
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cpu/dot8-inl.h"
 #include "kernels/cpu/matmul.h"
@@ -83,6 +84,32 @@ HWY_INLINE VF load_rows_half(const TileRows& rows, std::size_t offset) {
   return hn::PromoteTo(DF(), hn::Load(dh, reinterpret_cast<const hwy::float16_t*>(bits)));
 }
 
+// Byte kByte of each lane, and the same read as a signed number.
+template <int kByte>
+HWY_INLINE VI byte_of(VI words) {
+  return hn::And(hn::ShiftRight<8 * kByte>(words), hn::Set(DI(), 0xff));
+}
+template <int kByte>
+HWY_INLINE VI signed_byte_of(VI words) {
+  return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(words));
+}
+
+// The same nibble, pair of bits, or bit of every byte: (words >> kShift) & mask.
+template <int kShift>
+HWY_INLINE VI bits_of(VI words, std::int32_t mask) {
+  return hn::And(hn::ShiftRight<kShift>(words), hn::Set(DI(), mask));
+}
+
+// Calls body(std::integral_constant<int, 0>) .. kCount - 1: for loops whose shifts have to be constants.
+template <int kCount, class Body>
+HWY_INLINE void unrolled(const Body& body) {
+  if constexpr (kCount > 0) {
+    unrolled<kCount - 1>(body);
+    body(std::integral_constant<int, kCount - 1>());
+  }
+}
+
+inline constexpr std::size_t kCacheLine = 64;
 inline constexpr std::size_t kStepColumns = 256;
 inline constexpr std::size_t kStepWords = kStepColumns / 4;
 
@@ -135,6 +162,11 @@ HWY_INLINE void store_outputs(const MatmulJob& job, std::size_t row, std::size_t
   }
 }
 
+// Asks for [from, to) to come into the second-level cache.
+HWY_INLINE void prefetch(const std::uint8_t* from, const std::uint8_t* to) {
+  for (; from < to; from += kCacheLine) __builtin_prefetch(from, 0, 2);
+}
+
 template <class Codec>
 void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   static_assert(kStepColumns % Codec::kColumns == 0 && Codec::kColumns % Codec::kGroup == 0);
@@ -150,9 +182,15 @@ void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scrat
       const std::size_t row = feature + std::min(i, valid - 1);
       rows.row[i] = reinterpret_cast<const std::uint8_t*>(job.blocks) + row * job.row_bytes;
     }
+    // The next tile's bytes are consecutive, so a share of them is fetched with every step of this one: hardware does
+    // not see ahead of that many short streams.
+    const std::uint8_t* next = rows.row[0] + valid * job.row_bytes;
+    const std::size_t next_rows = std::min(kLanes, end - feature - valid);
     std::fill(sums, sums + job.rows * kLanes, 0.0f);
     for (std::size_t column = 0; column < job.in_features; column += kStepColumns) {
       const std::size_t columns = std::min(kStepColumns, job.in_features - column);
+      prefetch(next + column / Codec::kColumns * Codec::kBytes * next_rows,
+               next + (column + columns) / Codec::kColumns * Codec::kBytes * next_rows);
       for (std::size_t i = 0; i < columns; i += Codec::kColumns) {
         Codec::unpack(rows, (column + i) / Codec::kColumns * Codec::kBytes, step.words + i / 4,
                       step.scales + i / Codec::kGroup, step.minima + (Codec::kMinima ? i / Codec::kGroup : 0));
