@@ -28,12 +28,12 @@ endif()
 
 # -ffp-contract=off: a fused multiply-add only where a kernel asks for one, so that results do not depend on what the
 # compiler happened to fuse.
-add_compile_options(-Wall -Wextra -Wno-psabi -Wno-missing-field-initializers -ffp-contract=off)
+add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wno-psabi;-Wno-missing-field-initializers;-ffp-contract=off>")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  add_compile_options(-Wno-restrict)  # warns about correct std::string code (GCC bug 105651)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>")  # warns about correct std::string code (GCC bug 105651)
 endif()
 if(LATHE_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-Werror>")
 endif()
 if(LATHE_SANITIZE)
   add_compile_options("-fsanitize=${LATHE_SANITIZE}" -fno-omit-frame-pointer -fno-sanitize-recover=all)

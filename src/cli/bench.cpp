@@ -192,8 +192,8 @@ int bench_verb(Arguments arguments) {
   // A batch reads the weights once for all its sequences, and each sequence its own cache.
   const std::uint64_t kv = kv_bytes_per_token(open, work, device.kv_codec);
   const std::uint64_t weights = open.model->bytes_per_token() / decode["batch"].get<std::uint64_t>();
-  const double peak =
-      measure_read_bandwidth(device.threads, std::min(open.model->bytes_per_token() + kv, kLargestReadBuffer));
+  const double peak = measure_read_bandwidth(static_cast<int>(device.threads),
+                                             std::min(open.model->bytes_per_token() + kv, kLargestReadBuffer));
   const double reached = decode["tokens_per_second"].get<double>() * static_cast<double>(weights + kv);
   decode["bytes_per_token"] = weights + kv;
   decode["weight_bytes_per_token"] = weights;
@@ -205,7 +205,7 @@ int bench_verb(Arguments arguments) {
                        {"parameters", open.model->parameters()},
                        {"backend", open.runtime->backend().name()},
                        {"device", open.runtime->backend().description()},
-                       {"threads", device.threads > 0 ? device.threads : usable_cores()},
+                       {"threads", device.threads > 0 ? static_cast<int>(device.threads) : usable_cores()},
                        {"prompt_tokens", work.prompt},
                        {"generated_tokens", work.generate},
                        {"repeat", work.repeat},

@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kModelHelp =
     "a .gguf, .safetensors, .lathe or llama2.c .bin file, a Hugging Face folder, or the name tiny";
+constexpr std::uint32_t kMostThreads = 1024;
 constexpr std::size_t kMostNeighbours = 1000;  // files of a folder that a suggestion looks at
 
 // What the user may have meant by a path that does not exist: a sibling, or the embedded model.
@@ -98,19 +99,24 @@ std::string model_name(const ModelArgs& args) {
                    "give a model file, a Hugging Face folder, or tiny, the model inside this program");
 }
 
+void check_model_exists(const ModelArgs& args) {
+  const std::string name = model_name(args);
+  std::error_code ignored;
+  if (name != kTinyModel && !fs::exists(name, ignored)) throw Error("no such file or model", name, suggestion(name));
+}
+
 formats::ModelFile load_model(const ModelArgs& args, bool weights) {
   formats::LoadOptions options;
   options.weights = weights;
   options.check_weights = weights;
   if (args.tokenizer) options.tokenizer = *args.tokenizer;
+  check_model_exists(args);
   const std::string name = model_name(args);
   if (name == kTinyModel) {
     formats::ModelFile file = formats::load_model(tiny_model(), options);
     file.path = name;
     return file;
   }
-  std::error_code ignored;
-  if (!fs::exists(name, ignored)) throw Error("no such file or model", name, suggestion(name));
   return formats::load_model(fs::path(name), options);
 }
 
@@ -122,11 +128,13 @@ const text::Tokenizer& OpenModel::tokenizer() const {
 
 OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const OutputArgs& output,
                      const std::function<void(const arch::Architecture&, engine::SessionOptions&)>& tweak) {
+  if (device.threads > kMostThreads)
+    throw UsageError(fmt::format("--threads is {}, at most {}", device.threads, kMostThreads));
   OpenModel open;
   open.file = load_model(model);
   engine::RuntimeOptions runtime_options;
   runtime_options.device = device.device;
-  runtime_options.cpu.threads = device.threads;
+  runtime_options.cpu.threads = static_cast<int>(device.threads);
   runtime_options.cpu.kernel = device.kernel;
   open.runtime = std::make_unique<engine::Runtime>(runtime_options);
   open.file_bytes = open.file.weights.bytes();

@@ -34,7 +34,7 @@ struct ModelArgs {
 };
 
 struct DeviceArgs {
-  int threads = 0;
+  std::uint32_t threads = 0;  // 0: every usable core
   std::string device = "cpu";
   std::string kernel = "auto";
   std::string kv_codec = "f16";
@@ -50,7 +50,8 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
 
 // The model named by the arguments; throws UsageError when a required one is absent or two are given.
 std::string model_name(const ModelArgs& args);
-// Throws Error when there is no such file, folder or name.
+// Throws Error, with a suggestion, when that is no file, folder or name of a model.
+void check_model_exists(const ModelArgs& args);
 formats::ModelFile load_model(const ModelArgs& args, bool weights = true);
 
 // A model on a device. `file` keeps everything but the weights, which the device has taken.

@@ -52,7 +52,11 @@ auto setter(std::optional<T>& target) {
   return [&target](const std::string& name, const std::string& text) { target = parse_as<T>(name, text); };
 }
 
-std::string longest_name(const std::string& names) { return names.substr(names.rfind(',') + 1); }
+// "-n,--tokens" as messages say it: "-n/--tokens".
+std::string spoken(std::string names) {
+  std::replace(names.begin(), names.end(), ',', '/');
+  return names;
+}
 
 // Breaks `text` into lines of at most `width` columns, each after the first starting at column `indent`.
 std::string wrap(const std::string& text, std::size_t indent, std::size_t width) {
@@ -172,7 +176,7 @@ bool Options::parse(Arguments arguments) {
       app.add_flag(entry.names, *entry.flag);
       continue;
     }
-    const std::string shown = entry.positional ? entry.names : longest_name(entry.names);
+    const std::string shown = spoken(entry.names);
     CLI::Option* option = app.add_option(
         entry.names,
         [&entry, shown](const CLI::results_t& texts) {

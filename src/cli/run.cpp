@@ -86,6 +86,7 @@ int run_verb(Arguments arguments) {
   apply(output);
   if (request.logprobs < 0) throw UsageError("--logprobs must be 0 or more");
 
+  check_model_exists(model);
   const bool tiny = model_name(model) == kTinyModel;
   request.prompt = prompt_from(text, file, tiny ? std::optional(kTinyPrompt) : std::nullopt);
   request.add_special = request.parse_special = !no_special;

@@ -6,9 +6,11 @@ namespace lathe::cli {
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       {"run", "generate text from a prompt", run_verb},
+      {"chat", "talk with a model", chat_verb},
       {"tokenize", "text to token ids, and back", tokenize_verb},
       {"info", "what a model file holds: architecture, tensors, sizes", info_verb},
       {"convert", "rewrite a model in another format or number type", convert_verb},
+      {"synth", "write a model of a given shape with random weights, for benchmarks", synth_verb},
       {"logits", "raw outputs of a model, for parity checks", logits_verb},
       {"perplexity", "how well a model predicts a text", perplexity_verb},
       {"bench", "measure prefill and decode speed", bench_verb},
