@@ -1,6 +1,6 @@
 // Cached keys and values, and attention over them: one block of threads per query row and head walks the slots of its
-// runs in tiles with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022). A tile in which a row sees nothing
-// leaves its partial exactly as it was, so chunking does not change results.
+// runs in tiles with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022). A tile in which a row sees
+// nothing leaves its partial exactly as it was, so chunking does not change results.
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/launch.h"
@@ -9,10 +9,12 @@
 namespace lathe::kernels::cuda {
 namespace {
 
-constexpr int kTile = 128;        // slots per step, and threads per block
+constexpr int kTile = 128;         // slots per step, and threads per block
 constexpr int kMaxValuesEach = 8;  // v_dim <= kTile * kMaxValuesEach
 
-__host__ __device__ std::uint64_t element_bytes(KvCodec codec) { return codec == KvCodec::kF32 ? 4 : codec == KvCodec::kF16 ? 2 : 1; }
+__host__ __device__ std::uint64_t element_bytes(KvCodec codec) {
+  return codec == KvCodec::kF32 ? 4 : codec == KvCodec::kF16 ? 2 : 1;
+}
 
 __host__ __device__ std::uint64_t align64(std::uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -36,38 +38,44 @@ __device__ float load(KvCodec codec, const char* vectors, std::uint64_t index, f
 }
 
 // One warp stores one head's vector of one token.
-__device__ void store(KvCodec codec, char* vectors, std::uint64_t first, float* scale, const float* source, std::uint32_t dim) {
+__device__ void store(KvCodec codec, char* vectors, std::uint64_t first, float* scale, const float* source,
+                      std::uint32_t dim) {
   const int lane = threadIdx.x;
   if (codec == KvCodec::kF32) {
     for (std::uint32_t i = lane; i < dim; i += kWarp) reinterpret_cast<float*>(vectors)[first + i] = source[i];
   } else if (codec == KvCodec::kF16) {
-    for (std::uint32_t i = lane; i < dim; i += kWarp) reinterpret_cast<__half*>(vectors)[first + i] = __float2half_rn(source[i]);
+    for (std::uint32_t i = lane; i < dim; i += kWarp)
+      reinterpret_cast<__half*>(vectors)[first + i] = __float2half_rn(source[i]);
   } else {
     float most = 0;
     for (std::uint32_t i = lane; i < dim; i += kWarp) most = fmaxf(most, fabsf(source[i]));
     most = warp_max(most);
     const float inverse = most > 0 ? 127 / most : 0;
     for (std::uint32_t i = lane; i < dim; i += kWarp) {
-      reinterpret_cast<signed char*>(vectors)[first + i] = static_cast<signed char>(__float2int_rn(source[i] * inverse));
+      reinterpret_cast<signed char*>(vectors)[first + i] =
+          static_cast<signed char>(__float2int_rn(source[i] * inverse));
     }
     if (lane == 0) *scale = most / 127;
   }
 }
 
-__global__ void kv_append_kernel(KvLayout layout, void* const* blocks, std::uint64_t first_slot, DeviceTensor k, DeviceTensor v) {
+__global__ void kv_append_kernel(KvLayout layout, void* const* blocks, std::uint64_t first_slot, DeviceTensor k,
+                                 DeviceTensor v) {
   const Geometry geometry(layout);
   const std::uint64_t slot = first_slot + blockIdx.x, head = blockIdx.y;
   char* block = static_cast<char*>(blocks[slot / layout.block_tokens]);
   const std::uint64_t at = head * layout.block_tokens + slot % layout.block_tokens;
   store(layout.codec, block, at * layout.k_dim, reinterpret_cast<float*>(block + geometry.key_scales) + at,
         static_cast<const float*>(k.data) + blockIdx.x * k.stride + head * layout.k_dim, layout.k_dim);
-  store(layout.codec, block + geometry.values, at * layout.v_dim, reinterpret_cast<float*>(block + geometry.value_scales) + at,
+  store(layout.codec, block + geometry.values, at * layout.v_dim,
+        reinterpret_cast<float*>(block + geometry.value_scales) + at,
         static_cast<const float*>(v.data) + blockIdx.x * v.stride + head * layout.v_dim, layout.v_dim);
 }
 
 // The score of one slot, or -infinity when the row may not see it.
-__device__ float score(const AttentionArgs& args, const DeviceSequence& sequence, const DeviceRun& run, const Geometry& geometry,
-                       std::uint64_t slot, std::uint64_t row, std::uint32_t head, const float* query) {
+__device__ float score(const AttentionArgs& args, const DeviceSequence& sequence, const DeviceRun& run,
+                       const Geometry& geometry, std::uint64_t slot, std::uint64_t row, std::uint32_t head,
+                       const float* query) {
   const AttentionParams& p = args.params;
   const std::int64_t own = sequence.first_position + static_cast<std::int64_t>(row);
   const std::int64_t position = run.first_position + static_cast<std::int64_t>(slot - run.begin);
@@ -78,9 +86,11 @@ __device__ float score(const AttentionArgs& args, const DeviceSequence& sequence
   const char* block = static_cast<const char*>(args.blocks[run.block_offset + slot / layout.block_tokens]);
   const std::uint64_t kv_head = head / (p.n_heads / layout.n_kv_heads);
   const std::uint64_t at = kv_head * layout.block_tokens + slot % layout.block_tokens;
-  const float key_scale = layout.codec == KvCodec::kI8 ? reinterpret_cast<const float*>(block + geometry.key_scales)[at] : 1;
+  const float key_scale =
+      layout.codec == KvCodec::kI8 ? reinterpret_cast<const float*>(block + geometry.key_scales)[at] : 1;
   float dot = 0;
-  for (std::uint32_t i = 0; i < layout.k_dim; ++i) dot = fmaf(query[i], load(layout.codec, block, at * layout.k_dim + i, key_scale), dot);
+  for (std::uint32_t i = 0; i < layout.k_dim; ++i)
+    dot = fmaf(query[i], load(layout.codec, block, at * layout.k_dim + i, key_scale), dot);
   float s = dot * p.scale;
   if (p.softcap > 0) s = p.softcap * tanhf(s / p.softcap);
   if (p.alibi_slopes != nullptr) s += p.alibi_slopes[head] * static_cast<float>(position - own);
@@ -120,10 +130,13 @@ __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs
         if (d >= layout.v_dim) break;
         float total = values[part] * correction;
         for (std::uint64_t j = 0; j < count; ++j) {
-          const char* block = static_cast<const char*>(args.blocks[run.block_offset + (tile + j) / layout.block_tokens]);
+          const char* block =
+              static_cast<const char*>(args.blocks[run.block_offset + (tile + j) / layout.block_tokens]);
           const std::uint64_t at = kv_head * layout.block_tokens + (tile + j) % layout.block_tokens;
-          const float value_scale = layout.codec == KvCodec::kI8 ? reinterpret_cast<const float*>(block + geometry.value_scales)[at] : 1;
-          total = fmaf(probabilities[j], load(layout.codec, block + geometry.values, at * layout.v_dim + d, value_scale), total);
+          const float value_scale =
+              layout.codec == KvCodec::kI8 ? reinterpret_cast<const float*>(block + geometry.value_scales)[at] : 1;
+          total = fmaf(probabilities[j],
+                       load(layout.codec, block + geometry.values, at * layout.v_dim + d, value_scale), total);
         }
         values[part] = total;
       }
@@ -133,7 +146,8 @@ __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs
   for (int part = 0; part < kMaxValuesEach; ++part) {
     const std::uint32_t d = threadIdx.x + part * kTile;
     if (d < layout.v_dim) {
-      static_cast<float*>(out.data)[row * out.stride + std::uint64_t{head} * layout.v_dim + d] = sum > 0 ? values[part] / sum : 0;
+      static_cast<float*>(out.data)[row * out.stride + std::uint64_t{head} * layout.v_dim + d] =
+          sum > 0 ? values[part] / sum : 0;
     }
   }
   if (sequence.mass == nullptr || sum == 0) return;
@@ -151,15 +165,17 @@ __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs
 
 std::uint64_t kv_block_bytes(const KvLayout& layout) { return Geometry(layout).bytes; }
 
-void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot, DeviceTensor k,
-               DeviceTensor v) {
+void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot,
+               DeviceTensor k, DeviceTensor v) {
   if (k.rows == 0) return;
-  kv_append_kernel<<<dim3(static_cast<unsigned>(k.rows), layout.n_kv_heads), kWarp, 0, stream>>>(layout, blocks, first_slot, k, v);
+  kv_append_kernel<<<dim3(static_cast<unsigned>(k.rows), layout.n_kv_heads), kWarp, 0, stream>>>(layout, blocks,
+                                                                                                 first_slot, k, v);
 }
 
 void attention(cudaStream_t stream, DeviceTensor out, DeviceTensor q, const AttentionArgs& args) {
   if (args.n_rows == 0) return;
-  attention_kernel<<<dim3(args.n_rows, args.params.n_heads), kTile, args.layout.k_dim * sizeof(float), stream>>>(out, q, args);
+  attention_kernel<<<dim3(args.n_rows, args.params.n_heads), kTile, args.layout.k_dim * sizeof(float), stream>>>(out, q,
+                                                                                                                 args);
 }
 
 }  // namespace lathe::kernels::cuda

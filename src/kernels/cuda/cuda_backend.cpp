@@ -1,5 +1,5 @@
-// The Backend over CUDA: memory, prepared weights, and the enqueueing of the kernels in launch.h. Formats without device
-// code of their own are decoded to half precision on the host when they are prepared, and count as such.
+// The Backend over CUDA: memory, prepared weights, and the enqueueing of the kernels in launch.h. Formats without
+// device code of their own are decoded to half precision on the host when they are prepared, and count as such.
 #include <algorithm>
 #include <atomic>
 #include <limits>
@@ -69,7 +69,8 @@ class Arguments {
   // `extra` bytes of temporaries follow the arguments.
   char* send(CudaStream& stream, std::uint64_t extra = 0) const {
     char* target = stream.scratch((bytes_.size() + 255) / 256 * 256 + extra);
-    check(cudaMemcpyAsync(target, bytes_.data(), bytes_.size(), cudaMemcpyHostToDevice, stream.handle()), "send arguments");
+    check(cudaMemcpyAsync(target, bytes_.data(), bytes_.size(), cudaMemcpyHostToDevice, stream.handle()),
+          "send arguments");
     return target;
   }
   std::uint64_t padded_size() const { return (bytes_.size() + 255) / 256 * 256; }
@@ -95,8 +96,8 @@ class CudaLinear final : public PreparedLinear {
   std::string_view kernel() const override { return kernel_name; }
   std::uint64_t bytes() const override { return weight.memory.bytes; }
   cuda::LinearArgs args() const {
-    return {weight.matrix, static_cast<const std::uint32_t*>(permutation.data()), static_cast<const float*>(input_scale.data()),
-            static_cast<const float*>(bias.data())};
+    return {weight.matrix, static_cast<const std::uint32_t*>(permutation.data()),
+            static_cast<const float*>(input_scale.data()), static_cast<const float*>(bias.data())};
   }
 };
 
@@ -119,7 +120,8 @@ class CudaBackend final : public Backend {
 
   std::string_view name() const override { return name_; }
   std::string description() const override {
-    return fmt::format("{}, compute {}.{}, {} MiB", properties_.name, properties_.major, properties_.minor, properties_.totalGlobalMem >> 20);
+    return fmt::format("{}, compute {}.{}, {} MiB", properties_.name, properties_.major, properties_.minor,
+                       properties_.totalGlobalMem >> 20);
   }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(device_); }
 
@@ -129,7 +131,8 @@ class CudaBackend final : public Backend {
     const std::uint64_t size = std::max<std::uint64_t>(bytes, 1);
     check(cudaMalloc(&memory, size), fmt::format("allocate {} bytes", bytes));
     held_->fetch_add(bytes);
-    DeviceBuffer buffer{{memory, [held = held_, bytes](void* address) {
+    DeviceBuffer buffer{{memory,
+                         [held = held_, bytes](void* address) {
                            cudaFree(address);
                            held->fetch_sub(bytes);
                          }},
@@ -167,16 +170,18 @@ class CudaBackend final : public Backend {
     return prepared;
   }
 
-  void embed(Stream& stream, DeviceTensor out, const PreparedTable& table, const std::int32_t* ids, float scale, bool accumulate) override {
+  void embed(Stream& stream, DeviceTensor out, const PreparedTable& table, const std::int32_t* ids, float scale,
+             bool accumulate) override {
     cuda::embed(handle(stream), out, static_cast<const CudaTable&>(table).table.matrix, ids, scale, accumulate);
     launched("embed");
   }
   void linear(Stream& stream, DeviceTensor x, std::span<const LinearCall> calls) override {
-    for (const LinearCall& call : calls) cuda::linear(handle(stream), call.out, x, static_cast<const CudaLinear*>(call.weight)->args(), call.accumulate);
+    for (const LinearCall& call : calls)
+      cuda::linear(handle(stream), call.out, x, static_cast<const CudaLinear*>(call.weight)->args(), call.accumulate);
     launched("linear");
   }
-  void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a, const PreparedLinear& b, float scale,
-                std::span<const std::uint32_t> rows) override {
+  void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a, const PreparedLinear& b,
+                float scale, std::span<const std::uint32_t> rows) override {
     if (rows.empty()) return;
     auto& cuda_stream = static_cast<CudaStream&>(stream);
     Arguments arguments;
@@ -190,7 +195,8 @@ class CudaBackend final : public Backend {
       next += count * cols;
       return tensor;
     };
-    const DeviceTensor gathered = temporary(x.cols), low = temporary(a.out_features()), high = temporary(b.out_features());
+    const DeviceTensor gathered = temporary(x.cols), low = temporary(a.out_features()),
+                       high = temporary(b.out_features());
     cuda::gather(cuda_stream.handle(), gathered, x, device_rows);
     cuda::linear(cuda_stream.handle(), low, gathered, static_cast<const CudaLinear&>(a).args(), false);
     cuda::linear(cuda_stream.handle(), high, low, static_cast<const CudaLinear&>(b).args(), false);
@@ -202,8 +208,8 @@ class CudaBackend final : public Backend {
     cuda::norm(handle(stream), kind, out, x, weight, bias, weight_size, eps);
     launched("norm");
   }
-  void rope_table(Stream& stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq, std::uint64_t n_freq,
-                  float mscale) override {
+  void rope_table(Stream& stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
+                  std::uint64_t n_freq, float mscale) override {
     cuda::rope_table(handle(stream), table, positions, inv_freq, n_freq, mscale);
     launched("rope_table");
   }
@@ -213,13 +219,15 @@ class CudaBackend final : public Backend {
   }
 
   std::uint64_t kv_block_bytes(const KvLayout& layout) const override {
-    if (layout.v_dim > kMaxHeadDim) fail(name_, "value heads of {} exceed the {} this backend supports", layout.v_dim, kMaxHeadDim);
+    if (layout.v_dim > kMaxHeadDim)
+      fail(name_, "value heads of {} exceed the {} this backend supports", layout.v_dim, kMaxHeadDim);
     return cuda::kv_block_bytes(layout);
   }
-  void kv_append(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot, DeviceTensor k,
-                 DeviceTensor v) override {
+  void kv_append(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
+                 DeviceTensor k, DeviceTensor v) override {
     // Only the blocks that are written; slots count from the first of them.
-    const std::uint64_t first = first_slot / layout.block_tokens, last = (first_slot + k.rows + layout.block_tokens - 1) / layout.block_tokens;
+    const std::uint64_t first = first_slot / layout.block_tokens,
+                        last = (first_slot + k.rows + layout.block_tokens - 1) / layout.block_tokens;
     Arguments arguments;
     arguments.add(blocks.subspan(first, last - first));
     auto& cuda_stream = static_cast<CudaStream&>(stream);
@@ -227,15 +235,16 @@ class CudaBackend final : public Backend {
                     first_slot - first * layout.block_tokens, k, v);
     launched("kv_append");
   }
-  void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out, DeviceTensor q,
-                 std::span<const AttentionSequence> sequences) override {
+  void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,
+                 DeviceTensor q, std::span<const AttentionSequence> sequences) override {
     std::vector<cuda::DeviceSequence> device_sequences;
     std::vector<cuda::DeviceRun> runs;
     std::vector<void*> blocks;
     std::vector<std::uint32_t> row_sequence, row_index;
     for (const AttentionSequence& sequence : sequences) {
       device_sequences.push_back({sequence.first_position, sequence.row_begin, sequence.row_count,
-                                  std::min(sequence.bidirectional_rows, sequence.row_count), static_cast<std::uint32_t>(runs.size()),
+                                  std::min(sequence.bidirectional_rows, sequence.row_count),
+                                  static_cast<std::uint32_t>(runs.size()),
                                   static_cast<std::uint32_t>(sequence.runs.size()), sequence.mass});
       std::uint64_t mass = 0;
       for (const KvRun& run : sequence.runs) {
@@ -256,11 +265,12 @@ class CudaBackend final : public Backend {
     const std::uint64_t at_row_index = arguments.add(std::span<const std::uint32_t>(row_index));
     auto& cuda_stream = static_cast<CudaStream&>(stream);
     char* memory = arguments.send(cuda_stream);
-    cuda::attention(cuda_stream.handle(), out, q,
-                    {layout, params, reinterpret_cast<const cuda::DeviceSequence*>(memory + at_sequences),
-                     reinterpret_cast<const cuda::DeviceRun*>(memory + at_runs), reinterpret_cast<void* const*>(memory + at_blocks),
-                     reinterpret_cast<const std::uint32_t*>(memory + at_row_sequence),
-                     reinterpret_cast<const std::uint32_t*>(memory + at_row_index), static_cast<std::uint32_t>(row_index.size())});
+    cuda::attention(
+        cuda_stream.handle(), out, q,
+        {layout, params, reinterpret_cast<const cuda::DeviceSequence*>(memory + at_sequences),
+         reinterpret_cast<const cuda::DeviceRun*>(memory + at_runs), reinterpret_cast<void* const*>(memory + at_blocks),
+         reinterpret_cast<const std::uint32_t*>(memory + at_row_sequence),
+         reinterpret_cast<const std::uint32_t*>(memory + at_row_index), static_cast<std::uint32_t>(row_index.size())});
     launched("attention");
   }
 
@@ -319,8 +329,11 @@ class CudaBackend final : public Backend {
       std::string_view codec;
       cuda::MatrixFormat format;
     };
-    static constexpr Row kNative[] = {{"F32", cuda::MatrixFormat::kF32}, {"F16", cuda::MatrixFormat::kF16}, {"BF16", cuda::MatrixFormat::kBF16},
-                                      {"Q8_0", cuda::MatrixFormat::kQ8_0}, {"Q4_0", cuda::MatrixFormat::kQ4_0}};
+    static constexpr Row kNative[] = {{"F32", cuda::MatrixFormat::kF32},
+                                      {"F16", cuda::MatrixFormat::kF16},
+                                      {"BF16", cuda::MatrixFormat::kBF16},
+                                      {"Q8_0", cuda::MatrixFormat::kQ8_0},
+                                      {"Q4_0", cuda::MatrixFormat::kQ4_0}};
     DeviceMatrix result;
     result.matrix.rows = tensor.shape.rows();
     result.matrix.cols = tensor.shape.cols();
@@ -347,8 +360,8 @@ class CudaBackend final : public Backend {
     for (std::uint64_t row = 0; row < result.matrix.rows; ++row) {
       tensor.decode_row(row, floats);
       std::transform(floats.begin(), floats.end(), halves.begin(), half_from_float);
-      check(cudaMemcpy(static_cast<char*>(result.memory.data()) + row * result.matrix.row_bytes, halves.data(), result.matrix.row_bytes,
-                       cudaMemcpyHostToDevice),
+      check(cudaMemcpy(static_cast<char*>(result.memory.data()) + row * result.matrix.row_bytes, halves.data(),
+                       result.matrix.row_bytes, cudaMemcpyHostToDevice),
             "upload weights");
     }
   }

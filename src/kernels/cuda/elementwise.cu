@@ -9,12 +9,18 @@ constexpr int kThreads = 256;
 
 __device__ float apply(ActivationKind kind, float x) {
   switch (kind) {
-    case ActivationKind::kSilu: return x / (1 + expf(-x));
-    case ActivationKind::kGelu: return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
-    case ActivationKind::kGeluTanh: return 0.5f * x * (1 + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-    case ActivationKind::kGeluQuick: return x / (1 + expf(-1.702f * x));
-    case ActivationKind::kRelu: return fmaxf(x, 0);
-    case ActivationKind::kRelu2: return x > 0 ? x * x : 0;
+    case ActivationKind::kSilu:
+      return x / (1 + expf(-x));
+    case ActivationKind::kGelu:
+      return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
+    case ActivationKind::kGeluTanh:
+      return 0.5f * x * (1 + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+    case ActivationKind::kGeluQuick:
+      return x / (1 + expf(-1.702f * x));
+    case ActivationKind::kRelu:
+      return fmaxf(x, 0);
+    case ActivationKind::kRelu2:
+      return x > 0 ? x * x : 0;
   }
   return x;
 }
@@ -48,7 +54,8 @@ __global__ void norm_kernel(NormKind kind, DeviceTensor out, DeviceTensor x, con
   }
 }
 
-__global__ void rope_table_kernel(DeviceTensor table, const std::int32_t* positions, const float* inv_freq, std::uint64_t n_freq, float mscale) {
+__global__ void rope_table_kernel(DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
+                                  std::uint64_t n_freq, float mscale) {
   for (std::uint64_t i = threadIdx.x; i < n_freq; i += blockDim.x) {
     const float angle = static_cast<float>(positions[blockIdx.x]) * inv_freq[i];
     element(table, blockIdx.x, i) = mscale * cosf(angle);
@@ -71,7 +78,8 @@ __global__ void rope_kernel(DeviceTensor x, DeviceTensor table, std::uint32_t he
 // out[row][column] = function(row, column), one thread per element.
 template <class Function>
 __global__ void map_kernel(DeviceTensor out, Function function) {
-  for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < out.rows * out.cols; i += std::uint64_t{gridDim.x} * blockDim.x) {
+  for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < out.rows * out.cols;
+       i += std::uint64_t{gridDim.x} * blockDim.x) {
     const std::uint64_t row = i / out.cols, column = i % out.cols;
     element(out, row, column) = function(row, column);
   }
@@ -110,7 +118,8 @@ __global__ void argmax_kernel(std::int32_t* out, DeviceTensor x) {
     if (threadIdx.x < half) {
       const float other = best_value[threadIdx.x + half];
       const std::int32_t other_index = best_index[threadIdx.x + half];
-      if (other > best_value[threadIdx.x] || (other == best_value[threadIdx.x] && other_index < best_index[threadIdx.x])) {
+      if (other > best_value[threadIdx.x] ||
+          (other == best_value[threadIdx.x] && other_index < best_index[threadIdx.x])) {
         best_value[threadIdx.x] = other;
         best_index[threadIdx.x] = other_index;
       }
@@ -124,12 +133,14 @@ __global__ void argmax_kernel(std::int32_t* out, DeviceTensor x) {
 void norm(cudaStream_t stream, NormKind kind, DeviceTensor out, DeviceTensor x, const float* weight, const float* bias,
           std::uint64_t weight_size, float eps) {
   const std::uint64_t runs = x.rows * (x.cols / weight_size);
-  if (runs > 0) norm_kernel<<<static_cast<unsigned>(runs), kThreads, 0, stream>>>(kind, out, x, weight, bias, weight_size, eps);
+  if (runs > 0)
+    norm_kernel<<<static_cast<unsigned>(runs), kThreads, 0, stream>>>(kind, out, x, weight, bias, weight_size, eps);
 }
 
 void rope_table(cudaStream_t stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
                 std::uint64_t n_freq, float mscale) {
-  if (table.rows > 0) rope_table_kernel<<<static_cast<unsigned>(table.rows), 64, 0, stream>>>(table, positions, inv_freq, n_freq, mscale);
+  if (table.rows > 0)
+    rope_table_kernel<<<static_cast<unsigned>(table.rows), 64, 0, stream>>>(table, positions, inv_freq, n_freq, mscale);
 }
 
 void rope(cudaStream_t stream, DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout) {
@@ -141,7 +152,9 @@ void activate(cudaStream_t stream, ActivationKind kind, DeviceTensor out, Device
 }
 
 void gated(cudaStream_t stream, ActivationKind kind, DeviceTensor out, DeviceTensor gate, DeviceTensor up) {
-  map(stream, out, [=] __device__(std::uint64_t r, std::uint64_t c) { return apply(kind, element(gate, r, c)) * element(up, r, c); });
+  map(stream, out, [=] __device__(std::uint64_t r, std::uint64_t c) {
+    return apply(kind, element(gate, r, c)) * element(up, r, c);
+  });
 }
 
 void add(cudaStream_t stream, DeviceTensor out, DeviceTensor a, DeviceTensor b) {

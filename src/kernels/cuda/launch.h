@@ -30,7 +30,8 @@ struct LinearArgs {
 };
 
 void linear(cudaStream_t stream, DeviceTensor out, DeviceTensor x, const LinearArgs& args, bool accumulate);
-void embed(cudaStream_t stream, DeviceTensor out, const Matrix& table, const std::int32_t* ids, float scale, bool accumulate);
+void embed(cudaStream_t stream, DeviceTensor out, const Matrix& table, const std::int32_t* ids, float scale,
+           bool accumulate);
 
 void norm(cudaStream_t stream, NormKind kind, DeviceTensor out, DeviceTensor x, const float* weight, const float* bias,
           std::uint64_t weight_size, float eps);
@@ -52,8 +53,8 @@ void argmax(cudaStream_t stream, std::int32_t* out, DeviceTensor x);
 // scales and value scales, f32 [n_kv_heads][block_tokens] each.
 std::uint64_t kv_block_bytes(const KvLayout& layout);
 // `blocks`: device array of block addresses.
-void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot, DeviceTensor k,
-               DeviceTensor v);
+void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot,
+               DeviceTensor k, DeviceTensor v);
 
 // AttentionSequence and KvRun flattened into device arrays.
 struct DeviceRun {
@@ -71,11 +72,11 @@ struct DeviceSequence {
 struct AttentionArgs {
   KvLayout layout;
   AttentionParams params;
-  const DeviceSequence* sequences;       // device
-  const DeviceRun* runs;                 // device
-  void* const* blocks;                   // device
-  const std::uint32_t* row_sequence;     // device: for each launched row its sequence
-  const std::uint32_t* row_index;        // device: and its row of q and out
+  const DeviceSequence* sequences;    // device
+  const DeviceRun* runs;              // device
+  void* const* blocks;                // device
+  const std::uint32_t* row_sequence;  // device: for each launched row its sequence
+  const std::uint32_t* row_index;     // device: and its row of q and out
   std::uint32_t n_rows;
 };
 void attention(cudaStream_t stream, DeviceTensor out, DeviceTensor q, const AttentionArgs& args);

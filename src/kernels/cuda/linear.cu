@@ -1,5 +1,6 @@
 // Products with a weight matrix, and look-ups of its rows, for every MatrixFormat. One warp computes one output feature
-// for a few rows of x; its lanes walk the columns in strides of 32, so the order of additions never depends on the rows.
+// for a few rows of x; its lanes walk the columns in strides of 32, so the order of additions never depends on the
+// rows.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -14,10 +15,14 @@ constexpr int kWarpsPerBlock = 4;
 
 // Element `column` of a row at `row`.
 struct LoadF32 {
-  static __device__ float at(const char* row, std::uint64_t column) { return reinterpret_cast<const float*>(row)[column]; }
+  static __device__ float at(const char* row, std::uint64_t column) {
+    return reinterpret_cast<const float*>(row)[column];
+  }
 };
 struct LoadF16 {
-  static __device__ float at(const char* row, std::uint64_t column) { return __half2float(reinterpret_cast<const __half*>(row)[column]); }
+  static __device__ float at(const char* row, std::uint64_t column) {
+    return __half2float(reinterpret_cast<const __half*>(row)[column]);
+  }
 };
 struct LoadBF16 {
   static __device__ float at(const char* row, std::uint64_t column) {
@@ -49,7 +54,8 @@ __global__ void linear_kernel(DeviceTensor out, DeviceTensor x, LinearArgs args,
   if (feature >= args.weight.rows) return;
   const int lane = threadIdx.x % kWarp;
   const std::uint64_t first_row = std::uint64_t{blockIdx.y} * kRowsPerWarp;
-  const int rows = static_cast<int>(min(static_cast<unsigned long long>(kRowsPerWarp), static_cast<unsigned long long>(x.rows - first_row)));
+  const int rows = static_cast<int>(
+      min(static_cast<unsigned long long>(kRowsPerWarp), static_cast<unsigned long long>(x.rows - first_row)));
   const char* weight = static_cast<const char*>(args.weight.data) + feature * args.weight.row_bytes;
   const float* input = static_cast<const float*>(x.data) + first_row * x.stride;
   float sums[kRowsPerWarp] = {};
@@ -68,7 +74,8 @@ __global__ void linear_kernel(DeviceTensor out, DeviceTensor x, LinearArgs args,
 
 template <class Load>
 __global__ void embed_kernel(DeviceTensor out, Matrix table, const std::int32_t* ids, float scale, bool accumulate) {
-  const char* row = static_cast<const char*>(table.data) + static_cast<std::uint64_t>(ids[blockIdx.x]) * table.row_bytes;
+  const char* row =
+      static_cast<const char*>(table.data) + static_cast<std::uint64_t>(ids[blockIdx.x]) * table.row_bytes;
   float* target = static_cast<float*>(out.data) + blockIdx.x * out.stride;
   for (std::uint64_t column = threadIdx.x; column < table.cols; column += blockDim.x) {
     const float value = scale * Load::at(row, column);
@@ -80,11 +87,16 @@ __global__ void embed_kernel(DeviceTensor out, Matrix table, const std::int32_t*
 template <class Run>
 void with_loader(MatrixFormat format, Run run) {
   switch (format) {
-    case MatrixFormat::kF32: return run(LoadF32{});
-    case MatrixFormat::kF16: return run(LoadF16{});
-    case MatrixFormat::kBF16: return run(LoadBF16{});
-    case MatrixFormat::kQ8_0: return run(LoadQ8_0{});
-    case MatrixFormat::kQ4_0: return run(LoadQ4_0{});
+    case MatrixFormat::kF32:
+      return run(LoadF32{});
+    case MatrixFormat::kF16:
+      return run(LoadF16{});
+    case MatrixFormat::kBF16:
+      return run(LoadBF16{});
+    case MatrixFormat::kQ8_0:
+      return run(LoadQ8_0{});
+    case MatrixFormat::kQ4_0:
+      return run(LoadQ4_0{});
   }
 }
 
@@ -99,10 +111,12 @@ void linear(cudaStream_t stream, DeviceTensor out, DeviceTensor x, const LinearA
   });
 }
 
-void embed(cudaStream_t stream, DeviceTensor out, const Matrix& table, const std::int32_t* ids, float scale, bool accumulate) {
+void embed(cudaStream_t stream, DeviceTensor out, const Matrix& table, const std::int32_t* ids, float scale,
+           bool accumulate) {
   if (out.rows == 0) return;
   with_loader(table.format, [&](auto load) {
-    embed_kernel<decltype(load)><<<static_cast<unsigned>(out.rows), 128, 0, stream>>>(out, table, ids, scale, accumulate);
+    embed_kernel<decltype(load)>
+        <<<static_cast<unsigned>(out.rows), 128, 0, stream>>>(out, table, ids, scale, accumulate);
   });
 }
 
