@@ -3,8 +3,16 @@
 namespace lathe {
 namespace {
 
+constexpr std::size_t kLongest = 2048;  // of what and of where, in bytes
+
+// Without its middle when it is too long: names in a hostile file can be as long as the file.
+std::string shortened(const std::string& text) {
+  if (text.size() <= kLongest) return text;
+  return text.substr(0, kLongest / 2) + "..." + text.substr(text.size() - (kLongest / 2 - 3));
+}
+
 std::string one_line(const std::string& what, const std::string& where, const std::string& remedy) {
-  std::string text = where.empty() ? what : where + ": " + what;
+  std::string text = where.empty() ? shortened(what) : shortened(where) + ": " + shortened(what);
   if (!remedy.empty()) text += " (" + remedy + ")";
   // Names come from files and requests: keep control characters off the user's terminal.
   for (char& c : text) {

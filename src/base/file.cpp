@@ -100,7 +100,8 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t limit) {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
-  if (std::filesystem::is_directory(path_)) fail(path_.string(), "is a folder, expected a file name");
+  std::error_code ignored;  // what cannot be examined cannot be opened either
+  if (std::filesystem::is_directory(path_, ignored)) fail(path_.string(), "is a folder, expected a file name");
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_errno(path_, "write");
   buffer_.reserve(kWriteBuffer);
@@ -158,11 +159,11 @@ void AtomicFile::commit() {
 
 AtomicFolder::AtomicFolder(std::filesystem::path target) : target_(std::move(target)) {
   while (target_.has_relative_path() && target_.filename().empty()) target_ = target_.parent_path();
-  if (std::filesystem::exists(target_) && !std::filesystem::is_directory(target_)) {
+  std::error_code code;
+  if (std::filesystem::exists(target_, code) && !std::filesystem::is_directory(target_, code)) {
     fail(target_.string(), "exists and is not a folder");
   }
   temporary_ = temporary_name(target_);
-  std::error_code code;
   std::filesystem::remove_all(temporary_, code);
   if (!std::filesystem::create_directories(temporary_, code)) fail_errno(target_, "create folder", code.value());
 }
@@ -173,7 +174,8 @@ AtomicFolder::~AtomicFolder() {
 }
 
 void AtomicFolder::commit() {
-  if (!std::filesystem::exists(target_)) {
+  std::error_code unknown;
+  if (!std::filesystem::exists(target_, unknown)) {
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail_errno(target_, "create folder");
     committed_ = true;
   } else {

@@ -16,8 +16,10 @@ std::string line_and_column(std::string_view text, std::size_t byte) {
 template <class AnyJson>
 AnyJson parse(std::string_view text, std::string_view name, int max_depth) {
   try {
-    return AnyJson::parse(text.begin(), text.end(), [&](int depth, typename AnyJson::parse_event_t, AnyJson&) {
-      if (depth > max_depth) fail(name, "JSON is nested deeper than {} levels", max_depth);
+    using Event = typename AnyJson::parse_event_t;
+    return AnyJson::parse(text.begin(), text.end(), [&](int depth, Event event, AnyJson&) {
+      const bool opens = event == Event::object_start || event == Event::array_start;
+      if (opens && depth >= max_depth) fail(name, "JSON is nested deeper than {} levels", max_depth);
       return true;
     });
   } catch (const typename AnyJson::parse_error& error) {
