@@ -30,6 +30,8 @@ struct KvRun {
   std::span<void* const> blocks;     // device addresses, host array, alive until the call returns
   std::uint64_t begin = 0, end = 0;  // slots
   std::int64_t first_position = 0;   // position of slot `begin`
+  // > 0: a row sees only the last `window` positions of this run, its own included; 0: as AttentionParams say.
+  std::int64_t window = 0;
 };
 
 // Rows [row_begin, row_begin + row_count) of q belong to one sequence, at positions first_position, +1, ...

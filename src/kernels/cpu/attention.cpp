@@ -83,7 +83,7 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
   tile.lo = kPartition, tile.hi = 0;
   for (std::uint64_t i = begin; i < end; ++i) {
     const std::uint64_t row = i / call.group, head = kv_head * call.group + i % call.group;
-    const SlotRange seen = visible_slots(*partition.run, visible_positions(call.params, sequence, row));
+    const SlotRange seen = visible_slots(*partition.run, visible_positions(call.params, sequence, *partition.run, row));
     TileQuery& query = tile.query[i - begin];
     query.q = call.query(sequence, row, head);
     query.lo = std::clamp(seen.begin, partition.first, partition.first + kPartition) - partition.first;

@@ -197,7 +197,6 @@ float reference_value(const KvLayout& layout, void* block, std::uint64_t slot, s
 void reference_attention_head(const KvLayout& layout, const AttentionParams& params, const AttentionSequence& sequence,
                               std::uint64_t row, std::uint64_t head, const float* q, float* out, double* probability) {
   const std::uint64_t kv_head = head / (params.n_heads / layout.n_kv_heads);
-  const VisiblePositions visible = visible_positions(params, sequence, row);
   const std::int64_t position = sequence.first_position + static_cast<std::int64_t>(row);
 
   struct Seen {
@@ -209,6 +208,7 @@ void reference_attention_head(const KvLayout& layout, const AttentionParams& par
   std::uint64_t index = 0;
   double largest = -std::numeric_limits<double>::infinity();
   for (const KvRun& run : sequence.runs) {
+    const VisiblePositions visible = visible_positions(params, sequence, run, row);
     for (std::uint64_t slot = run.begin; slot < run.end; ++slot, ++index) {
       const std::int64_t key_position = run.first_position + static_cast<std::int64_t>(slot - run.begin);
       if (key_position < visible.first || key_position > visible.last) continue;

@@ -15,11 +15,12 @@ struct VisiblePositions {
 
 // `row` counts from the sequence's first query row.
 inline VisiblePositions visible_positions(const AttentionParams& params, const AttentionSequence& sequence,
-                                          std::uint64_t row) {
+                                          const KvRun& run, std::uint64_t row) {
   const std::int64_t own = sequence.first_position + static_cast<std::int64_t>(row);
   VisiblePositions visible{std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()};
   if (params.causal) visible.last = own;
-  if (params.window > 0) visible.first = own - params.window + 1;
+  const std::int64_t window = run.window > 0 ? run.window : params.window;
+  if (window > 0) visible.first = own - window + 1;
   if (row < sequence.bidirectional_rows) {
     const std::int64_t rows = static_cast<std::int64_t>(std::min(sequence.bidirectional_rows, sequence.row_count));
     visible.first = std::min(visible.first, sequence.first_position);

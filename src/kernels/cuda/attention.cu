@@ -81,7 +81,7 @@ __device__ float score(const AttentionArgs& args, const DeviceSequence& sequence
   const std::int64_t position = run.first_position + static_cast<std::int64_t>(slot - run.begin);
   const bool together = row < sequence.bidirectional_rows && position >= sequence.first_position &&
                         position < sequence.first_position + static_cast<std::int64_t>(sequence.bidirectional_rows);
-  if (!together && ((p.causal && position > own) || (p.window > 0 && position <= own - p.window))) return -INFINITY;
+  if (!together && ((p.causal && position > own) || (run.window > 0 && position <= own - run.window))) return -INFINITY;
   const KvLayout& layout = args.layout;
   const char* block = static_cast<const char*>(args.blocks[run.block_offset + slot / layout.block_tokens]);
   const std::uint64_t kv_head = head / (p.n_heads / layout.n_kv_heads);

@@ -248,7 +248,8 @@ class CudaBackend final : public Backend {
                                   static_cast<std::uint32_t>(sequence.runs.size()), sequence.mass});
       std::uint64_t mass = 0;
       for (const KvRun& run : sequence.runs) {
-        runs.push_back({blocks.size(), run.begin, run.end, run.first_position, mass});
+        runs.push_back(
+            {blocks.size(), run.begin, run.end, run.first_position, run.window > 0 ? run.window : params.window, mass});
         blocks.insert(blocks.end(), run.blocks.begin(), run.blocks.end());
         mass += run.end - run.begin;
       }

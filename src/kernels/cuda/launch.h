@@ -60,7 +60,7 @@ void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks,
 struct DeviceRun {
   std::uint64_t block_offset;  // of the run's first address in `blocks`
   std::uint64_t begin, end;
-  std::int64_t first_position;
+  std::int64_t first_position, window;
   std::uint64_t mass_offset;  // of slot `begin` in the sequence's mass
 };
 struct DeviceSequence {
