@@ -195,8 +195,10 @@ class PercentFormatter {
       at_ = percent + 1;
       directive();
     }
-    const bool by_name = values_.is_dict();
-    if (!by_name && next_ < count()) throw EvalError{"not all arguments converted during string formatting"};
+    // What could be a mapping may go unused, and to Python everything with subscripts but a tuple or text could.
+    const bool may_be_mapping = values_.is_dict() || values_.is_list() || values_.undefined() ||
+                                (values_.is(Kind::kSequence) && values_.items().label.starts_with("range"));
+    if (!may_be_mapping && next_ < count()) throw EvalError{"not all arguments converted during string formatting"};
     return out_.take();
   }
 

@@ -254,7 +254,7 @@ Values iterate(Heap& heap, const Value& value) {
       heap.step(text.size());
       for (std::size_t at = 0; at < text.size();) {
         const unsigned bytes = decode_at(text, at).bytes;
-        items.push_back(Value::string(heap, std::string(text.substr(at, bytes)), value.markup()));
+        items.push_back(Value::string(heap, std::string(text.substr(at, bytes))));
         at += bytes;
       }
       break;
@@ -305,7 +305,7 @@ Value slice(Heap& heap, const Value& value, const Value& start, const Value& sto
   require_defined(value);
   const bool range_like = value.is(Kind::kSequence) && value.items().label.starts_with("range");
   if (!value.is_string() && !value.is_list() && !value.is(Kind::kTuple) && !range_like) {
-    return Value::undefined(heap, fmt::format("'{} object' cannot be sliced", value.type_name()));
+    throw EvalError{fmt::format("'{}' object cannot be sliced", value.type_name())};
   }
   const SliceRange range = slice_range(start, stop, step, length(value));
   if (value.is_string()) return slice_string(heap, value, range);

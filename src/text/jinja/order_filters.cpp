@@ -21,16 +21,18 @@ struct Keyed {
   Value item;
 };
 
-int compare_keys(Heap& heap, const Values& a, const Values& b) {
+// Several keys compare as Python's lists do: the first two that are not equal decide. A lone key must have an order.
+int compare_keys(Heap& heap, const Values& a, const Values& b, bool as_list) {
+  if (!as_list) return compare(heap, a[0], b[0]);
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (!equal(heap, a[i], b[i])) return compare(heap, a[i], b[i]);
   }
   return 0;
 }
 
-void sort_keyed(Heap& heap, std::vector<Keyed>& items, bool reverse) {
+void sort_keyed(Heap& heap, std::vector<Keyed>& items, bool reverse, bool as_list) {
   std::stable_sort(items.begin(), items.end(), [&](const Keyed& a, const Keyed& b) {
-    return reverse ? compare_keys(heap, b.keys, a.keys) < 0 : compare_keys(heap, a.keys, b.keys) < 0;
+    return reverse ? compare_keys(heap, b.keys, a.keys, as_list) < 0 : compare_keys(heap, a.keys, b.keys, as_list) < 0;
   });
 }
 
@@ -60,7 +62,7 @@ Value sort(Interpreter& in, Arguments& args) {
     entry.item = std::move(item);
     keyed.push_back(std::move(entry));
   }
-  sort_keyed(in.heap(), keyed, truthy(a[1]));
+  sort_keyed(in.heap(), keyed, truthy(a[1]), true);
   Values sorted;
   for (Keyed& entry : keyed) sorted.push_back(std::move(entry.item));
   return Value::list(in.heap(), std::move(sorted));
@@ -76,7 +78,7 @@ Value dictsort(Interpreter& in, Arguments& args) {
   for (const auto& [key, value] : a[0].dict().entries()) {
     keyed.push_back({{key_of(in, by == "key" ? key : value, {}, truthy(a[1]))}, Value::tuple(in.heap(), {key, value})});
   }
-  sort_keyed(in.heap(), keyed, truthy(a[3]));
+  sort_keyed(in.heap(), keyed, truthy(a[3]), false);
   Values sorted;
   for (Keyed& entry : keyed) sorted.push_back(std::move(entry.item));
   return Value::list(in.heap(), std::move(sorted));
@@ -101,7 +103,7 @@ Value groupby(Interpreter& in, Arguments& args) {
   std::vector<Keyed> keyed;
   for (const Value& item : iterate(in.heap(), a[0]))
     keyed.push_back({{key_of(in, item, a[1], case_sensitive, a[2])}, item});
-  sort_keyed(in.heap(), keyed, false);
+  sort_keyed(in.heap(), keyed, false, false);
   Values groups;
   for (std::size_t begin = 0, end = 0; begin < keyed.size(); begin = end) {
     Values members;

@@ -35,7 +35,8 @@ bool is_integer(Interpreter&, Arguments& args) {
 }
 
 bool is_callable(Interpreter&, Arguments& args) {
-  return subject(args).is(Kind::kCallable) || subject(args).is(Kind::kLoop);
+  // Jinja's undefined has a call operator: the one that throws.
+  return subject(args).is(Kind::kCallable) || subject(args).is(Kind::kLoop) || subject(args).undefined();
 }
 
 bool is_iterable(Interpreter&, Arguments& args) {

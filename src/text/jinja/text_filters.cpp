@@ -68,7 +68,8 @@ Value replace(Interpreter& in, Arguments& args) {
 Value indent(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "indent", {"s", "width", "first", "blank"}, 1);
   Heap& heap = in.heap();
-  const Value text = as_string(heap, a[0]);
+  const Value& text = a[0];
+  text_argument(text, "indent's text");
   std::string indentation;
   if (a[1].is_string()) {
     indentation = a[1].text();
@@ -121,8 +122,7 @@ Value format(Interpreter& in, Arguments& args) {
 
 Value truncate(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "truncate", {"s", "length", "killwords", "end", "leeway"}, 1);
-  const Value value = as_string(in.heap(), a[0]);
-  const std::string_view text = value.text();
+  const Value& value = a[0];
   const std::int64_t limit = int_argument(a[1], 255, "truncate: length"),
                      leeway = int_argument(a[4], 5, "truncate: leeway");
   const std::string end = a[3].missing() ? "..." : text_argument(a[3], "truncate: end");
@@ -130,6 +130,7 @@ Value truncate(Interpreter& in, Arguments& args) {
   if (kept < 0 || leeway < 0)
     throw EvalError{"truncate: the length must be at least that of the end, and the leeway not negative"};
   if (length(value) - leeway <= limit) return value;
+  const std::string_view text = text_argument(value, "truncate's text");
   std::string_view head = text.substr(0, byte_offset(text, static_cast<std::size_t>(kept)));
   if (!truthy(a[2])) head = head.substr(0, head.rfind(' '));
   return string_like(in.heap(), value, std::string(head) + end);
