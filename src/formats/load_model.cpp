@@ -114,9 +114,13 @@ std::string_view file_kind_name(FileKind kind) {
 }
 
 ModelFile load_model(const std::filesystem::path& path, const LoadOptions& options) {
-  ModelFile model = fs::is_directory(path) ? load_folder(path, options) : load_bytes(map_file(path), options);
-  check(model, options);
-  return model;
+  try {
+    ModelFile model = fs::is_directory(path) ? load_folder(path, options) : load_bytes(map_file(path), options);
+    check(model, options);
+    return model;
+  } catch (const fs::filesystem_error& error) {  // a folder that may not be listed, a name too long, ...
+    throw Error("cannot read: " + error.code().message(), path.string());
+  }
 }
 
 ModelFile load_model(const Bytes& bytes, const LoadOptions& options) {

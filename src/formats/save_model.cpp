@@ -1,4 +1,5 @@
 // Chooses the layout that a path asks for and writes it.
+#include "base/json.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_folder.h"
 #include "formats/lathe_file.h"
@@ -19,9 +20,7 @@ void check_replaceable(const fs::path& folder) {
   throw Error("is a folder with other things in it, which would be lost", folder.string(), "name a new folder");
 }
 
-}  // namespace
-
-SaveResult save_model(const ModelFile& model, const fs::path& path, const SaveOptions& options) {
+SaveResult save_as_named(const ModelFile& model, const fs::path& path, const SaveOptions& options) {
   if (path.empty()) fail("", "there is no path to save to");
   if (!options.dtype.empty() && !codec_named(options.dtype).can_encode()) {
     throw Error(fmt::format("{} can be read but not written", options.dtype), path.string(), "choose another codec");
@@ -40,6 +39,18 @@ SaveResult save_model(const ModelFile& model, const fs::path& path, const SaveOp
   }
   check_replaceable(path);
   return save_hf_folder(model, path, options);
+}
+
+}  // namespace
+
+SaveResult save_model(const ModelFile& model, const fs::path& path, const SaveOptions& options) {
+  try {
+    return save_as_named(model, path, options);
+  } catch (const fs::filesystem_error& error) {
+    throw Error("cannot write: " + error.code().message(), path.string());
+  } catch (const nlohmann::json::exception&) {  // names and templates from GGUF files can be any bytes
+    throw Error("has text that is not valid UTF-8, which JSON cannot hold", model.path, "save as .gguf");
+  }
 }
 
 }  // namespace lathe::formats
