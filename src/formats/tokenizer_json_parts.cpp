@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "base/error.h"
+#include "base/checked.h"
 #include "text/vocabulary.h"
 
 namespace lathe::formats {
@@ -190,7 +190,7 @@ void add_template_token(const json& processor, const std::string& name, std::str
   if (!member(token, "ids").is_array()) fail(where, "the template uses {}, which it does not define", name);
   for (const json& id : member(token, "ids")) {
     if (!id.is_number_integer()) fail(where, "the template's token {} has an id that is no number", name);
-    ids.push_back(id.get<TokenId>());
+    ids.push_back(narrow<TokenId>(id.get<std::int64_t>(), "the id of a template's token", where));
   }
 }
 
@@ -199,7 +199,7 @@ void add_pair_token(const json& processor, const char* key, std::string_view whe
   const json& pair = member(processor, key);
   if (!pair.is_array() || pair.size() != 2 || !pair[1].is_number_integer())
     fail(where, "the post-processor's \"{}\" is no [token, id]", key);
-  ids.push_back(pair[1].get<TokenId>());
+  ids.push_back(narrow<TokenId>(pair[1].get<std::int64_t>(), "the id of the post-processor's token", where));
 }
 
 void read_decoder(const json& part, std::string_view where, TokenizerSpec& spec) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -19,7 +20,7 @@ using text::TokenId;
 using text::TokenizerSpec;
 using text::TokenKind;
 
-constexpr std::int64_t kMaxHoles = 1 << 16;
+constexpr std::int64_t kMaxHoles = 1 << 20;  // ids that no entry has
 
 TokenId find_piece(const TokenizerSpec& spec, std::string_view piece) {
   if (piece.empty()) return kNoToken;
@@ -120,6 +121,16 @@ void add_added_token(TokenizerSpec& spec, std::int64_t id, const json& entry, st
     fail(where, "added token {} has id {}, but the vocabulary has {} entries", text::quoted(content), id, spec.size());
   }
   const auto at = static_cast<std::size_t>(id);
+  // Added tokens are of these kinds, so that others need not be looked for among them.
+  const bool may_be_known =
+      at < spec.size() && spec.kinds[at] != TokenKind::kNormal && spec.kinds[at] != TokenKind::kUnused;
+  if (at > spec.size()) {
+    const auto holes = std::count(spec.kinds.begin(), spec.kinds.end(), TokenKind::kUnused);
+    if (holes + static_cast<std::int64_t>(at - spec.size()) > kMaxHoles) {
+      fail(where, "added token {} has id {}, which leaves more than {} ids unused", text::quoted(content), id,
+           kMaxHoles);
+    }
+  }
   if (at >= spec.size()) {
     spec.pieces.resize(at + 1);
     spec.kinds.resize(at + 1, TokenKind::kUnused);
@@ -132,7 +143,7 @@ void add_added_token(TokenizerSpec& spec, std::int64_t id, const json& entry, st
   token.normalized = value_or(entry, "normalized", !token.special, where);
   spec.pieces[at] = content;
   spec.kinds[at] = token.special ? TokenKind::kControl : TokenKind::kUserDefined;
-  if (AddedToken* known = find_added(spec, token.id)) {
+  if (AddedToken* known = may_be_known ? find_added(spec, token.id) : nullptr) {
     *known = token;
   } else {
     spec.added.push_back(token);
@@ -159,14 +170,15 @@ void guess_roles(TokenizerSpec& spec) {
 void apply_tokenizer_config(std::string_view text, std::string_view name, TokenizerSpec& spec) {
   const json config = parse_object(text, name);
   if (const auto added = config.find("added_tokens_decoder"); added != config.end() && added->is_object()) {
+    std::unordered_set<TokenId> known;
+    for (const AddedToken& token : spec.added) known.insert(token.id);
     for (const auto& [key, entry] : added->items()) {
       const bool number = !key.empty() && key.size() < 10 &&
                           std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
       if (!number || !entry.is_object())
         fail(name, "\"added_tokens_decoder\" has the key {}, which is no id", text::quoted(key));
       const auto id = static_cast<std::int64_t>(std::stol(key));
-      if (id < static_cast<std::int64_t>(spec.size()) && find_added(spec, static_cast<TokenId>(id)) != nullptr)
-        continue;
+      if (known.count(static_cast<TokenId>(id)) != 0) continue;
       add_added_token(spec, id, entry, name);
     }
     if (!spec.scores.empty()) spec.scores.resize(spec.size(), 0.0f);

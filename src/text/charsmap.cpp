@@ -53,7 +53,7 @@ std::size_t Charsmap::find(std::string_view text, bool shortest, std::string_vie
   return length;
 }
 
-std::string Charsmap::apply(std::string_view text) const {
+std::string Charsmap::apply(std::string_view text, const SizeCheck& check) const {
   if (units_.empty()) return std::string(text);
   std::string out;
   out.reserve(text.size());
@@ -62,6 +62,7 @@ std::string Charsmap::apply(std::string_view text) const {
     // No map has entries this long; the cap keeps a hostile trie linear.
     const std::size_t length = find(text.substr(at, 256), false, replacement);
     if (length > 0) {
+      check(out.size() + replacement.size());
       out.append(replacement);
       at += length;
     } else {
@@ -73,13 +74,14 @@ std::string Charsmap::apply(std::string_view text) const {
   return out;
 }
 
-std::string Charsmap::apply_by_grapheme(std::string_view text) const {
+std::string Charsmap::apply_by_grapheme(std::string_view text, const SizeCheck& check) const {
   if (units_.empty()) return std::string(text);
   std::string out;
   out.reserve(text.size());
   const auto put = [&](std::string_view part) {
     std::string_view replacement;
     if (find(part, true, replacement) == 0) return false;
+    check(out.size() + replacement.size());
     out.append(replacement);
     return true;
   };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,11 +16,14 @@ class Charsmap {
   // Throws Error naming `where` when the parts do not fit. Empty bytes make a map without entries.
   Charsmap(std::string_view bytes, std::string_view where);
 
+  // Told of each size the result is about to reach; throws when it is too much.
+  using SizeCheck = std::function<void(std::size_t)>;
+
   // Replaces the longest match at each place, left to right; other characters stay.
-  std::string apply(std::string_view text) const;
+  std::string apply(std::string_view text, const SizeCheck& check) const;
   // As the Hugging Face library does: a grapheme cluster of up to 5 bytes that begins with an entry becomes the
   // replacement of its shortest such entry as a whole; in others each character is looked up alone.
-  std::string apply_by_grapheme(std::string_view text) const;
+  std::string apply_by_grapheme(std::string_view text, const SizeCheck& check) const;
 
  private:
   // Longest (or shortest) entry at the start of `text`: its length (0 when none) and replacement.

@@ -42,7 +42,23 @@ std::string strip_marks(std::string_view text) {
   return out;
 }
 
-std::string replace_literal(std::string_view text, std::string_view pattern, std::string_view content) {
+// What may become of a text: far more than any Unicode form or real replacement makes of it, and little enough that a
+// hostile file cannot fill the memory.
+class Bound {
+ public:
+  explicit Bound(std::size_t bytes, std::string_view where)
+      : most_((std::size_t{1} << 20) + 64 * bytes), where_(where) {}
+  void check(std::size_t bytes) const {
+    if (bytes > most_) fail(where_, "the normalizer makes more than {} bytes of a text", most_);
+  }
+
+ private:
+  std::size_t most_;
+  std::string_view where_;
+};
+
+std::string replace_literal(std::string_view text, std::string_view pattern, std::string_view content,
+                            const Bound& bound) {
   if (pattern.empty()) return std::string(text);
   std::string out;
   out.reserve(text.size() + text.size() / 4);
@@ -50,18 +66,20 @@ std::string replace_literal(std::string_view text, std::string_view pattern, std
     const std::size_t hit = text.find(pattern, at);
     out.append(text.substr(at, hit == std::string_view::npos ? hit : hit - at));
     if (hit == std::string_view::npos) return out;
+    bound.check(out.size() + content.size());
     out.append(content);
     at = hit + pattern.size();
   }
 }
 
-std::string replace_regex(std::string_view text, const Regex& regex, std::string_view content) {
+std::string replace_regex(std::string_view text, const Regex& regex, std::string_view content, const Bound& bound) {
   Regex::Matcher matcher(regex);
   std::string out;
   std::size_t done = 0;
   Regex::Match m{};
   for (std::size_t at = 0; at <= text.size() && matcher.find(text, at, m);) {
     out.append(text.substr(done, m.begin - done));
+    bound.check(out.size() + content.size());
     out.append(content);
     done = m.end;
     at = m.end;
@@ -135,7 +153,7 @@ struct Normalizer::Step {
   std::optional<Regex> regex;
   std::optional<Charsmap> charsmap;
 
-  std::string apply(std::string_view text) const {
+  std::string apply(std::string_view text, const Bound& bound) const {
     switch (spec.type) {
       case Type::kNfc:
         return on_valid(text, [](std::string_view t) { return normalize(t, NormalForm::kNfc); });
@@ -150,16 +168,19 @@ struct Normalizer::Step {
       case Type::kStripAccents:
         return strip_marks(text);
       case Type::kReplace:
-        if (!regex) return replace_literal(text, spec.pattern, spec.content);
-        return on_valid(text, [&](std::string_view t) { return replace_regex(t, *regex, spec.content); });
+        if (!regex) return replace_literal(text, spec.pattern, spec.content, bound);
+        return on_valid(text, [&](std::string_view t) { return replace_regex(t, *regex, spec.content, bound); });
       case Type::kPrepend:
+        bound.check(text.size() + spec.content.size());
         return text.empty() ? std::string() : spec.content + std::string(text);
       case Type::kStrip:
         return strip_space(text, spec.left, spec.right);
       case Type::kCollapseSpaces:
         return collapse_spaces(text);
-      case Type::kPrecompiled:
-        return spec.by_grapheme ? charsmap->apply_by_grapheme(text) : charsmap->apply(text);
+      case Type::kPrecompiled: {
+        const auto check = [&](std::size_t bytes) { bound.check(bytes); };
+        return spec.by_grapheme ? charsmap->apply_by_grapheme(text, check) : charsmap->apply(text, check);
+      }
       case Type::kBert:
         return on_valid(text, [&](std::string_view t) { return bert(t, spec); });
       case Type::kByteLevel:
@@ -169,7 +190,7 @@ struct Normalizer::Step {
   }
 };
 
-Normalizer::Normalizer(const std::vector<NormalizerStep>& steps, std::string_view where) {
+Normalizer::Normalizer(const std::vector<NormalizerStep>& steps, std::string_view where) : where_(where) {
   for (const NormalizerStep& step : steps) {
     Step compiled{step, {}, {}};
     if (step.type == Type::kReplace && step.regex) compiled.regex.emplace(step.pattern, where);
@@ -183,8 +204,12 @@ Normalizer::Normalizer(Normalizer&&) noexcept = default;
 
 std::string Normalizer::apply(std::string_view text) const {
   if (steps_.empty()) return std::string(text);
-  std::string result = steps_.front().apply(text);
-  for (std::size_t i = 1; i < steps_.size(); ++i) result = steps_[i].apply(result);
+  const Bound bound(text.size(), where_);
+  std::string result = steps_.front().apply(text, bound);
+  for (std::size_t i = 1; i < steps_.size(); ++i) {
+    bound.check(result.size());
+    result = steps_[i].apply(result, bound);
+  }
   return result;
 }
 

@@ -17,11 +17,13 @@ class Normalizer {
   Normalizer(Normalizer&&) noexcept;
 
   bool empty() const { return steps_.empty(); }
+  // Throws Error when the steps would make a hostile amount of the text.
   std::string apply(std::string_view text) const;
 
  private:
   struct Step;
   std::vector<Step> steps_;
+  std::string where_;
 };
 
 }  // namespace lathe::text
