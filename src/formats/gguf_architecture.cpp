@@ -63,18 +63,19 @@ std::uint32_t vocabulary_size(const Keys& keys, const Metadata& metadata, const 
   fail(keys.file(), "metadata key \"{}\" is missing", keys.full("vocab_size"));
 }
 
-// What only the tensors say. Without any tensor (a vocabulary-only file) the family's defaults stand.
+// What only the tensors say, beyond what the family always has. Without any tensor (a vocabulary-only file) the
+// family's defaults stand.
 void read_presence(const arch::Weights& weights, Architecture& a) {
   if (weights.all().empty()) return;
   const auto has = [&](std::string_view name) { return weights.find(name) != nullptr; };
   a.tied_embeddings = !has("output.weight");
-  a.fused_qkv = has("blk.0.attn_qkv.weight");
-  a.attention_bias = has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
-  a.output_bias = has("blk.0.attn_output.bias");
-  a.gated_ffn = has("blk.0.ffn_gate.weight");
-  a.ffn_bias = has("blk.0.ffn_up.bias") || has("blk.0.ffn_down.bias");
-  a.norm_bias = has("blk.0.attn_norm.bias");
-  a.qk_norm = has("blk.0.attn_q_norm.weight");
+  a.fused_qkv = a.fused_qkv || has("blk.0.attn_qkv.weight");
+  a.attention_bias = a.attention_bias || has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
+  a.output_bias = a.output_bias || has("blk.0.attn_output.bias");
+  a.gated_ffn = a.gated_ffn || has("blk.0.ffn_gate.weight");
+  a.ffn_bias = a.ffn_bias || has("blk.0.ffn_up.bias") || has("blk.0.ffn_down.bias");
+  a.norm_bias = a.norm_bias || has("blk.0.attn_norm.bias");
+  a.qk_norm = a.qk_norm || has("blk.0.attn_q_norm.weight");
 }
 
 std::vector<float> factors_of(const PackedTensor& tensor) {

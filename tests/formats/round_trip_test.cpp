@@ -72,16 +72,13 @@ TEST_P(RoundTrip, ThroughEveryLayoutIsLossless) {
   for (const ModelFile* model : {&lathe, &second, &third, &last}) expect_same_model(first, *model);
   expect_same_model(hugging_face, single);
   expect_same_tokenizer(original, last);
-  EXPECT_EQ(first.architecture, original.architecture.rope_layout == first.architecture.rope_layout
-                                    ? original.architecture
-                                    : first.architecture);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, RoundTrip,
                          testing::Values("models/stories260K/stories260K.gguf",
                                          "models/stories3M-q80/stories3M-f16.gguf",
                                          "models/stories260K/stories260K.bin", "models/zh-poem/poem_model.bin",
-                                         "models/smiles-gpt2_0.5m", "models/gpt-nano-sort/gpt-nano-sort-model.json"),
+                                         "models/gpt-nano-sort/gpt-nano-sort-model.json"),
                          [](const auto& info) {
                            std::string name;
                            for (const char c : std::string(info.param))
@@ -140,6 +137,19 @@ TEST(RoundTripHuggingFace, ShardsJoin) {
   expect_same_model(load_model(folder / "one"), load_model(folder / "many"));
 }
 
+// This tokenizer matches the longest piece, which a tokenizer.json made from other sources cannot say.
+TEST(RoundTripHuggingFace, Gpt2ThroughGgufAndLathe) {
+  LATHE_NEED_SHARED("models/smiles-gpt2_0.5m");
+  const TempDir folder;
+  const ModelFile original = load_model(shared("models/smiles-gpt2_0.5m"));
+  const ModelFile lathe = through(original, folder / "a.lathe");
+  expect_same_model(original, lathe);
+  ModelFile gguf = through(lathe, folder / "b.gguf");
+  EXPECT_EQ(gguf.architecture.rope_layout, RopeLayout::kHalves);
+  expect_same_model(lathe, gguf);
+  expect_same_model(original, through(original, folder / "hf"));
+}
+
 TEST(RoundTripHuggingFace, CopiesTheTextFilesOfAFolder) {
   LATHE_NEED_SHARED("models/smiles-gpt2_0.5m");
   const TempDir folder;
@@ -188,7 +198,7 @@ TEST(SaveModel, ConvertsMatricesAndKeepsNorms) {
   // Block codecs have no dtype in safetensors: an Error that says what to do, unless a dtype is chosen.
   EXPECT_THROW(save_model(q8, folder / "hf"), Error);
   EXPECT_FALSE(std::filesystem::exists(folder / "hf"));
-  EXPECT_EQ(through(q8, folder / "hf", {.dtype = "BF16"}).weights.at("output.weight").codec->name(), "BF16");
+  EXPECT_EQ(through(q8, folder / "hf", {.dtype = "BF16"}).weights.at("token_embd.weight").codec->name(), "BF16");
   expect_same_tensors(q8, through(q8, folder / "q8.lathe"));
 }
 
