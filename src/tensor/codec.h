@@ -66,7 +66,7 @@ struct BlockFormat {
   int ggml_type;              // the number GGUF files use, -1 where GGUF cannot say it
   // `count` is a multiple of block_size.
   void (*decode)(const std::byte* blocks, float* out, std::uint64_t count);
-  // nullptr: decode only. `importance` is nullptr or `count` weights.
+  // nullptr: decode only. `values` are finite (encode_rows checks). `importance` is nullptr or `count` weights.
   void (*encode)(const float* values, std::byte* blocks, std::uint64_t count, const float* importance);
 };
 
