@@ -65,15 +65,14 @@ void read_pieces(const Metadata& metadata, TokenizerSpec& spec) {
   }
 }
 
-void read_special(const Metadata& metadata, const Defaults& defaults, TokenizerSpec& spec) {
+void read_roles(const Metadata& metadata, const Defaults& defaults, TokenizerSpec& spec) {
   const std::size_t n = spec.size();
   text::SpecialTokens& s = spec.special;
   s.bos = special_id(metadata, "bos_token_id", defaults.bos, n);
   s.eos = special_id(metadata, "eos_token_id", defaults.eos, n);
   s.unknown = special_id(metadata, "unknown_token_id", defaults.unknown, n);
-  s.sep = special_id(metadata,
-                     metadata.has("tokenizer.ggml.separator_token_id") ? "separator_token_id" : "seperator_token_id",
-                     defaults.sep, n);
+  const bool spelled_right = metadata.has("tokenizer.ggml.separator_token_id");
+  s.sep = special_id(metadata, spelled_right ? "separator_token_id" : "seperator_token_id", defaults.sep, n);
   s.pad = special_id(metadata, "padding_token_id", defaults.pad, n);
   s.cls = special_id(metadata, "cls_token_id", defaults.cls, n);
   s.mask = special_id(metadata, "mask_token_id", defaults.mask, n);
@@ -81,6 +80,11 @@ void read_special(const Metadata& metadata, const Defaults& defaults, TokenizerS
     const TokenId id = special_id(metadata, key, kNoToken, n);
     if (id != kNoToken) s.end_of_generation.push_back(id);
   }
+}
+
+void read_special(const Metadata& metadata, const Defaults& defaults, TokenizerSpec& spec) {
+  read_roles(metadata, defaults, spec);
+  text::SpecialTokens& s = spec.special;
   s.add_bos = metadata.boolean("tokenizer.ggml.add_bos_token").value_or(defaults.add_bos);
   s.add_eos = metadata.boolean("tokenizer.ggml.add_eos_token").value_or(defaults.add_eos);
   if (s.add_bos && s.bos != kNoToken) spec.prefix.push_back(s.bos);
@@ -185,7 +189,6 @@ void read_bpe(const Metadata& metadata, TokenizerSpec& spec) {
   }
   spec.pre_tokenizer = std::move(*steps);
   Defaults defaults;
-  defaults.bos = defaults.eos = 11;  // llama.cpp's historic default
   const bool llama3 = is_one_of(spec.pre_name, {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral",
                                                 "midm-2.0", "lfm2", "tekken"});
   spec.ignore_merges = llama3 || is_one_of(spec.pre_name, {"youtu"});
@@ -253,11 +256,11 @@ TokenizerSpec read_gguf_tokenizer(const Metadata& metadata) {
   spec.name = metadata.file();
   const auto model = metadata.string("tokenizer.ggml.model");
   if (!model) fail(metadata.file(), "the file has no vocabulary (tokenizer.ggml.model is missing)");
-  // The other keys come first wherever they say everything.
-  if (const auto json = metadata.string("tokenizer.huggingface.json"); json && *model == "gpt2") {
-    if (metadata.string("tokenizer.ggml.pre").value_or("default") == "default") {
-      return parse_tokenizer_json(*json, metadata.file());
-    }
+  if (const auto json = metadata.string("tokenizer.huggingface.json")) {
+    spec = parse_tokenizer_json(*json, metadata.file());
+    read_roles(metadata, {}, spec);
+    text::find_end_of_generation(spec);
+    return spec;
   }
   read_pieces(metadata, spec);
   if (*model == "llama") {

@@ -94,6 +94,11 @@ std::vector<float> scores_from_merges(const TokenizerSpec& spec) {
   return scores;
 }
 
+// The keys can only say whether one token of two roles is put around a text.
+bool at_most_one_of(const std::vector<TokenId>& around, TokenId one, TokenId other) {
+  return around.empty() || (around.size() == 1 && (around[0] == one || around[0] == other));
+}
+
 void write_merges(const TokenizerSpec& spec, Metadata& metadata) {
   const std::vector<text::Merge> derived =
       spec.merge_by_rank ? text::merges_from_ranks(spec) : std::vector<text::Merge>();
@@ -149,7 +154,10 @@ void write_normalizer(const TokenizerSpec& spec, Metadata& metadata) {
 void write_gguf_tokenizer(const TokenizerSpec& spec, Metadata& metadata) {
   const std::string model = model_name(spec);
   std::string pre = spec.pre_name.empty() ? text::pre_tokenizer_name(spec.pre_tokenizer) : spec.pre_name;
-  const bool sayable = !model.empty() && (model != "gpt2" || (spec.byte_level && !pre.empty()));
+  const text::SpecialTokens& roles = spec.special;
+  const bool sayable = !model.empty() && (model != "gpt2" || (spec.byte_level && !pre.empty())) &&
+                       at_most_one_of(spec.prefix, roles.bos, roles.cls) &&
+                       at_most_one_of(spec.suffix, roles.eos, roles.sep);
   metadata.set(key("model"), MetaValue::string(model.empty() ? "gpt2" : model));
   metadata.set(key("pre"), MetaValue::string(model == "gpt2" && !pre.empty() ? pre : "default"));
   metadata.set(key("tokens"), MetaValue::strings(gguf_pieces(spec)));

@@ -115,7 +115,7 @@ CharClass char_class(char32_t code) {
 std::string normalize(std::string_view text, NormalForm form) {
   // Bytes: bounds the quadratic reordering of combining marks. Past the first limit a stretch ends before the next
   // character that cannot combine with the one before it, at the second limit anywhere.
-  constexpr std::size_t kMaxStretch = 4096, kHardStretch = 8192;
+  constexpr std::size_t kMaxStretch = 512, kHardStretch = 1024;
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
     return std::string(text);
   int options = UTF8PROC_STABLE;
