@@ -6,7 +6,7 @@ namespace {
 
 class FullPolicy final : public KvPolicy {
  public:
-  std::string_view name() const override { return "full"; }
+  std::string name() const override { return "full"; }
   std::vector<SlotRange> visible(std::uint64_t length, std::uint64_t count) const override {
     return {{0, length + count, 0}};
   }

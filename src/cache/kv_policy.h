@@ -1,8 +1,9 @@
-// Which cached tokens a query attends to. A policy is one file and one row of kv_policies().
+// Which cached tokens a query attends to. A policy is one file and one row of kv_policies.cpp.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,14 +18,21 @@ struct SlotRange {
 class KvPolicy {
  public:
   virtual ~KvPolicy() = default;
-  virtual std::string_view name() const = 0;
+  // Names everything that decides what is kept: sequences share blocks only under equal names.
+  virtual std::string name() const = 0;
   // What queries at positions [length, length + count) attend to, in ascending order; includes their own slots.
   virtual std::vector<SlotRange> visible(std::uint64_t length, std::uint64_t count) const = 0;
-  // Blocks whose every slot lies in [first, last) are never looked at again once `length` tokens are stored.
+  // Slots that are never looked at again once `length` tokens are stored; whole blocks of them are freed.
   virtual SlotRange forgotten(std::uint64_t length) const = 0;
 };
 
 // Everything, always.
 std::unique_ptr<KvPolicy> full_policy();
+// The first `sinks` tokens and the last `window`, the query's own included.
+std::unique_ptr<KvPolicy> sinks_policy(std::uint64_t sinks, std::uint64_t window);
+
+// From a user's words: "full", "sinks" (4 sinks and a window of 1024), "sinks:4+256". Throws UsageError listing the
+// policies there are.
+std::unique_ptr<KvPolicy> kv_policy_named(std::string_view text);
 
 }  // namespace lathe::cache

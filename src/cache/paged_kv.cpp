@@ -60,7 +60,7 @@ void PagedKv::append(kernels::Stream& stream, std::uint32_t layer, kernels::Devi
 std::span<const kernels::KvRun> PagedKv::segments(std::uint32_t layer, std::uint64_t count) {
   runs_.clear();
   for (const SlotRange& range : policy_->visible(length_, count)) {
-    runs_.push_back({addresses_[layer], range.begin, range.end, static_cast<std::int64_t>(range.begin)});
+    runs_.push_back({addresses_[layer], range.begin, range.end, static_cast<std::int64_t>(range.begin), range.window});
   }
   return runs_;
 }

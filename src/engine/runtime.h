@@ -26,8 +26,9 @@ struct RuntimeOptions {
 struct SessionOptions {
   std::uint32_t context = 0;  // tokens; 0: the model's trained context
   kernels::KvCodec kv_codec = kernels::KvCodec::kF16;
-  std::uint32_t max_batch = 8;  // sequences decoded together
-  std::uint32_t chunk = 256;    // rows of one forward pass at most
+  std::string kv_policy = "full";  // cache::kv_policy_named
+  std::uint32_t max_batch = 8;     // sequences decoded together
+  std::uint32_t chunk = 256;       // rows of one forward pass at most
   bool prefix_cache = true;
 };
 

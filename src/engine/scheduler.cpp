@@ -46,12 +46,7 @@ struct Scheduler::Sequence {
 
 Scheduler::Scheduler(model::ForwardContext& forward, cache::BlockPool& pool, const text::Tokenizer* tokenizer,
                      const SchedulerOptions& options)
-    : forward_(forward),
-      pool_(pool),
-      tokenizer_(tokenizer),
-      options_(options),
-      policy_(cache::full_policy()),
-      tree_(pool) {}
+    : forward_(forward), pool_(pool), tokenizer_(tokenizer), options_(options), tree_(pool) {}
 
 Scheduler::~Scheduler() = default;
 
@@ -81,12 +76,12 @@ void Scheduler::admit() {
     std::vector<cache::BlockRef> prefix;
     if (options_.prefix_cache) {
       // The last token is always computed: its logits are what generation starts from.
-      prefix = tree_.lookup("", next.content(next.tokens.size() - 1));
+      prefix = tree_.lookup(options_.policy->name(), next.content(next.tokens.size() - 1));
     }
     const std::uint64_t needed = (next.tokens.size() + block) / block - prefix.size();
     if (pool_.free_blocks() < needed && !tree_.evict(needed) && !running_.empty()) return;
     next.shared = prefix.size() * block;
-    next.state = std::make_unique<cache::PagedKv>(pool_, policy_, std::move(prefix));
+    next.state = std::make_unique<cache::PagedKv>(pool_, options_.policy, std::move(prefix));
     if (!next.begun) {
       next.begun = true;
       next.started = Clock::now();
@@ -222,7 +217,7 @@ void Scheduler::finish(Sequence& sequence, api::StopReason reason) {
     result.decode_seconds = seconds_between(sequence.first_token, now);
   }
   if (sequence.state != nullptr && options_.prefix_cache)
-    tree_.insert("", sequence.content(sequence.stored()), sequence.state->blocks());
+    tree_.insert(options_.policy->name(), sequence.content(sequence.stored()), sequence.state->blocks());
   sequence.done = true;
   sequence.job.on_done(std::move(result));
 }

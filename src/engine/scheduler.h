@@ -37,6 +37,7 @@ struct Job {
 struct SchedulerOptions {
   std::uint32_t context = 0, max_batch = 1, chunk = 1;
   bool prefix_cache = true;
+  std::shared_ptr<const cache::KvPolicy> policy;
 };
 
 struct SchedulerStats {
@@ -74,7 +75,6 @@ class Scheduler {
   cache::BlockPool& pool_;
   const text::Tokenizer* tokenizer_;
   SchedulerOptions options_;
-  std::shared_ptr<const cache::KvPolicy> policy_;
   cache::PrefixTree tree_;
   Sequences waiting_, running_;  // waiting_: by goal, then arrival
   SchedulerStats stats_;

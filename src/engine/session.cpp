@@ -55,11 +55,13 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
     : model((check(options), std::move(m))),
       tokenizer(std::move(t)),
       context(session_context(model->architecture(), options.context)),
+      policy(cache::kv_policy_named(options.kv_policy)),
       forward(model, std::max(options.chunk, options.max_batch), context),
       pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->architecture().n_layers,
            kv_budget(*model, options, context, kv_bytes)),
-      scheduler(forward, pool, tokenizer.get(),
-                {context, options.max_batch, std::max(options.chunk, options.max_batch), options.prefix_cache}) {
+      scheduler(
+          forward, pool, tokenizer.get(),
+          {context, options.max_batch, std::max(options.chunk, options.max_batch), options.prefix_cache, policy}) {
   if (tokenizer != nullptr && tokenizer->size() > model->architecture().vocab_size) {
     throw Error(fmt::format("the tokenizer has {} tokens, the model's embedding {}", tokenizer->size(),
                             model->architecture().vocab_size),
@@ -174,7 +176,7 @@ void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t fr
                               const std::function<void(std::size_t, std::span<const float>)>& sink) {
   const std::lock_guard lock(mutex);
   if (ids.empty()) throw Error("no token ids", "logits");
-  cache::PagedKv sequence(pool, cache::full_policy());
+  cache::PagedKv sequence(pool, policy);
   const std::uint64_t needed = sequence.blocks_needed(ids.size());
   if (pool.free_blocks() < needed) scheduler.prefix_tree().evict(needed);
   for (std::size_t begin = 0; begin < ids.size();) {

@@ -22,6 +22,7 @@ struct Session::State {
   std::shared_ptr<model::Model> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;  // may be null
   std::uint32_t context;
+  std::shared_ptr<const cache::KvPolicy> policy;
   // Guards everything below. Held for one step at a time, so that concurrent callers share the batch.
   std::mutex mutex;
   model::ForwardContext forward;
