@@ -22,6 +22,10 @@ std::uint64_t next_random(std::uint64_t& state) {
   throw UsageError(fmt::format("{} is {}, expected {}", setting, value, expected), "sampling");
 }
 
+[[noreturn]] void refuse_all() {
+  throw Error("no token can follow: every logit is NaN or -infinity", "sampling", "the weights may be damaged");
+}
+
 double log_sum_exp(std::span<const float> logits) {
   float most = -std::numeric_limits<float>::infinity();
   for (const float logit : logits) most = std::max(most, logit);
@@ -50,56 +54,66 @@ void validate(const api::SamplingParams& p, std::size_t vocab_size) {
 Sampler::Sampler(const api::SamplingParams& params) : params_(params), random_state_(params.seed) {}
 
 text::TokenId Sampler::sample(std::span<const float> logits, std::span<const text::TokenId> history) {
-  collect(logits, history);
-  if (params_.temperature == 0) {
-    return std::min_element(candidates_.begin(), candidates_.end(),
-                            [](const Candidate& a, const Candidate& b) {
-                              return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-                            })
-        ->id;
-  }
-  keep_top_k();
+  adjust(logits, history);
+  if (params_.temperature == 0) return largest();
+  select_sorted();
   softmax_sorted();
   keep_top_p();
   keep_min_p();
   return draw();
 }
 
-// Fills candidates_ with every token whose logit is a number above -infinity, biased and penalised.
-void Sampler::collect(std::span<const float> logits, std::span<const text::TokenId> history) {
-  candidates_.clear();
-  candidates_.reserve(logits.size());
-  for (std::size_t id = 0; id < logits.size(); ++id)
-    candidates_.push_back({logits[id], static_cast<text::TokenId>(id)});
-  for (const auto& [id, bias] : params_.logit_bias) candidates_[static_cast<std::size_t>(id)].logit += bias;
-  if (params_.repeat_penalty != 1) {
-    const std::size_t recent = std::min(history.size(), static_cast<std::size_t>(params_.repeat_window));
-    const std::unordered_set<text::TokenId> seen(history.end() - static_cast<std::ptrdiff_t>(recent), history.end());
-    for (const text::TokenId id : seen) {
-      if (id < 0 || static_cast<std::size_t>(id) >= candidates_.size()) continue;
-      float& logit = candidates_[static_cast<std::size_t>(id)].logit;
-      logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
-    }
+// Copies the logits, biased and penalised.
+void Sampler::adjust(std::span<const float> logits, std::span<const text::TokenId> history) {
+  adjusted_.assign(logits.begin(), logits.end());
+  for (const auto& [id, bias] : params_.logit_bias) adjusted_[static_cast<std::size_t>(id)] += bias;
+  if (params_.repeat_penalty == 1) return;
+  const std::size_t recent = std::min(history.size(), static_cast<std::size_t>(params_.repeat_window));
+  const std::unordered_set<text::TokenId> seen(history.end() - static_cast<std::ptrdiff_t>(recent), history.end());
+  for (const text::TokenId id : seen) {
+    if (id < 0 || static_cast<std::size_t>(id) >= adjusted_.size()) continue;
+    float& logit = adjusted_[static_cast<std::size_t>(id)];
+    logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
   }
-  std::erase_if(candidates_, [](const Candidate& c) {
-    return std::isnan(c.logit) || c.logit == -std::numeric_limits<float>::infinity();
-  });
-  if (candidates_.empty())
-    throw Error("no token can follow: every logit is NaN or -infinity", "sampling", "the weights may be damaged");
 }
 
-// Afterwards the candidates are sorted, most likely first (ties by id, so that results never depend on the sort).
-void Sampler::keep_top_k() {
+text::TokenId Sampler::largest() const {
+  text::TokenId best = text::kNoToken;
+  float most = -std::numeric_limits<float>::infinity();
+  for (std::size_t id = 0; id < adjusted_.size(); ++id) {
+    if (adjusted_[id] > most) {  // never true for NaN
+      most = adjusted_[id];
+      best = static_cast<text::TokenId>(id);
+    }
+  }
+  if (best == text::kNoToken) refuse_all();
+  return best;
+}
+
+// Fills candidates_ with the top_k tokens (or all) whose logit is a number above -infinity, most likely first, ties by
+// id, so that results never depend on the sort. One pass over the vocabulary with a heap of k.
+void Sampler::select_sorted() {
   const auto better = [](const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
   };
-  const std::size_t k =
-      params_.top_k == 0 ? candidates_.size() : std::min(candidates_.size(), static_cast<std::size_t>(params_.top_k));
-  if (k < candidates_.size()) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k), candidates_.end(),
-                     better);
-    candidates_.resize(k);
+  const std::size_t k = params_.top_k == 0 ? adjusted_.size() : static_cast<std::size_t>(params_.top_k);
+  candidates_.clear();
+  float threshold = -std::numeric_limits<float>::infinity();
+  for (std::size_t id = 0; id < adjusted_.size(); ++id) {
+    if (!(adjusted_[id] > threshold)) continue;
+    candidates_.push_back({adjusted_[id], static_cast<text::TokenId>(id)});
+    if (candidates_.size() < k) continue;
+    if (candidates_.size() == k) {
+      if (k == adjusted_.size()) continue;
+      std::make_heap(candidates_.begin(), candidates_.end(), better);
+    } else {
+      std::push_heap(candidates_.begin(), candidates_.end(), better);
+      std::pop_heap(candidates_.begin(), candidates_.end(), better);
+      candidates_.pop_back();
+    }
+    threshold = candidates_.front().logit;
   }
+  if (candidates_.empty()) refuse_all();
   std::sort(candidates_.begin(), candidates_.end(), better);
 }
 

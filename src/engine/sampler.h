@@ -26,8 +26,9 @@ class Sampler {
     float logit;
     text::TokenId id;
   };
-  void collect(std::span<const float> logits, std::span<const text::TokenId> history);
-  void keep_top_k();
+  void adjust(std::span<const float> logits, std::span<const text::TokenId> history);
+  text::TokenId largest() const;
+  void select_sorted();
   void softmax_sorted();
   void keep_top_p();
   void keep_min_p();
@@ -36,6 +37,7 @@ class Sampler {
 
   api::SamplingParams params_;
   std::uint64_t random_state_;
+  std::vector<float> adjusted_;  // logits after bias and penalty
   std::vector<Candidate> candidates_;
   std::vector<float> probabilities_;  // of candidates_, in their order
 };
