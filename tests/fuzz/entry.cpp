@@ -1,11 +1,15 @@
-// libFuzzer's entry point; LATHE_FUZZ_TARGET names the target this program is built for.
+// libFuzzer's entry point; LATHE_FUZZ_TARGET names the parser this program is built for; without it, it runs models.
 #include <cstddef>
 #include <cstdint>
 
 #include "fuzz/targets.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+#ifdef LATHE_FUZZ_TARGET
   static const lathe::fuzz::Target& target = lathe::fuzz::target_named(LATHE_FUZZ_TARGET);
+#else
+  static const lathe::fuzz::Target& target = lathe::fuzz::model_target();
+#endif
   target.run({reinterpret_cast<const char*>(data), size});
   return 0;
 }

@@ -111,11 +111,12 @@ std::vector<std::string> tokenizer_json_seeds() {
   return {
       byte_level_json(R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":true},"decoder":{"type":"ByteLevel"},)"
                       R"("post_processor":{"type":"ByteLevel"},"normalizer":{"type":"NFC"})"),
-      byte_level_json(R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)"
-                      R"("\\p{L}+|\\d{1,3}|\\s+(?!\\S)"},"behavior":"Isolated","invert":false},{"type":"Digits",)"
-                      R"("individual_digits":true},{"type":"ByteLevel","use_regex":false}]},"post_processor":{"type":)"
-                      R"("TemplateProcessing","single":[{"SpecialToken":{"id":"<|end|>","type_id":0}},{"Sequence":)"
-                      R"({"id":"A"}}],"special_tokens":{"<|end|>":{"id":"<|end|>","ids":[261],"tokens":["<|end|>"]}}})"),
+      byte_level_json(
+          R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)"
+          R"x("\\p{L}+|\\d{1,3}|\\s+(?!\\S)"},"behavior":"Isolated","invert":false},{"type":"Digits",)x"
+          R"("individual_digits":true},{"type":"ByteLevel","use_regex":false}]},"post_processor":{"type":)"
+          R"("TemplateProcessing","single":[{"SpecialToken":{"id":"<|end|>","type_id":0}},{"Sequence":)"
+          R"({"id":"A"}}],"special_tokens":{"<|end|>":{"id":"<|end|>","ids":[261],"tokens":["<|end|>"]}}})"),
       R"({"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["a",-1.5],["b",-2],["ab",-1],["\u2581",-3]]},)"
       R"("pre_tokenizer":{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"always","split":true},)"
       R"("decoder":{"type":"Metaspace"},"normalizer":{"type":"Sequence","normalizers":[{"type":"Precompiled",)"
@@ -132,7 +133,7 @@ std::vector<std::string> tokenizer_json_seeds() {
 }
 
 std::vector<std::string> sentencepiece_seeds() {
-  const std::string charsmap = raw(std::uint32_t{8}) + raw(std::uint64_t{0x00000041'00000400}) + std::string("b\0", 2);
+  const std::string charsmap = raw(std::uint32_t{8}) + raw(std::uint64_t{0x0000004100000400}) + std::string("b\0", 2);
   return {raw_sentencepiece(),
           raw_sentencepiece(proto_field(2, proto_field(3, std::uint64_t{2}) + proto_field(35, std::uint64_t{1}))),
           raw_sentencepiece(proto_field(3, proto_field(2, charsmap))),

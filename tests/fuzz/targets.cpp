@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "base/checked.h"
 #include "base/json.h"
-#include "base/log.h"
-#include "engine/runtime.h"
-#include "engine/session.h"
 #include "formats/gguf_reader.h"
 #include "formats/hf_config.h"
 #include "formats/json_tensors.h"
@@ -19,6 +17,7 @@
 #include "formats/tokenizer_rwkv.h"
 #include "formats/tokenizer_sentencepiece.h"
 #include "formats/tokenizer_tiktoken.h"
+#include "fuzz/guarded.h"
 #include "fuzz/seeds.h"
 #include "text/chat_template.h"
 #include "text/tokenizer_spec.h"
@@ -27,15 +26,6 @@ namespace lathe::fuzz {
 namespace {
 
 Bytes bytes_of(std::string_view data) { return Bytes::copy_of(data, "input"); }
-
-template <class Body>
-void guarded(Body&& body) {
-  set_log_level(LogLevel::kError);
-  try {
-    body();
-  } catch (const Error&) {  // what bad input should end in
-  }
-}
 
 // Behaviour of a tokenizer that a file described.
 void use_tokenizer(text::TokenizerSpec spec) {
@@ -171,25 +161,6 @@ void fuzz_chat_template(std::string_view data) {
   });
 }
 
-// From a file to generated text.
-void fuzz_model(std::string_view data) {
-  static engine::Runtime runtime({.cpu = {.threads = 1}, .kv_bytes = 1 << 20});
-  guarded([&] {
-    const formats::ModelFile file = formats::load_model(bytes_of(data));
-    const auto session = runtime.open(runtime.load(file), file.tokenizer, {.context = 16, .max_batch = 1, .chunk = 8});
-    api::GenerateRequest request;
-    request.max_tokens = 2;
-    request.sampling.temperature = 0;
-    request.logprobs = 2;
-    request.prompt = "ab";
-    if (file.tokenizer == nullptr) request.prompt_ids = {1, 0};
-    guarded([&] { (void)session->generate(request); });
-    request.prompt_ids = {1, 2, 0};
-    request.sampling = {};
-    guarded([&] { (void)session->generate(request); });
-  });
-}
-
 constexpr Target kTargets[] = {
     {"gguf", fuzz_gguf, gguf_seeds},
     {"gguf_tokenizer", fuzz_gguf_tokenizer, gguf_tokenizer_seeds},
@@ -204,12 +175,11 @@ constexpr Target kTargets[] = {
     {"llama2c_tokenizer", fuzz_llama2c_tokenizer, llama2c_tokenizer_seeds},
     {"rwkv", fuzz_rwkv, rwkv_seeds},
     {"chat_template", fuzz_chat_template, chat_template_seeds},
-    {"model", fuzz_model, model_seeds},
 };
 
 }  // namespace
 
-std::span<const Target> targets() { return kTargets; }
+std::span<const Target> parser_targets() { return kTargets; }
 
 const Target& target_named(std::string_view name) {
   for (const Target& target : kTargets) {

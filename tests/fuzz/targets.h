@@ -16,7 +16,9 @@ struct Target {
   std::vector<std::string> (*seeds)();  // small valid inputs
 };
 
-std::span<const Target> targets();
-const Target& target_named(std::string_view name);
+std::span<const Target> parser_targets();
+const Target& target_named(std::string_view name);  // one of those
+// From a file to generated text. Apart from the parsers, since it needs the engine.
+const Target& model_target();
 
 }  // namespace lathe::fuzz

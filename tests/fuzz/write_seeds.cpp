@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "fuzz/seeds.h"
 #include "fuzz/targets.h"
 
 int main(int argc, char** argv) {
@@ -16,7 +17,8 @@ int main(int argc, char** argv) {
     const std::filesystem::path folder = argv[2];
     std::filesystem::create_directories(folder);
     int number = 0;
-    for (const std::string& seed : lathe::fuzz::target_named(argv[1]).seeds()) {
+    const bool model = std::string(argv[1]) == "model";
+    for (const std::string& seed : model ? lathe::fuzz::model_seeds() : lathe::fuzz::target_named(argv[1]).seeds()) {
       lathe::write_file(folder / ("seed-" + std::to_string(number++)), seed);
     }
   } catch (const std::exception& error) {

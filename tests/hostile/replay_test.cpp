@@ -1,0 +1,83 @@
+// Every fuzz target on its seeds and on a few thousand mutations of them: nothing but lathe::Error may escape. Seeds
+// that a parser no longer accepts would make the fuzzing worthless, so those are checked too.
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "formats/model_file.h"
+#include "fuzz/mutator.h"
+#include "fuzz/raw_files.h"
+#include "fuzz/seeds.h"
+#include "fuzz/targets.h"
+
+namespace lathe::fuzz {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kMutations = 4000;
+constexpr std::chrono::milliseconds kBudget{1500};  // per target; slow machines and sanitizers do fewer mutations
+constexpr std::uint64_t kAtLeast = 50;
+
+class Replay : public testing::TestWithParam<Target> {};
+
+TEST_P(Replay, SeedsAndMutations) {
+  const Target& target = GetParam();
+  const std::vector<std::string> seeds = target.seeds();
+  ASSERT_FALSE(seeds.empty());
+  for (const std::string& seed : seeds) target.run(seed);
+  target.run("");
+  const Mutator mutator(seeds);
+  const auto start = Clock::now();
+  for (std::uint64_t n = 0; n < kMutations && (n < kAtLeast || Clock::now() - start < kBudget); ++n) {
+    const auto begin = Clock::now();
+    try {
+      target.run(mutator.mutation(n));
+    } catch (const std::exception& error) {
+      FAIL() << target.name << ", mutation " << n << ": " << error.what();
+    }
+    EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5)) << target.name << ", mutation " << n;
+  }
+}
+
+TEST_P(Replay, EveryTruncationOfTheFirstSeed) {
+  const Target& target = GetParam();
+  const std::string seed = target.seeds().front();
+  const auto start = Clock::now();
+  for (std::size_t size = 0; size < seed.size(); size += 1 + size / 256) {
+    if (Clock::now() - start > kBudget) break;
+    try {
+      target.run(std::string_view(seed).substr(0, size));
+    } catch (const std::exception& error) {
+      FAIL() << target.name << " cut to " << size << " bytes: " << error.what();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Model, Replay, testing::Values(model_target()),
+                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Parsers, Replay, testing::ValuesIn(parser_targets().begin(), parser_targets().end()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Seeds, AreModelsThatLoad) {
+  for (const auto& seeds : {gguf_seeds(), lathe_seeds(), llama2c_seeds(), json_tensors_seeds()}) {
+    for (std::size_t i = 0; i < seeds.size(); ++i) {
+      EXPECT_NO_THROW(formats::load_model(Bytes::copy_of(seeds[i], "seed " + std::to_string(i))));
+    }
+  }
+  EXPECT_NO_THROW(formats::load_model(Bytes::copy_of(raw_hugging_face(), "seed")));
+}
+
+TEST(Mutator, IsDeterministicAndDoesDamage) {
+  const Mutator a(gguf_seeds()), b(gguf_seeds());
+  std::size_t changed = 0;
+  const auto seeds = gguf_seeds();
+  for (std::uint64_t n = 0; n < 100; ++n) {
+    EXPECT_EQ(a.mutation(n), b.mutation(n));
+    changed += a.mutation(n) != seeds[n % seeds.size()];
+  }
+  EXPECT_GT(changed, 80u);
+}
+
+}  // namespace
+}  // namespace lathe::fuzz
