@@ -176,6 +176,7 @@ int chat_verb(Arguments arguments) {
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
+  validate(sampling);
 
   const OpenModel open = open_model(model, device, output, one_sequence);
   apply(sampling, open.file.generation, request);

@@ -193,6 +193,13 @@ bool Options::parse(Arguments arguments) {
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // the order CLI11 wants
   try {
     app.parse(reversed);
+  } catch (const CLI::ArgumentMismatch& error) {
+    // The only mismatch there can be: an option at the end of the line. CLI11 names its longest form.
+    const std::string what = error.what(), name = what.substr(0, what.find(':'));
+    const auto entry = std::find_if(entries_.begin(), entries_.end(),
+                                    [&](const Entry& one) { return one.names.find(name) != std::string::npos; });
+    throw UsageError(fmt::format("{} needs a value", entry == entries_.end() ? name : spoken(entry->names)),
+                     "lathe " + verb_, fmt::format("see lathe {} -h", verb_));
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what(), "lathe " + verb_, fmt::format("see lathe {} -h", verb_));
   } catch (const UsageError& error) {

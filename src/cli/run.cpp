@@ -84,6 +84,7 @@ int run_verb(Arguments arguments) {
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
+  validate(sampling);
   if (request.logprobs < 0) throw UsageError("--logprobs must be 0 or more");
 
   check_model_exists(model);

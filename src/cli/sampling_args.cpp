@@ -37,6 +37,16 @@ void add_sampling_options(Options& options, SamplingArgs& args) {
   options.flag("--ignore-eos", args.ignore_eos, "go on after an end token");
 }
 
+void validate(const SamplingArgs& args) {
+  check(args.temperature.value_or(0) >= 0, "--temperature", "0 or more");
+  check(args.top_k.value_or(0) >= 0, "--top-k", "0 or more");
+  const float top_p = args.top_p.value_or(1), min_p = args.min_p.value_or(0);
+  check(top_p > 0 && top_p <= 1, "--top-p", "above 0 and at most 1");
+  check(min_p >= 0 && min_p <= 1, "--min-p", "between 0 and 1");
+  check(args.repeat_penalty.value_or(1) > 0, "--repeat-penalty", "above 0");
+  for (const std::string& stop : args.stop) check(!stop.empty(), "--stop", "some text");
+}
+
 void apply(const SamplingArgs& args, const formats::GenerationDefaults& suggested, api::GenerateRequest& request) {
   const api::SamplingParams usual;
   api::SamplingParams& sampling = request.sampling;
@@ -46,12 +56,6 @@ void apply(const SamplingArgs& args, const formats::GenerationDefaults& suggeste
   sampling.min_p = chosen(args.min_p, suggested.min_p, usual.min_p);
   sampling.repeat_penalty = chosen(args.repeat_penalty, suggested.repeat_penalty, usual.repeat_penalty);
   sampling.seed = args.seed;
-  check(sampling.temperature >= 0, "--temperature", "0 or more");
-  check(sampling.top_k >= 0, "--top-k", "0 or more");
-  check(sampling.top_p > 0 && sampling.top_p <= 1, "--top-p", "above 0 and at most 1");
-  check(sampling.min_p >= 0 && sampling.min_p <= 1, "--min-p", "between 0 and 1");
-  check(sampling.repeat_penalty > 0, "--repeat-penalty", "above 0");
-  for (const std::string& stop : args.stop) check(!stop.empty(), "--stop", "some text");
   request.stop = args.stop;
   request.ignore_eos = args.ignore_eos;
 }

@@ -23,6 +23,9 @@ struct SamplingArgs {
 
 void add_sampling_options(Options& options, SamplingArgs& args);
 
+// Throws UsageError naming an option that is out of its range.
+void validate(const SamplingArgs& args);
+
 // Fills everything of `request` that these options decide.
 void apply(const SamplingArgs& args, const formats::GenerationDefaults& suggested, api::GenerateRequest& request);
 

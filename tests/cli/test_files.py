@@ -67,7 +67,7 @@ class Convert(CliTest):
 
 class Synth(CliTest):
     def test_same_seed_same_file(self):
-        args = ("synth", "llama", "--layers", 2, "--width", 64, "--heads", 4, "--kv-heads", 2, "--ffn", 96, "--vocab", 300)
+        args = ("synth", "llama", "--layers", 2, "--width", 64, "--heads", 4, "--kv-heads", 2, "--ffn", 96, "--vocab", 512)
         first = self.json(*args, "--codec", "F16", self.folder / "a.gguf")
         self.assertEqual(first["bytes"], (self.folder / "a.gguf").stat().st_size)
         self.json(*args, "--codec", "F16", self.folder / "b.gguf")
@@ -77,7 +77,7 @@ class Synth(CliTest):
         self.assertNotEqual(bytes_of["a"], bytes_of["c"])
         info = self.json("info", self.folder / "a.gguf")
         self.assertEqual((info["layers"], info["width"], info["heads"], info["kv_heads"]), (2, 64, 4, 2))
-        self.assertEqual((info["ffn_width"], info["vocab_size"], info["head_dim"]), (96, 300, 16))
+        self.assertEqual((info["ffn_width"], info["vocab_size"], info["head_dim"]), (96, 512, 16))
         self.assertEqual(info["parameters"], first["parameters"])
         self.assertEqual(len(self.json("run", self.folder / "a.gguf", "-p", "x", "-n", 3, "--ignore-eos")["ids"]), 3)
 
