@@ -1,3 +1,4 @@
+// Error messages are one readable line; cancellation throws until it is reset.
 #include "base/error.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// JSON keeps its order, bounds its nesting, and says where it is wrong.
 #include "base/json.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Distances between names, and which names come first.
 #include "base/nearest.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Parallel loops cover every index once, pass on exceptions, and do not deadlock when nested.
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Which cached tokens a policy lets a query see, however a pass is cut.
 #include "cache/kv_policy.h"
 
 #include <gtest/gtest.h>

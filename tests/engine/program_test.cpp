@@ -1,3 +1,4 @@
+// Programs that can run are told from those that cannot, and the errors name the culprit.
 #include "engine/program.h"
 
 #include <gtest/gtest.h>

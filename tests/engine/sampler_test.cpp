@@ -1,3 +1,4 @@
+// Every sampler against its definition, and draws against the softmax.
 #include "engine/sampler.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Stop strings are found however the text arrives, and nothing else is held back.
 #include "engine/stop_matcher.h"
 
 #include <gtest/gtest.h>
