@@ -1,6 +1,11 @@
 #include "formats/llama2c.h"
 
 #include <array>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <span>
+#include <vector>
 
 #include "arch/families.h"
 #include "formats/packed_parts.h"
@@ -88,10 +93,12 @@ class TensorReader {
 
   // Matrices are quantized in version 2.
   void matrix(std::string name, std::uint64_t out, std::uint64_t in) {
-    if (header_.version == 2) {
+    if (header_.version != 2) {
+      floats(std::move(name), Shape{out, in});
+    } else if (in % static_cast<std::uint64_t>(header_.group_size) == 0) {
       add(std::move(name), codec_named("I8_GROUP"), {.bits = 8, .group_size = header_.group_size}, Shape{out, in});
     } else {
-      floats(std::move(name), Shape{out, in});
+      flat_groups(std::move(name), out, in);
     }
   }
 
@@ -108,6 +115,29 @@ class TensorReader {
   }
 
  private:
+  // The exporter cuts a matrix into groups as one run of numbers, so that a group may cross from one row into the next.
+  // Groups of the greatest common divisor of both lengths do not, and say the same with repeated scales.
+  void flat_groups(std::string name, std::uint64_t out, std::uint64_t in) {
+    const std::uint64_t group = static_cast<std::uint64_t>(header_.group_size), narrow = std::gcd(in, group);
+    const Codec& codec = codec_named("I8_GROUP");
+    const CodecParams params{.bits = 8, .group_size = static_cast<int>(narrow)};
+    if (!with_data_) {
+      weights_.add(PackedTensor{std::move(name), &codec, params, Shape{out, in}, {}});
+      return;
+    }
+    const std::string what = fmt::format("tensor \"{}\"", name);
+    const std::uint64_t elements = checked_mul(out, in, "elements of a tensor", reader_.name());
+    if (elements % group != 0) fail(reader_.name(), "{}: {} weights are no whole groups of {}", what, elements, group);
+    Bytes values = reader_.take(elements, what);
+    const Bytes scales = reader_.take(checked_mul(elements / group, sizeof(float), what, reader_.name()), what);
+    auto repeated = std::make_shared<std::vector<float>>(elements / narrow);
+    for (std::uint64_t i = 0; i < repeated->size(); ++i) {
+      std::memcpy(&(*repeated)[i], scales.data() + i * narrow / group * sizeof(float), sizeof(float));
+    }
+    Bytes spread(std::as_bytes(std::span(*repeated)), reader_.name(), repeated);
+    weights_.add(lathe::packed_parts(std::move(name), codec, Shape{out, in}, params, {values, spread}));
+  }
+
   void add(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape) {
     if (!with_data_) {
       weights_.add(PackedTensor{std::move(name), &codec, params, shape, {}});

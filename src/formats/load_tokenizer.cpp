@@ -81,6 +81,7 @@ std::optional<text::TokenizerSpec> tokenizer_from_gguf(const Metadata& metadata)
 std::optional<text::TokenizerSpec> tokenizer_beside_llama2c(const fs::path& model, std::uint32_t vocab_size) {
   std::vector<fs::path> candidates;
   std::error_code ignored;
+  if (!fs::is_directory(model.parent_path(), ignored) && !fs::exists(model, ignored)) return std::nullopt;
   for (const auto& entry :
        fs::directory_iterator(model.has_parent_path() ? model.parent_path() : fs::path("."), ignored)) {
     if (entry.path().filename() != model.filename() && has_tokenizer_name(entry.path()) &&

@@ -53,9 +53,9 @@ ModelFile through(const ModelFile& model, const std::filesystem::path& path, con
   return load_model(path);
 }
 
-class RoundTrip : public testing::TestWithParam<const char*> {};
+class ModelRoundTrip : public testing::TestWithParam<const char*> {};
 
-TEST_P(RoundTrip, ThroughEveryLayoutIsLossless) {
+TEST_P(ModelRoundTrip, ThroughEveryLayoutIsLossless) {
   LATHE_NEED_SHARED(GetParam());
   const TempDir folder;
   const ModelFile original = load_model(shared(GetParam()));
@@ -74,7 +74,7 @@ TEST_P(RoundTrip, ThroughEveryLayoutIsLossless) {
   expect_same_tokenizer(original, last);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, RoundTrip,
+INSTANTIATE_TEST_SUITE_P(Models, ModelRoundTrip,
                          testing::Values("models/stories260K/stories260K.gguf",
                                          "models/stories3M-q80/stories3M-f16.gguf",
                                          "models/stories260K/stories260K.bin", "models/zh-poem/poem_model.bin",
