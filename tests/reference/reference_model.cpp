@@ -1,5 +1,6 @@
 #include "reference/reference_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <complex>
 #include <limits>
@@ -15,8 +16,8 @@ using Row = std::vector<double>;
 
 class Pass {
  public:
-  Pass(const Architecture& a, const NamedFloats& weights, std::uint32_t context)
-      : a_(a), weights_(weights), context_(context) {}
+  Pass(const Architecture& a, const NamedFloats& weights, std::uint32_t context, std::size_t int8_group)
+      : a_(a), weights_(weights), context_(context), int8_group_(int8_group) {}
 
   ReferenceResult run(std::span<const std::int32_t> ids) {
     ReferenceResult result;
@@ -67,14 +68,25 @@ class Pass {
   }
 
   // W x + b
-  Row product(const std::string& name, const Row& x, std::uint64_t out, bool bias) const {
+  Row product(const std::string& name, Row x, std::uint64_t out, bool bias) const {
+    if (int8_group_ > 0) round_to_int8(x);
     const std::vector<float>& w = weight(name + ".weight");
     Row y(out);
+    if (bias) y.assign(weight(name + ".bias").begin(), weight(name + ".bias").end());
     for (std::uint64_t o = 0; o < out; ++o) {
       for (std::size_t i = 0; i < x.size(); ++i) y[o] += double{w[o * x.size() + i]} * x[i];
-      if (bias) y[o] += weight(name + ".bias")[o];
     }
     return y;
+  }
+
+  void round_to_int8(Row& x) const {
+    for (std::size_t begin = 0; begin < x.size(); begin += int8_group_) {
+      const std::size_t end = std::min(begin + int8_group_, x.size());
+      double largest = 0;
+      for (std::size_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(x[i]));
+      if (largest == 0) continue;
+      for (std::size_t i = begin; i < end; ++i) x[i] = std::round(x[i] / largest * 127) * largest / 127;
+    }
   }
 
   void rms_normalize(double* x, std::size_t n, const std::vector<float>& gain) const {
@@ -200,6 +212,7 @@ class Pass {
   const Architecture& a_;
   const NamedFloats& weights_;
   std::uint32_t context_;
+  std::size_t int8_group_;
   std::string prefix_;
 };
 
@@ -225,8 +238,8 @@ double reference_activation(ActivationKind kind, double x) {
 }
 
 ReferenceResult reference_forward(const Architecture& architecture, const NamedFloats& weights,
-                                  std::span<const std::int32_t> ids, std::uint32_t context) {
-  return Pass(architecture, weights, context).run(ids);
+                                  std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group) {
+  return Pass(architecture, weights, context, int8_group).run(ids);
 }
 
 }  // namespace lathe::test

@@ -23,9 +23,11 @@ struct ReferenceResult {
   std::vector<double> logits;               // [rows, vocab]
 };
 
-// All of `ids` at positions 0, 1, ...; `context` is the session's (some RoPE scalings depend on it).
+// All of `ids` at positions 0, 1, ...; `context` is the session's (some RoPE scalings depend on it). With int8_group >
+// 0 the input of every matrix product is rounded to 8 bits with a scale per so many elements, as llama2.c's 8-bit
+// program does.
 ReferenceResult reference_forward(const arch::Architecture& architecture, const NamedFloats& weights,
-                                  std::span<const std::int32_t> ids, std::uint32_t context);
+                                  std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group = 0);
 
 // The angle a position advances frequency i by (radians), and the factor on cosine and sine, under every scaling rule.
 double reference_rope_frequency(const arch::Architecture& architecture, std::uint32_t i, std::uint32_t context);
