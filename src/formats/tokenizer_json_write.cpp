@@ -95,7 +95,7 @@ Json normalizer_json(const TokenizerSpec& spec) {
   Json steps = Json::array();
   for (const NormalizerStep& step : spec.normalizer) {
     if (step.type == NormalizerStep::Type::kCollapseSpaces) {
-      steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
+      steps.push_back({{"type", "Replace"}, {"pattern", pattern_json("\\A +| +\\z", true)}, {"content", ""}});
       steps.push_back({{"type", "Replace"}, {"pattern", pattern_json(" {2,}", true)}, {"content", " "}});
     } else {
       steps.push_back(step_json(step));

@@ -196,7 +196,7 @@ bool is_tiktoken(const Bytes& file) {
   const std::string_view start = file.text().substr(0, 4096);
   std::string bytes;
   std::size_t rank = 0;
-  return parse_line(start.substr(0, start.find('\n')), bytes, rank);
+  return parse_line(start.substr(0, start.find_first_of("\r\n")), bytes, rank);
 }
 
 TokenizerSpec parse_tiktoken(const Bytes& file, std::optional<TiktokenFamily> family) {

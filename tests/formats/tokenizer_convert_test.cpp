@@ -85,15 +85,17 @@ TEST_P(Conversion, ThroughGgufAndTokenizerJson) {
   if (spec.type != text::ModelType::kTrie) expect_same(spec, through_json(spec));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Tokenizer, Conversion,
-    testing::Values("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf", "tokenizers/ggml-vocab/ggml-vocab-falcon.gguf",
-                    "tokenizers/ggml-vocab/ggml-vocab-deepseek-coder.gguf",
-                    "tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf", "tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf",
-                    "models/stories260K/stories260K.gguf", "tokenizers/llama3/tokenizer.model",
-                    "tokenizers/mistral-v1/tokenizer.model.v1", "tokenizers/phi3-v/tokenizer.json",
-                    "tokenizers/minimind/tokenizer.json", "tokenizers/whisper/tokenizer.json",
-                    "tokenizers/bert-uncased/tokenizer.json", "models/smiles-gpt2_0.5m/tokenizer.json"));
+INSTANTIATE_TEST_SUITE_P(Tokenizer, Conversion,
+                         testing::Values("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf",
+                                         "tokenizers/ggml-vocab/ggml-vocab-falcon.gguf",
+                                         "tokenizers/ggml-vocab/ggml-vocab-deepseek-coder.gguf",
+                                         "tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf",
+                                         "tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf",
+                                         "models/stories260K/stories260K.gguf", "tokenizers/llama3/tokenizer.model",
+                                         "tokenizers/qwen/qwen.tiktoken", "tokenizers/mistral-v1/tokenizer.model.v1",
+                                         "tokenizers/phi3-v/tokenizer.json", "tokenizers/minimind/tokenizer.json",
+                                         "tokenizers/whisper/tokenizer.json", "tokenizers/bert-uncased/tokenizer.json",
+                                         "models/smiles-gpt2_0.5m/tokenizer.json"));
 
 TEST(Conversion, RolesComeFromTheConfigurationFiles) {
   const std::string folder = "models/smiles-gpt2_0.5m/";
