@@ -215,7 +215,7 @@ TEST_P(AttentionTest, ChunksDoNotChangeResults) {
     for (const Shape4& shape : {Shape4{4, 2, 32, 32, 16}, Shape4{5, 1, 20, 36, 11}}) {
       Rules rules;
       rules.window = shape.n_heads == 5 ? 100 : 0;
-      Device device(GetParam());
+      Device device(GetParam(), 1);
       const std::size_t tokens = 290;
       const std::size_t widest = GetParam() == "scalar" ? 40 : tokens;
       Floats mass;
@@ -235,7 +235,7 @@ TEST_P(AttentionTest, ChunksDoNotChangeResults) {
 
 TEST_P(AttentionTest, ThreadsDoNotChangeResults) {
   Device one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
-  for (const std::size_t chunk : {1, 50, 300}) {
+  for (const std::size_t chunk : {19, 300}) {
     const std::size_t tokens = GetParam() == "scalar" ? 40 : 300;
     const Shape4 shape{6, 2, 32, 48, 32};
     const Floats expected = run_prompt(one, shape, KvCodec::kF16, {}, tokens, chunk);

@@ -1,6 +1,7 @@
 // Linear layers: every codec's kernel against the decoded weights in double precision, at odd sizes, and the promise
 // that a row's result depends on nothing but the row.
 #include <cmath>
+#include <thread>
 
 #include "base/error.h"
 #include "kernels/cpu/reference.h"
@@ -201,6 +202,34 @@ TEST_P(MatmulTest, LowRankTouchesOnlyItsRows) {
       EXPECT_NEAR(got[r * out + o], expected, r == 1 || r == 4 ? 1e-4 : 0) << r << ", " << o;
     }
   }
+}
+
+// Streams of different threads share the backend's pool and weights, and nothing else.
+TEST_P(MatmulTest, StreamsOfTwoThreadsDoNotMix) {
+  Device device(GetParam());
+  const std::uint64_t in = 256, out = 100, rows = 3;
+  const Linear linear{random_blocks("Q4_0", out, in, 1), {}, {}, {}};
+  const auto weight = device.backend->prepare(linear);
+  const Floats inputs[2] = {random_floats(rows * in, 2), random_floats(rows * in, 3)};
+  const Floats expected[2] = {run(device, linear, inputs[0], rows), run(device, linear, inputs[1], rows)};
+  const DeviceTensor x[2] = {device.tensor(inputs[0], rows), device.tensor(inputs[1], rows)};
+  const DeviceTensor y[2] = {device.zeros(rows, out), device.zeros(rows, out)};
+  bool right[2] = {true, true};
+  const auto work = [&](int which) {
+    const auto stream = device.backend->make_stream();
+    const LinearCall call{weight.get(), y[which], false};
+    for (int i = 0; i < 50; ++i) {
+      device.backend->linear(*stream, x[which], std::span(&call, 1));
+      Floats got(rows * out);
+      device.backend->download(*stream, got.data(), y[which].data, got.size() * sizeof(float));
+      right[which] = right[which] && same_bits(got, expected[which]);
+    }
+  };
+  std::thread other([&] { work(1); });
+  work(0);
+  other.join();
+  EXPECT_TRUE(right[0]);
+  EXPECT_TRUE(right[1]);
 }
 
 TEST(Matmul, RejectsShapesThatDoNotFit) {

@@ -41,10 +41,13 @@ HWY_INLINE void store_head(const float* x, std::size_t n, T* out, std::size_t st
   const hn::Rebind<T, DF> narrow;
   Q8Scale q8{1, 1};
   if constexpr (sizeof(T) == 1) {
-    float largest = 0;
-    for (std::size_t i = 0; i < n; ++i) largest = !(std::fabs(x[i]) <= largest) ? std::fabs(x[i]) : largest;
-    for (std::size_t i = 0; i < n; ++i) largest = x[i] != x[i] ? x[i] : largest;
-    q8 = q8_scale(largest);
+    // As integers, so that NaN and infinity come out on top.
+    VI largest = hn::Zero(DI());
+    for (std::size_t i = 0; i < n; i += kLanes) {
+      const VF v = n - i >= kLanes ? hn::LoadU(d, x + i) : load_tail(d, x + i, n - i);
+      largest = hn::Max(largest, hn::BitCast(DI(), hn::Abs(v)));
+    }
+    q8 = q8_scale(hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(DI(), largest))));
     *scale = q8.scale;
   }
   alignas(64) T buffer[kLanes];
@@ -136,6 +139,12 @@ HWY_INLINE void for_blocks(const AttentionTile& tile, std::size_t lo, std::size_
   }
 }
 
+// Asks for `bytes` from p on to come into the second-level cache.
+HWY_INLINE void prefetch(const void* p, std::size_t bytes) {
+  constexpr std::size_t kCacheLine = 64;
+  for (std::size_t i = 0; i < bytes; i += kCacheLine) __builtin_prefetch(static_cast<const std::byte*>(p) + i, 0, 2);
+}
+
 template <class T>
 void raw_scores(const AttentionTile& tile, float* scores) {
   constexpr int kVectors = HWY_MAX_BYTES == 64 ? 4 : 2;
@@ -144,6 +153,9 @@ void raw_scores(const AttentionTile& tile, float* scores) {
   for_blocks(tile, tile.lo, tile.hi,
              [&](void* block, std::uint64_t begin, std::uint64_t end, std::ptrdiff_t at) HWY_ATTR {
                const T* keys = reinterpret_cast<const T*>(tile.geometry->keys(block, tile.kv_head));
+               // The values are read next, while these keys are being multiplied they can come.
+               const std::size_t value_bytes = tile.geometry->v_pad * sizeof(T);
+               prefetch(tile.geometry->values(block, tile.kv_head) + begin * value_bytes, (end - begin) * value_bytes);
                const std::uint64_t aligned = begin / kLanes * kLanes;
                for (std::uint64_t slot = aligned; slot < end; slot += kLanes) {
                  vectors[count++] = {keys + slot,
@@ -295,6 +307,12 @@ void weighted_values(const AttentionTile& tile, float* scores, float* values) {
                    for (std::uint64_t s = 0; s < end - begin; ++s) row[static_cast<std::uint64_t>(at) + s] *= scales[s];
                  });
     }
+  }
+  // The next task usually reads the keys of the next head.
+  if (tile.kv_head + 1 < tile.layout->n_kv_heads) {
+    for_blocks(tile, tile.lo, tile.hi, [&](void* block, std::uint64_t, std::uint64_t, std::ptrdiff_t) HWY_ATTR {
+      prefetch(tile.geometry->keys(block, tile.kv_head + 1), tile.geometry->key_head_bytes);
+    });
   }
   std::fill(values, values + tile.queries * v_pad, 0.0f);
   std::size_t i = 0;
