@@ -86,6 +86,8 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
   options.value("--kernel", args.kernel, "NAME",
                 "auto, scalar, or an instruction set this machine has (avx2, avx3, ...)");
   options.choice("--kv-codec", args.kv_codec, {"f16", "int8", "f32"}, "how cached keys and values are stored");
+  options.value("--kv-policy", args.kv_policy, "POLICY",
+                "which cached tokens are attended to: full, or sinks[:FIRST+LAST] (the first few and the last)");
 }
 
 std::string model_name(const ModelArgs& args) {
@@ -147,11 +149,11 @@ OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const Out
   engine::SessionOptions session_options;
   session_options.context = device.context;
   session_options.kv_codec = kv_codec_from(device.kv_codec);
+  session_options.kv_policy = device.kv_policy;
   if (tweak) tweak(open.file.architecture, session_options);
 
-  formats::ModelFile file = open.file;
+  open.model = open.runtime->load(open.file);
   open.file.weights = {};  // the device holds, or maps, what it needs of them
-  open.model = open.runtime->load(std::move(file));
   open.session = open.runtime->open(open.model, open.file.tokenizer, session_options);
   open.session->set_cancel_token(&interrupt_token());
   return open;

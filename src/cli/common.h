@@ -38,6 +38,7 @@ struct DeviceArgs {
   std::string device = "cpu";
   std::string kernel = "auto";
   std::string kv_codec = "f16";
+  std::string kv_policy = "full";
   std::uint32_t context = 0;
 };
 

@@ -100,6 +100,17 @@ class Run(CliTest):
         self.assertEqual(texts["f32"], texts["f16"])
         self.assertTrue(texts["int8"].startswith(", there was"), texts["int8"])
 
+    def test_kv_policies_run(self):
+        def ids(policy):
+            return self.json("run", "tiny", "-p", PROMPT, "-n", 60, "--temperature", 0, "--kv-policy", policy)["ids"]
+
+        full = ids("full")
+        self.assertEqual(ids("sinks"), full)  # its window is far larger
+        few = ids("sinks:2+8")
+        self.assertEqual(few[0], full[0])
+        self.assertNotEqual(few, full)
+        self.fails(2, "run", "-p", PROMPT, "--quiet", "--kv-policy", "snks", says="sinks")
+
     def interrupted(self, *args):
         process = subprocess.Popen([PROGRAM, "run", "tiny", "-p", PROMPT, "-n", "1000000", "-c", "65536", "--ignore-eos",
                                     *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
