@@ -34,7 +34,8 @@ struct GenerateRequest {
   bool ignore_eos = false;
   std::vector<std::string> stop;  // text that ends generation (left out of the result)
   SamplingParams sampling;
-  int logprobs = 0;  // > 0: this many alternatives for each generated token
+  std::vector<std::string> adapters;  // by the names they were registered under; all are applied
+  int logprobs = 0;                   // > 0: this many alternatives for each generated token
 };
 
 struct TokenLogprob {

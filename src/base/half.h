@@ -7,16 +7,12 @@
 namespace lathe {
 
 inline float float_from_half(std::uint16_t half) {
-#if defined(__F16C__)
-  return __builtin_ia32_vcvtph2ps(__attribute__((vector_size(16))) short{static_cast<short>(half)})[0];
-#else
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t magnitude = half & 0x7fffu;
   if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
   if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
   const float subnormal = static_cast<float>(magnitude) * 0x1p-24f;
   return (half & 0x8000u) ? -subnormal : subnormal;
-#endif
 }
 
 inline std::uint16_t half_from_float(float value) {

@@ -13,7 +13,9 @@ kernels::Backend& Runtime::backend() { return *backend_; }
 
 std::shared_ptr<model::Model> Runtime::load(const formats::ModelFile& file) {
   try {
-    return std::make_shared<model::Model>(file.architecture, file.weights, backend_);
+    auto model = std::make_shared<model::Model>(file.architecture, file.weights, backend_);
+    model->set_source(file.path);
+    return model;
   } catch (const Error& error) {
     throw error.within(file.path);
   }

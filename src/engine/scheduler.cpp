@@ -28,10 +28,20 @@ struct Scheduler::Sequence {
   std::optional<text::StreamDecoder> decoder;
   api::GenerateResult result;
   Clock::time_point started, first_token;
+  std::vector<const model::Adapter*> adapters;
+  std::string scope;  // of its blocks in the prefix tree: everything but the tokens that decides what they hold
   bool begun = false, done = false;
 
-  Sequence(Job j, const text::Tokenizer* tokenizer)
-      : job(std::move(j)), tokens(job.prompt), sampler(job.request.sampling), stop(job.request.stop) {
+  Sequence(Job j, const text::Tokenizer* tokenizer, std::string policy)
+      : job(std::move(j)),
+        tokens(job.prompt),
+        sampler(job.request.sampling),
+        stop(job.request.stop),
+        scope(std::move(policy)) {
+    for (const auto& adapter : job.adapters) {
+      adapters.push_back(adapter.get());
+      scope += '\n' + adapter->name;
+    }
     if (tokenizer != nullptr && !tokens.empty())
       decoder.emplace(*tokenizer, text::DecodeOptions{.skip_special = true}, tokens.back());
   }
@@ -65,7 +75,7 @@ void Scheduler::submit(Job job) {
   validate(job.request.sampling, vocab);
   const auto later = [&](const auto& other) { return other->job.goal > job.goal; };
   waiting_.insert(std::find_if(waiting_.begin(), waiting_.end(), later),
-                  std::make_unique<Sequence>(std::move(job), tokenizer_));
+                  std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name()));
 }
 
 // Moves waiting sequences into the batch while there is room for their prompts.
@@ -76,7 +86,7 @@ void Scheduler::admit() {
     std::vector<cache::BlockRef> prefix;
     if (options_.prefix_cache) {
       // The last token is always computed: its logits are what generation starts from.
-      prefix = tree_.lookup(options_.policy->name(), next.content(next.tokens.size() - 1));
+      prefix = tree_.lookup(next.scope, next.content(next.tokens.size() - 1));
     }
     const std::uint64_t needed = (next.tokens.size() + block) / block - prefix.size();
     if (pool_.free_blocks() < needed && !tree_.evict(needed) && !running_.empty()) return;
@@ -159,7 +169,7 @@ void Scheduler::step(const CancelToken* cancel) {
   for (std::size_t i = 0; i < batch.size(); ++i) {
     segments[i].tokens = std::span(batch[i]->tokens).subspan(batch[i]->stored(), counts[i]);
     inputs[i] = {batch[i]->state.get(), std::span(&segments[i], 1),
-                 counts[i] == batch[i]->pending() ? model::Want::kLast : model::Want::kNothing};
+                 counts[i] == batch[i]->pending() ? model::Want::kLast : model::Want::kNothing, batch[i]->adapters};
     (batch[i]->generated() > 0 && counts[i] == 1 ? stats_.decode_tokens : stats_.prefill_tokens) += counts[i];
   }
   std::vector<std::pair<Sequence*, std::vector<float>>> logits;
@@ -181,7 +191,7 @@ void Scheduler::accept(Sequence& sequence, std::span<const float> logits) try {
   const api::GenerateRequest& request = sequence.job.request;
   if (sequence.generated() == 0) sequence.first_token = Clock::now();
   if (sequence.generated() >= request.max_tokens) return finish(sequence, api::StopReason::kLength);
-  const text::TokenId id = sequence.sampler.sample(logits, sequence.tokens);
+  const text::TokenId id = sample(sequence.sampler, logits, sequence.tokens, forward_.model());
   if (!request.ignore_eos && tokenizer_ != nullptr) {
     const auto& ends = tokenizer_->special().end_of_generation;
     if (std::find(ends.begin(), ends.end(), id) != ends.end()) return finish(sequence, api::StopReason::kEos);
@@ -217,7 +227,7 @@ void Scheduler::finish(Sequence& sequence, api::StopReason reason) {
     result.decode_seconds = seconds_between(sequence.first_token, now);
   }
   if (sequence.state != nullptr && options_.prefix_cache)
-    tree_.insert(options_.policy->name(), sequence.content(sequence.stored()), sequence.state->blocks());
+    tree_.insert(sequence.scope, sequence.content(sequence.stored()), sequence.state->blocks());
   sequence.done = true;
   sequence.job.on_done(std::move(result));
 }

@@ -28,6 +28,7 @@ struct Job {
   std::vector<text::TokenId> prompt;
   api::GenerateRequest request;
   Goal goal = Goal::kLatency;
+  std::vector<std::shared_ptr<const model::Adapter>> adapters;
   std::function<bool(std::string_view)> on_text;  // may be empty; false cancels
   // Exactly one of the two is called, from within step(), when the job ends.
   std::function<void(api::GenerateResult)> on_done;

@@ -14,6 +14,7 @@
 #include "base/cancel.h"
 #include "engine/program.h"
 #include "engine/runtime.h"
+#include "formats/adapter_file.h"
 
 namespace lathe::engine {
 
@@ -32,6 +33,8 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   SessionStats stats() const;
   // Long calls stop with Cancelled (or, for generation, StopReason::kCancelled) when this token is set.
   void set_cancel_token(const CancelToken* token);
+  // Makes an adapter available to requests as `name`, its update multiplied by `scale`; throws when the name is taken.
+  void add_adapter(const std::string& name, const formats::AdapterFile& file, float scale = 1);
 
   // A request becomes a program of one node.
   api::GenerateResult generate(const api::GenerateRequest& request, const api::TextCallback& on_text = {}) override;

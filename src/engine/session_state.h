@@ -1,6 +1,7 @@
 // What a Session consists of (private to engine/).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 
@@ -19,6 +20,9 @@ struct Session::State {
   void each_row(std::span<const text::TokenId> ids, std::size_t from, bool hidden,
                 const std::function<void(std::size_t, std::span<const float>)>& sink);
 
+  // The registered adapter; an Error that lists the names there are.
+  std::shared_ptr<const model::Adapter> adapter(std::string_view name) const;
+
   std::shared_ptr<model::Model> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;  // may be null
   std::uint32_t context;
@@ -29,6 +33,7 @@ struct Session::State {
   cache::BlockPool pool;
   Scheduler scheduler;
   const CancelToken* cancel = nullptr;
+  std::map<std::string, std::shared_ptr<const model::Adapter>, std::less<>> adapters;
 };
 
 }  // namespace lathe::engine

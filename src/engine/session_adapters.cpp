@@ -1,0 +1,30 @@
+// Adapters of a session: prepared on its backend when they are registered, named by requests.
+#include <cmath>
+
+#include "engine/session.h"
+#include "engine/session_state.h"
+
+namespace lathe::engine {
+
+void Session::add_adapter(const std::string& name, const formats::AdapterFile& file, float scale) {
+  if (!std::isfinite(scale)) throw UsageError(fmt::format("an adapter scale of {} is not a number", scale), name);
+  auto adapter = std::make_shared<model::Adapter>();
+  adapter->name = name;
+  kernels::Backend& backend = state_->model->backend();
+  for (const auto& [weight, tensors] : file.low_rank) {
+    adapter->low_rank[weight] = {backend.prepare({tensors.a}), backend.prepare({tensors.b}), tensors.scale * scale};
+  }
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->adapters.emplace(name, std::move(adapter)).second)
+    fail(name, "an adapter of this name is registered already");
+}
+
+std::shared_ptr<const model::Adapter> Session::State::adapter(std::string_view name) const {
+  if (const auto it = adapters.find(name); it != adapters.end()) return it->second;
+  std::string known;
+  for (const auto& [other, adapter] : adapters) known += (known.empty() ? "" : ", ") + other;
+  throw Error(fmt::format("there is no adapter \"{}\"", name), "request",
+              known.empty() ? "none is registered" : "registered: " + known);
+}
+
+}  // namespace lathe::engine
