@@ -5,9 +5,13 @@
 
 #include "base/file.h"
 #include "formats/gguf_reader.h"
+#include "formats/json_tensors.h"
+#include "formats/llama2c.h"
+#include "formats/safetensors_reader.h"
 #include "formats/tokenizer_gguf.h"
 #include "formats/tokenizer_json.h"
 #include "formats/tokenizer_llama2c.h"
+#include "formats/tokenizer_plain.h"
 #include "formats/tokenizer_rwkv.h"
 #include "formats/tokenizer_sentencepiece.h"
 #include "formats/tokenizer_tiktoken.h"
@@ -42,16 +46,45 @@ void apply_configs(const fs::path& folder, text::TokenizerSpec& spec) {
   }
 }
 
+// GPT-2's two files under either of their names; nullopt when the folder lacks them.
+std::optional<text::TokenizerSpec> gpt2_pair_in(const fs::path& folder) {
+  for (const auto& [vocabulary, merges] :
+       {std::pair("vocab.json", "merges.txt"), std::pair("encoder.json", "vocab.bpe")}) {
+    if (!fs::exists(folder / vocabulary) || !fs::exists(folder / merges)) continue;
+    return parse_gpt2_vocabulary(map_file(folder / vocabulary), map_file(folder / merges));
+  }
+  return std::nullopt;
+}
+
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+
+// A tokenizer.json, GPT-2's vocabulary with its merges beside it, or a map of words.
+text::TokenizerSpec parse_json_tokenizer(const Bytes& bytes) {
+  const std::string_view head = bytes.text().substr(0, 4096);
+  for (const char* key : {"\"version\"", "\"added_tokens\"", "\"model\""}) {
+    if (head.find(key) != std::string_view::npos) return parse_tokenizer_json(bytes.text(), bytes.name());
+  }
+  if (auto pair = gpt2_pair_in(folder_of(bytes.name()))) return *std::move(pair);
+  return parse_word_map(bytes);
+}
+
 // Any file that is a tokenizer and nothing else, told by its first bytes.
 text::TokenizerSpec parse_tokenizer_file(const Bytes& bytes, std::optional<std::uint64_t> vocab_size) {
   const std::string_view text = bytes.text();
-  if (text.starts_with('{')) return parse_tokenizer_json(text, bytes.name());
+  if (text.starts_with('{')) return parse_json_tokenizer(bytes);
   if (is_tiktoken(bytes)) return parse_tiktoken(bytes);
   if (text.starts_with("1 '") || text.starts_with("1 b'")) return parse_rwkv_vocabulary(bytes);
+  if (text.starts_with("[PAD]")) return parse_bert_vocabulary(bytes);
+  if (text.starts_with("#version")) {
+    if (auto pair = gpt2_pair_in(folder_of(bytes.name()))) return *std::move(pair);
+    throw Error("lists merges without a vocabulary", bytes.name(), "put encoder.json or vocab.json beside it");
+  }
   // A protocol-buffers message whose first field, a piece, is not empty; llama2.c files start with a small int32.
   if (text.size() > 2 && text[0] == '\n' && text[1] != '\0') return parse_sentencepiece(bytes);
   return parse_llama2c_tokenizer(bytes, vocab_size);
 }
+
+bool is_model(const Bytes& bytes) { return is_safetensors(bytes) || is_llama2c(bytes) || is_json_tensors(bytes); }
 
 }  // namespace
 
@@ -115,7 +148,12 @@ std::optional<text::TokenizerSpec> tokenizer_in_folder(const fs::path& folder, s
     apply_configs(folder, spec);
     return spec;
   }
-  return tokenizer_beside_llama2c(folder / "model", vocab_size);
+  std::optional<text::TokenizerSpec> spec = gpt2_pair_in(folder);
+  if (const fs::path list = folder / "vocab.txt"; !spec && fs::exists(list))
+    spec = parse_bert_vocabulary(map_file(list));
+  if (!spec) return tokenizer_beside_llama2c(folder / "model", vocab_size);
+  apply_configs(folder, *spec);
+  return spec;
 }
 
 text::TokenizerSpec read_tokenizer_spec(const fs::path& path, std::optional<std::uint64_t> vocab_size) {
@@ -126,7 +164,10 @@ text::TokenizerSpec read_tokenizer_spec(const fs::path& path, std::optional<std:
   }
   const Bytes bytes = map_file(path);
   if (is_gguf(bytes)) return read_gguf_tokenizer(read_gguf_header(bytes).metadata);
-  return parse_tokenizer_file(bytes, vocab_size);
+  if (!is_model(bytes)) return parse_tokenizer_file(bytes, vocab_size);
+  const ModelFile model = load_model(path, {.weights = false});
+  if (model.tokenizer_spec == nullptr) fail(path.string(), "holds no tokenizer");
+  return *model.tokenizer_spec;
 }
 
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const fs::path& path) {
