@@ -1,5 +1,7 @@
 #include "formats/hf_config.h"
 
+#include <algorithm>
+
 #include "arch/families.h"
 #include "base/checked.h"
 #include "formats/hf_rope.h"
@@ -79,7 +81,7 @@ void read_llama(const Json& config, Architecture& a, const std::string& where) {
   a.n_layers = fields.size("num_hidden_layers", nullptr, 0);
   a.n_heads = fields.size("num_attention_heads", nullptr, 0);
   a.n_kv_heads = fields.size("num_key_value_heads", nullptr, a.n_heads);
-  a.head_dim = a.v_head_dim = fields.size("head_dim", nullptr, a.width / a.n_heads);
+  a.head_dim = a.v_head_dim = fields.size("head_dim", nullptr, std::max(1u, a.width / a.n_heads));
   a.vocab_size = fields.size("vocab_size", nullptr, 32000);
   a.context_length = fields.size("max_position_embeddings", nullptr, 2048);
   a.norm_eps = fields.number("rms_norm_eps", 1e-6f);

@@ -74,6 +74,14 @@ int small_integer(const nlohmann::json& json, const char* key, const std::string
   return it->get<int>();
 }
 
+std::size_t count_parts(const Codec& codec, const Shape& shape, const CodecParams& params, const std::string& where) {
+  try {
+    return codec.parts(shape, params).size();
+  } catch (const Error& error) {  // parameters that the codec does not have
+    throw error.within(where);
+  }
+}
+
 PackedTensor read_tensor(const std::string& name, const nlohmann::json& json, const Bytes& bytes,
                          const SafetensorsFile& file,
                          const std::map<std::string_view, const SafetensorsEntry*>& entries, bool with_data) {
@@ -97,7 +105,7 @@ PackedTensor read_tensor(const std::string& name, const nlohmann::json& json, co
   }
   const Shape shape = Shape::of(extents, where);
   const CodecParams params{small_integer(json, "bits", where), small_integer(json, "group_size", where)};
-  const std::size_t n_parts = codec->parts(shape, params).size();
+  const std::size_t n_parts = count_parts(*codec, shape, params, where);
   if (!with_data) return PackedTensor{name, codec, params, shape, {}};
   return packed_parts(name, *codec, params, shape, [&](const PartSpec& part) {
     const auto entry = entries.find(part_name(name, part.name, n_parts));

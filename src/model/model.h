@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arch/architecture.h"
@@ -35,6 +36,9 @@ class Model {
   const std::vector<PreparedOp>& ops() const { return ops_; }
   kernels::Backend& backend() const { return *backend_; }
   const std::shared_ptr<kernels::Backend>& shared_backend() const { return backend_; }
+  // The file the weights came from, for errors that only running the model shows; empty when nobody set it.
+  const std::string& source() const { return source_; }
+  void set_source(std::string source) { source_ = std::move(source); }
   std::uint64_t parameters() const { return parameters_; }
   // Weight bytes that one decoded token reads (every linear layer once, one row of each table).
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }
@@ -43,6 +47,7 @@ class Model {
   void prepare(PreparedOp& prepared, const arch::Weights& weights, kernels::Stream& stream);
 
   arch::Architecture architecture_;
+  std::string source_;
   arch::OpList list_;
   std::shared_ptr<kernels::Backend> backend_;
   std::vector<PreparedOp> ops_;
