@@ -47,6 +47,22 @@ void check_scores(const TokenizerSpec& spec) {
   }
 }
 
+// Steps that lengthen a text are few and short in every real file.
+void check_steps(const TokenizerSpec& spec) {
+  constexpr std::size_t kMaxSteps = 64, kMaxMark = 64;
+  if (spec.normalizer.size() > kMaxSteps || spec.pre_tokenizer.size() > kMaxSteps) {
+    fail(spec.name, "the tokenizer has more than {} normalizer or pre-tokenizer steps", kMaxSteps);
+  }
+  std::size_t spellings = 0;
+  for (const PreTokenizerStep& step : spec.pre_tokenizer) {
+    if (step.replacement.size() > kMaxMark || step.replacement.find(' ') != std::string::npos) {
+      fail(spec.name, "the pre-tokenizer replaces spaces by {} bytes that may hold spaces", step.replacement.size());
+    }
+    spellings += step.type == PreTokenizerStep::Type::kByteLevel && step.to_alphabet;
+  }
+  if (spellings > 1) fail(spec.name, "the pre-tokenizer spells bytes as characters more than once");
+}
+
 }  // namespace
 
 void validate(const TokenizerSpec& spec) {
@@ -55,6 +71,7 @@ void validate(const TokenizerSpec& spec) {
   if (spec.kinds.size() != spec.size())
     fail(spec.name, "the vocabulary has {} pieces but {} token types", spec.size(), spec.kinds.size());
   check_scores(spec);
+  check_steps(spec);
   check_special(spec);
   for (const Merge& merge : spec.merges) {
     for (const TokenId id : {merge.left, merge.right, merge.result}) check_id(spec, id, "merged", false);

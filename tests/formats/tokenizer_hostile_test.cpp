@@ -87,6 +87,17 @@ TEST(HostileJson, NamesTheFault) {
   expect_error(json_error(R"({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}, )" + model),
                "character map");
   expect_error(json_error(R"({"added_tokens": [{"id": 99999999, "content": "x"}], )" + model), "99999999");
+  // Chains of replacements that grow without end are stopped, and so are very many steps.
+  std::string grow = R"({"normalizer": {"type": "Sequence", "normalizers": [)";
+  for (int i = 0; i < 40; ++i) {
+    grow += std::string(i ? "," : "") + R"({"type": "Replace", "pattern": {"String": "o"}, "content": "oooooooooo"})";
+  }
+  expect_error(json_error(grow + "]}, " + model), "makes more than");
+  std::string steps = R"({"normalizer": {"type": "Sequence", "normalizers": [)";
+  for (int i = 0; i < 10000; ++i) {
+    steps += std::string(i ? "," : "") + R"({"type": "Replace", "pattern": {"Regex": "o"}, "content": ""})";
+  }
+  expect_error(json_error(steps + "]}, " + model), "steps");
   std::string deep = R"({"x": )";
   deep.append(1 << 20, '[');
   expect_error(json_error(deep), "nested");
