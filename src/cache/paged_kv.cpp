@@ -1,5 +1,6 @@
 #include "cache/paged_kv.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace lathe::cache {
@@ -84,6 +85,15 @@ std::unique_ptr<PagedKv> PagedKv::fork() const {
 
 void PagedKv::truncate(std::uint64_t length) {
   if (length >= length_) return;
+  const std::uint64_t tokens = pool_.layout().block_tokens;
+  for (const SlotRange& range : policy_->visible(length, 1)) {
+    for (std::uint64_t block = range.begin / tokens; block * tokens < std::min(range.end, length); ++block) {
+      if (!blocks_[block]) {
+        fail("KV cache", "cannot go back from {} tokens to {}: the policy {} has forgotten what came before", length_,
+             length, policy_->name());
+      }
+    }
+  }
   length_ = length;
   const std::size_t keep = blocks_for(length);
   blocks_.resize(keep);

@@ -27,7 +27,8 @@ class PagedKv final : public model::SequenceState {
 
   // Another sequence with the same past; the blocks of that past are shared.
   std::unique_ptr<PagedKv> fork() const;
-  // Forgets everything after the first `length` tokens.
+  // Forgets everything after the first `length` tokens. Throws Error, and changes nothing, when what the next token
+  // would attend to was forgotten by the policy.
   void truncate(std::uint64_t length);
   // Blocks that reserve(count) would have to allocate.
   std::uint64_t blocks_needed(std::uint64_t count) const;

@@ -197,6 +197,26 @@ TEST_F(PagedKvTest, RunningOutOfBlocksLeavesTheSequenceAsItWas) {
   EXPECT_EQ(marks(*a), counting(6));
 }
 
+TEST_F(PagedKvTest, AForgettingPolicyFreesBlocksAndWillNotGoBackToThem) {
+  policy_ = sinks_policy(2, 5);
+  const auto kv = make();
+  for (int i = 0; i < 26; ++i) append(*kv, {static_cast<float>(i)});
+  EXPECT_EQ(kv->length(), 26);
+  // Blocks of 4: the first holds the sinks, the last two the window.
+  EXPECT_EQ(pool_.used_blocks(), 3u);
+  const auto fork = kv->fork();
+  EXPECT_EQ(fork->length(), 26);
+  EXPECT_THROW(kv->truncate(15), Error);
+  EXPECT_EQ(kv->length(), 26);
+  EXPECT_EQ(pool_.used_blocks(), 3u);
+  EXPECT_NO_THROW(kv->truncate(25));
+  append(*kv, {99});
+  EXPECT_EQ(pool_.used_blocks(), 4u) << "the fork still holds the block as it was";
+  EXPECT_EQ(kv->length(), 26);
+  EXPECT_NO_THROW(fork->truncate(0));
+  EXPECT_EQ(pool_.used_blocks(), 3u);
+}
+
 // Random forks, appends and truncations against plain vectors.
 TEST_F(PagedKvTest, BehavesLikeAVector) {
   std::mt19937 random(5);

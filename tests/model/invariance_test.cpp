@@ -147,6 +147,23 @@ TEST(InvarianceOfFeatures, Gpt2WindowsAndCaps) {
   }
 }
 
+// A policy that forgets: which slots a pass lists depends on where it starts, what a row sees does not.
+TEST(InvarianceOfPolicies, SinksAndWindow) {
+  const TinyModel tiny = make_tiny_model(tiny_llama(), "Q8_0");
+  const auto ids = random_ids(230, tiny.architecture.vocab_size, 4);
+  for (const char* policy : {"sinks:4+20", "sinks:0+33", "sinks:5+1", "sinks:40+8"}) {
+    const ExecutorOptions options{.max_rows = 256, .policy = policy};
+    Executor one(tiny, cpu(1), options), three(tiny, cpu(3), options);
+    const auto whole = one.logits(ids, ids.size());
+    for (const std::size_t chunk : {1, 3, 7, 64}) {
+      EXPECT_EQ(one.logits(ids, chunk), whole) << policy << ", chunks of " << chunk;
+      EXPECT_EQ(three.logits(ids, chunk), whole) << policy << ", chunks of " << chunk;
+    }
+    Executor full(tiny, cpu(1), {.max_rows = 256});
+    EXPECT_NE(full.logits(ids, ids.size()), whole) << policy << " sees everything";
+  }
+}
+
 // Values from one instruction set to the next may differ in the last digits, but each is invariant in itself.
 TEST(InvarianceOfKernels, ScalarKernels) {
   const TinyModel tiny = make_tiny_model(tiny_llama(), "Q8_0");

@@ -79,7 +79,7 @@ Executor::Executor(const arch::Architecture& architecture, const arch::Weights& 
       pool_(backend,
             {options.kv, architecture.n_kv_heads, architecture.head_dim, architecture.v_head_dim, options.block_tokens},
             architecture.n_layers, options.kv_bytes),
-      policy_(cache::full_policy()) {}
+      policy_(cache::kv_policy_named(options.policy)) {}
 
 std::unique_ptr<cache::PagedKv> Executor::sequence(std::vector<cache::BlockRef> prefix) {
   return std::make_unique<cache::PagedKv>(pool_, policy_, std::move(prefix));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +41,7 @@ struct ExecutorOptions {
   std::uint32_t context = 256;
   std::uint32_t block_tokens = 16;
   std::uint64_t kv_bytes = 16 << 20;
+  std::string policy = "full";
 };
 
 // A model on a backend with a forward context and a pool of KV blocks.
