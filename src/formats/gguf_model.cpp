@@ -94,10 +94,21 @@ std::optional<std::uint32_t> file_type_of(std::span<const TensorSource> tensors)
   return type->second;
 }
 
+// Other readers take the number of tokens for the size of the embedding, which is often rounded up: the rows beyond the
+// vocabulary get entries that no text becomes.
+text::TokenizerSpec padded(text::TokenizerSpec spec, std::uint32_t vocab_size) {
+  while (spec.size() < vocab_size) {
+    spec.pieces.push_back(fmt::format("[PAD{}]", spec.size()));
+    spec.kinds.push_back(text::TokenKind::kUnused);
+    if (!spec.scores.empty()) spec.scores.push_back(-1e4f);
+  }
+  return spec;
+}
+
 void set_tokenizer(const ModelFile& model, Metadata& metadata) {
   if (has_gguf_tokenizer(metadata)) return;  // the keys the model came with
   if (model.tokenizer_spec != nullptr) {
-    write_gguf_tokenizer(*model.tokenizer_spec, metadata);
+    write_gguf_tokenizer(padded(*model.tokenizer_spec, model.architecture.vocab_size), metadata);
   } else {
     metadata.set("tokenizer.ggml.model", MetaValue::string("none"));
   }

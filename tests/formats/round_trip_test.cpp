@@ -202,6 +202,22 @@ TEST(SaveModel, ConvertsMatricesAndKeepsNorms) {
   expect_same_tensors(q8, through(q8, folder / "q8.lathe"));
 }
 
+TEST(SaveModel, VocabularyIsPaddedToTheEmbedding) {
+  LATHE_NEED_SHARED("models/stories260K/stories260K.bin");
+  const TempDir folder;
+  const ModelFile model = load_model(shared("models/stories260K/stories260K.bin"));
+  ModelFile larger = model;
+  larger.architecture.vocab_size = 520;
+  std::vector<float> rows = model.weights.at("token_embd.weight").to_floats();
+  rows.resize(520 * 64);
+  larger.weights.remove("token_embd.weight");
+  larger.weights.add(pack("token_embd.weight", codec_named("F32"), Shape{520, 64}, rows));
+  const ModelFile again = through(larger, folder / "m.gguf");
+  EXPECT_EQ(again.tokenizer->size(), 520u);
+  EXPECT_EQ(again.tokenizer->kind(519), text::TokenKind::kUnused);
+  EXPECT_EQ(again.tokenizer->encode("Once upon a [PAD519]"), model.tokenizer->encode("Once upon a [PAD519]"));
+}
+
 TEST(SaveModel, RefusesSurprisingTargets) {
   LATHE_NEED_SHARED("models/stories260K/stories260K.gguf");
   const TempDir folder;
