@@ -215,7 +215,9 @@ TEST_F(SessionTest, EmbeddingsHaveTheModelsWidthAndUnitLength) {
     }
     EXPECT_EQ(vectors[0].size(), session->dimension());
     EXPECT_NEAR(length, 1, 1e-5);
-    if (pooling == api::Pooling::kCls) EXPECT_NEAR(dot, 1, 1e-5) << "the first token sees only itself";
+    if (pooling == api::Pooling::kCls) {
+      EXPECT_NEAR(dot, 1, 1e-5) << "the first token sees only itself";
+    }
   }
 }
 
