@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "cli/adapter_args.h"
 #include "cli/common.h"
 #include "cli/sampling_args.h"
 #include "cli/verbs.h"
@@ -162,6 +163,7 @@ int chat_verb(Arguments arguments) {
   DeviceArgs device;
   OutputArgs output;
   SamplingArgs sampling;
+  AdapterArgs adapters;
   std::string system;
   api::GenerateRequest request;
   request.max_tokens = 512;
@@ -172,6 +174,7 @@ int chat_verb(Arguments arguments) {
   options.value("--system", system, "TEXT", "the system message");
   options.value("-n,--tokens", request.max_tokens, "N", "tokens of an answer at most");
   add_sampling_options(options, sampling);
+  add_adapter_option(options, adapters);
   add_device_options(options, device, "tokens of context; 0: what the model was trained for");
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
@@ -180,6 +183,7 @@ int chat_verb(Arguments arguments) {
 
   const OpenModel open = open_model(model, device, output, one_sequence);
   apply(sampling, open.file.generation, request);
+  request.adapters = open_adapters(adapters, open);
   Chat chat(open, std::move(request), std::move(system), output.json);
   const int status = chat.run();
   if (output.json) print_json(chat.messages_json());

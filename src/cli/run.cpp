@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "cli/adapter_args.h"
 #include "cli/common.h"
 #include "cli/sampling_args.h"
 #include "cli/verbs.h"
@@ -63,6 +64,7 @@ int run_verb(Arguments arguments) {
   DeviceArgs device;
   OutputArgs output;
   SamplingArgs sampling;
+  AdapterArgs adapters;
   std::optional<std::string> text, file;
   bool echo = false, no_special = false;
   api::GenerateRequest request;
@@ -78,6 +80,7 @@ int run_verb(Arguments arguments) {
   options.flag("--echo", echo, "write the prompt before the text");
   options.flag("--no-special", no_special, "no BOS before the prompt, and control tokens spelled in it are plain text");
   add_sampling_options(options, sampling);
+  add_adapter_option(options, adapters);
   options.value("--logprobs", request.logprobs, "N",
                 "show every token's log-probability with N alternatives, instead of the text");
   add_device_options(options, device, "tokens of context; 0: what the model was trained for");
@@ -94,6 +97,7 @@ int run_verb(Arguments arguments) {
   const OpenModel open = open_model(model, device, output, one_sequence);
   open.tokenizer();
   apply(sampling, open.file.generation, request);
+  request.adapters = open_adapters(adapters, open);
 
   const bool stream = !output.json && request.logprobs == 0;
   const bool story = tiny && !text && !file;
