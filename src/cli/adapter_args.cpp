@@ -27,7 +27,7 @@ Named parse(const std::string& text) {
 
 void add_adapter_option(Options& options, AdapterArgs& args) {
   options.list("--adapter", args.adapters, "FILE[:SCALE]",
-                "apply a LoRA adapter (a PEFT folder or a GGUF adapter), its update times SCALE; may be repeated");
+               "apply a LoRA adapter (a PEFT folder or a GGUF adapter), its update times SCALE; may be repeated");
 }
 
 std::vector<std::string> open_adapters(const AdapterArgs& args, const OpenModel& open) {
