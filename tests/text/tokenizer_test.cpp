@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <limits>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -240,6 +242,31 @@ TEST(StreamDecoder, ContinuesAfterAPrompt) {
   EXPECT_EQ(fresh.push(word), "ab");
   EXPECT_EQ(after_bos.push(word), "ab");
   EXPECT_EQ(after_text.push(word), " ab");
+}
+
+// Quadratic work on any of these would take hours.
+TEST(Tokenizer, AMegabyteWithoutWordsIsLinear) {
+  const auto bytes =
+      make_tokenizer(byte_bpe({{"a", "a"}, {"aa", "aa"}, {" ", " "}, {"  ", "  "}, {"\xf0", "\x9f"}}, "llama-bpe"));
+  const auto pieces = make_tokenizer(small_spm());
+  for (const char* unit : {"a", "ab", " ", "\n", " \n", "\U0001f600", "\u4f60", "\xff", "<|end|", "'s"}) {
+    std::string text;
+    while (text.size() < (1 << 20)) text += unit;
+    EXPECT_TRUE(bytes->decode(bytes->encode(text)) == text) << unit;
+    EXPECT_TRUE(pieces->decode(pieces->encode(text), {.skip_special = true}) == text) << unit;
+  }
+}
+
+TEST(Tokenizer, ThreadsShareOne) {
+  const auto t = make_tokenizer(byte_bpe({{"t", "h"}, {"th", "e"}, {" ", "the"}}));
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += i % 3 == 0 ? " the" : " that thing";
+  const Ids expected = t->encode(text);
+  std::vector<std::thread> threads;
+  std::atomic<int> equal = 0;
+  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { equal += t->encode(text) == expected; });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(equal, 4);
 }
 
 TEST(Tokenizer, RefusesIdsOutsideTheVocabulary) {
