@@ -120,6 +120,7 @@ void fuzz_config(std::string_view data) {
 void fuzz_tokenizer_json(std::string_view data) {
   guarded([&] {
     text::TokenizerSpec spec = formats::parse_tokenizer_json(data, "tokenizer.json");
+    text::validate(spec);  // as making a tokenizer does; only those are written
     guarded([&] { (void)formats::write_tokenizer_json(spec); });
     guarded([&] {
       formats::Metadata metadata("tokenizer.json");

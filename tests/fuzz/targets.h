@@ -3,6 +3,7 @@
 // ordinary tests (tests/hostile).
 #pragma once
 
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,9 @@ struct Target {
   void (*run)(std::string_view data);
   std::vector<std::string> (*seeds)();  // small valid inputs
 };
+
+// How GoogleTest shows a target.
+inline void PrintTo(const Target& target, std::ostream* out) { *out << target.name; }
 
 std::span<const Target> parser_targets();
 const Target& target_named(std::string_view name);  // one of those
