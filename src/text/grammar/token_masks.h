@@ -1,0 +1,90 @@
+// Which tokens may come next. The part of the answer that depends only on a node of the automaton, not on who called
+// its rule, is computed once and shared by every text with the same grammar and vocabulary; the rest, tokens that leave
+// the rule in their middle, is computed for the text at hand and remembered per set of configurations.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/grammar/machine.h"
+#include "text/grammar/vocabulary.h"
+
+namespace lathe::text::grammar {
+
+// One bit per token.
+class TokenSet {
+ public:
+  TokenSet() = default;
+  explicit TokenSet(std::size_t tokens) : words_((tokens + 63) / 64) {}
+  void add(TokenId id) { words_[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64); }
+  bool has(TokenId id) const { return words_[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1; }
+  void add_all(const TokenSet& other);
+  bool empty() const;
+  std::size_t count() const;
+  std::span<const std::uint64_t> words() const { return words_; }
+  bool operator==(const TokenSet&) const = default;
+
+ private:
+  std::vector<std::uint64_t> words_;
+};
+
+// A grammar compiled for a vocabulary. Thread-safe.
+class TokenMasks {
+ public:
+  TokenMasks(std::shared_ptr<const Automaton> automaton, std::shared_ptr<const Vocabulary> vocabulary);
+
+  // What tokens do that begin at a node.
+  struct Local {
+    std::vector<TokenId> few;              // allowed tokens, when they are few,
+    TokenSet many;                         // or else here
+    std::vector<std::uint32_t> leaves_at;  // nodes of the vocabulary's trie where the rule has matched
+  };
+  std::shared_ptr<const Local> local(NodeId node);
+
+  const std::shared_ptr<const Automaton>& automaton() const { return automaton_; }
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+
+ private:
+  std::shared_ptr<const Local> compute(NodeId node);
+
+  std::shared_ptr<const Automaton> automaton_;
+  std::shared_ptr<const Vocabulary> vocabulary_;
+  std::mutex mutex_;  // guards what follows
+  Machine machine_;
+  std::unordered_map<NodeId, std::shared_ptr<const Local>> locals_;
+  std::size_t locals_bytes_ = 0;
+};
+
+// One text on its way through a grammar.
+class Matcher {
+ public:
+  explicit Matcher(std::shared_ptr<TokenMasks> masks);
+
+  // Tokens after which the text can still be completed; end-of-generation tokens exactly when it is complete now. The
+  // reference holds until the next call of a method.
+  const TokenSet& allowed();
+  // False, and no change, when the token may not come next. An end-of-generation token ends the text.
+  bool accept(TokenId id);
+  bool accept_bytes(std::string_view bytes);
+  bool complete() const { return !ended_ && machine_.accepts(set_); }  // may end here
+  bool ended() const { return ended_; }
+  // Complete, and no byte can follow.
+  bool exhausted() const { return ended_ || machine_.configurations(set_).empty(); }
+
+ private:
+  TokenSet compute();
+
+  std::shared_ptr<TokenMasks> masks_;
+  Machine machine_;
+  SetId set_;
+  bool ended_ = false;
+  TokenSet none_;
+  std::unordered_map<SetId, TokenSet> known_;
+};
+
+}  // namespace lathe::text::grammar
