@@ -118,13 +118,18 @@ std::vector<Case> cases() {
              }),
       scaled("rope_factors", Kind::kFactors, [](arch::RopeScaling& s) { s.short_factors = factors(8, 0.7f); }),
   };
-  constexpr std::pair<ActivationKind, const char*> kActivations[] = {
+  struct Activation {
+    ActivationKind kind;
+    std::string name;
+  };
+  const Activation activations[] = {
       {ActivationKind::kSilu, "silu"},          {ActivationKind::kGelu, "gelu"},
       {ActivationKind::kGeluTanh, "gelu_tanh"}, {ActivationKind::kGeluQuick, "gelu_quick"},
       {ActivationKind::kRelu, "relu"},          {ActivationKind::kRelu2, "relu2"}};
-  for (const auto& [kind, name] : kActivations) {
-    all.push_back(llama(std::string("gated_") + name, [&](Architecture& a) { a.activation = kind; }));
-    all.push_back(gpt2(std::string("plain_") + name, [&](Architecture& a) { a.activation = kind; }));
+  for (const Activation& activation : activations) {
+    const auto change = [&](Architecture& a) { a.activation = activation.kind; };
+    all.push_back(llama("gated_" + activation.name, change));
+    all.push_back(gpt2("plain_" + activation.name, change));
   }
   return all;
 }
