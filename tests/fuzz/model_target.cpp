@@ -1,3 +1,4 @@
+// The body of every fuzz target that loads a model: whatever loads must also be usable.
 #include "base/checked.h"
 #include "engine/runtime.h"
 #include "engine/session.h"

@@ -1,3 +1,4 @@
+// GGUF files made by hand, each wrong in one way.
 #include <bit>
 #include <limits>
 

@@ -1,3 +1,4 @@
+// Hostile files of the other layouts, each wrong in one way.
 #include "base/file.h"
 #include "fuzz/raw_files.h"
 #include "fuzz/seeds.h"
