@@ -6,17 +6,17 @@
 
 namespace lathe::kernels::cpu {
 
-MatmulFunction q8_0_matmul(std::size_t target_index);
-MatmulFunction q4_0_matmul(std::size_t target_index);
-MatmulFunction q4_1_matmul(std::size_t target_index);
-MatmulFunction q5_0_matmul(std::size_t target_index);
-MatmulFunction q5_1_matmul(std::size_t target_index);
-MatmulFunction q2_k_matmul(std::size_t target_index);
-MatmulFunction q3_k_matmul(std::size_t target_index);
-MatmulFunction q4_k_matmul(std::size_t target_index);
-MatmulFunction q5_k_matmul(std::size_t target_index);
-MatmulFunction q6_k_matmul(std::size_t target_index);
-MatmulFunction iq4_nl_matmul(std::size_t target_index);
-MatmulFunction iq4_xs_matmul(std::size_t target_index);
+MatmulFunction q8_0_matmul(const KernelSet& kernels);
+MatmulFunction q4_0_matmul(const KernelSet& kernels);
+MatmulFunction q4_1_matmul(const KernelSet& kernels);
+MatmulFunction q5_0_matmul(const KernelSet& kernels);
+MatmulFunction q5_1_matmul(const KernelSet& kernels);
+MatmulFunction q2_k_matmul(const KernelSet& kernels);
+MatmulFunction q3_k_matmul(const KernelSet& kernels);
+MatmulFunction q4_k_matmul(const KernelSet& kernels);
+MatmulFunction q5_k_matmul(const KernelSet& kernels);
+MatmulFunction q6_k_matmul(const KernelSet& kernels);
+MatmulFunction iq4_nl_matmul(const KernelSet& kernels);
+MatmulFunction iq4_xs_matmul(const KernelSet& kernels);
 
 }  // namespace lathe::kernels::cpu

@@ -1,6 +1,6 @@
-// 8-bit dot products, the one place where kernels use intrinsics: VNNI's vpdpbusd, AVX2's and AVX-512's vpmaddubsw,
-// NEON's SDOT. Exact on every instruction set. Vectors hold one 32-bit word (4 columns) of a weight row per lane; the
-// activations of those 4 columns are the same for all lanes.
+// 8-bit dot products, the one place where kernels use intrinsics: VNNI's vpdpbusd (AVX-512 and AVX), AVX2's and
+// AVX-512's vpmaddubsw, NEON's SDOT. Exact on every instruction set. Vectors hold one 32-bit word (4 columns) of a
+// weight row per lane; the activations of those 4 columns are the same for all lanes.
 #include <cstdint>
 #include <cstring>
 
@@ -64,6 +64,14 @@ HWY_INLINE VI pairs(VI w, VI x) { return VI{_mm256_maddubs_epi16(w.raw, x.raw)};
 HWY_INLINE VI pairs_signed(VI w, VI x) {
   return VI{_mm256_maddubs_epi16(_mm256_abs_epi8(w.raw), _mm256_sign_epi8(x.raw, w.raw))};
 }
+// In assembly for the reason given above.
+template <bool kSigned>
+HWY_INLINE VI dot4_vnni(VI sum, VI w, VI x) {
+  const __m256i magnitude = kSigned ? _mm256_abs_epi8(w.raw) : w.raw;
+  const __m256i signs = kSigned ? _mm256_sign_epi8(x.raw, w.raw) : x.raw;
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(magnitude), "x"(signs));
+  return sum;
+}
 HWY_INLINE VI add_pairs(VI a, VI b) { return VI{_mm256_add_epi16(a.raw, b.raw)}; }
 HWY_INLINE VI widen(VI sum, VI pairs) {
   return VI{_mm256_add_epi32(sum.raw, _mm256_madd_epi16(pairs.raw, _mm256_set1_epi16(1)))};
@@ -87,7 +95,7 @@ HWY_INLINE VI dot4(VI sum, VI w, const std::int8_t* x) { return dot4_signed(sum,
 
 // Dot products of 4 * kWords columns: w[kWords] words of each row with x[4 * kWords]. Unsigned weights of at most
 // kLargest; kLargest == 128 stands for signed weights that went through encode_signed.
-template <int kLargest, int kWords>
+template <bool kVnni, int kLargest, int kWords>
 HWY_INLINE VI dot_words(const VI* w, const std::int8_t* x) {
   VI sum = hn::Zero(DI());
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
@@ -96,6 +104,13 @@ HWY_INLINE VI dot_words(const VI* w, const std::int8_t* x) {
     sum = kLargest == 128 ? dot4_signed(sum, w[i], x + 4 * i) : dot4(sum, w[i], x + 4 * i);
   }
 #else
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (kVnni) {
+    HWY_UNROLL(8)
+    for (int i = 0; i < kWords; ++i) sum = dot4_vnni<kLargest == 128>(sum, w[i], broadcast4(x + 4 * i));
+    return sum;
+  }
+#endif
   // Sums of pairs are 16 bits wide: this many fit before they have to be widened. 128 * 127 * 2 just fits, once.
   constexpr int kFit = 32767 / (2 * 127 * kLargest) < kWords ? 32767 / (2 * 127 * kLargest) : kWords;
   static_assert(kFit >= 1 && kWords % kFit == 0);

@@ -156,9 +156,13 @@ HWY_EXPORT(f32_function);
 HWY_EXPORT(f16_function);
 HWY_EXPORT(bf16_function);
 HWY_EXPORT(decoded_function);
-MatmulFunction f32_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(f32_function)[target_index](); }
-MatmulFunction f16_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(f16_function)[target_index](); }
-MatmulFunction bf16_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(bf16_function)[target_index](); }
-MatmulFunction decoded_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(decoded_function)[target_index](); }
+MatmulFunction f32_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(f32_function)[kernels.target_index](); }
+MatmulFunction f16_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(f16_function)[kernels.target_index](); }
+MatmulFunction bf16_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(bf16_function)[kernels.target_index]();
+}
+MatmulFunction decoded_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(decoded_function)[kernels.target_index]();
+}
 }  // namespace lathe::kernels::cpu
 #endif

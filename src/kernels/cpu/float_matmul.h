@@ -6,9 +6,9 @@
 namespace lathe::kernels::cpu {
 
 // nullptr where a target has none (Highway's scalar fallback).
-MatmulFunction f32_matmul(std::size_t target_index);
-MatmulFunction f16_matmul(std::size_t target_index);
-MatmulFunction bf16_matmul(std::size_t target_index);
-MatmulFunction decoded_matmul(std::size_t target_index);
+MatmulFunction f32_matmul(const KernelSet& kernels);
+MatmulFunction f16_matmul(const KernelSet& kernels);
+MatmulFunction bf16_matmul(const KernelSet& kernels);
+MatmulFunction decoded_matmul(const KernelSet& kernels);
 
 }  // namespace lathe::kernels::cpu

@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction iq4_nl_function() { return nullptr; }
+MatmulFunction iq4_nl_function(bool) { return nullptr; }
 #else
 
 struct IQ4_NL {
@@ -27,7 +27,7 @@ struct IQ4_NL {
   }
 };
 
-MatmulFunction iq4_nl_function() { return tile_matmul<IQ4_NL>; }
+MatmulFunction iq4_nl_function(bool vnni) { return tile_function<IQ4_NL>(vnni); }
 
 #endif
 
@@ -37,6 +37,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(iq4_nl_function);
-MatmulFunction iq4_nl_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(iq4_nl_function)[target_index](); }
+MatmulFunction iq4_nl_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(iq4_nl_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

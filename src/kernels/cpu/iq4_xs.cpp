@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction iq4_xs_function() { return nullptr; }
+MatmulFunction iq4_xs_function(bool) { return nullptr; }
 #else
 
 struct IQ4_XS {
@@ -38,7 +38,7 @@ struct IQ4_XS {
   }
 };
 
-MatmulFunction iq4_xs_function() { return tile_matmul<IQ4_XS>; }
+MatmulFunction iq4_xs_function(bool vnni) { return tile_function<IQ4_XS>(vnni); }
 
 #endif
 
@@ -48,6 +48,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(iq4_xs_function);
-MatmulFunction iq4_xs_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(iq4_xs_function)[target_index](); }
+MatmulFunction iq4_xs_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(iq4_xs_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

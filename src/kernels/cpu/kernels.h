@@ -48,6 +48,7 @@ struct KernelSet {
   std::string_view name;     // "scalar", "AVX2", ...
   std::size_t target_index;  // position in Highway's dispatch tables; unused by the scalar set
   bool scalar;
+  bool vnni;  // AVX-VNNI beside AVX2, for which Highway has no target of its own
   const NormKernels* norm;
   const ElementwiseKernels* elementwise;
   const RopeKernels* rope;

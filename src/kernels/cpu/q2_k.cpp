@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q2_k_function() { return nullptr; }
+MatmulFunction q2_k_function(bool) { return nullptr; }
 #else
 
 struct Q2_K {
@@ -46,7 +46,7 @@ struct Q2_K {
   }
 };
 
-MatmulFunction q2_k_function() { return tile_matmul<Q2_K>; }
+MatmulFunction q2_k_function(bool vnni) { return tile_function<Q2_K>(vnni); }
 
 #endif
 
@@ -56,6 +56,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q2_k_function);
-MatmulFunction q2_k_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q2_k_function)[target_index](); }
+MatmulFunction q2_k_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q2_k_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q3_k_function() { return nullptr; }
+MatmulFunction q3_k_function(bool) { return nullptr; }
 #else
 
 struct Q3_K {
@@ -60,7 +60,7 @@ struct Q3_K {
   }
 };
 
-MatmulFunction q3_k_function() { return tile_matmul<Q3_K>; }
+MatmulFunction q3_k_function(bool vnni) { return tile_function<Q3_K>(vnni); }
 
 #endif
 
@@ -70,6 +70,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q3_k_function);
-MatmulFunction q3_k_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q3_k_function)[target_index](); }
+MatmulFunction q3_k_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q3_k_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q4_0_function() { return nullptr; }
+MatmulFunction q4_0_function(bool) { return nullptr; }
 #else
 
 struct Q4_0 {
@@ -32,7 +32,7 @@ struct Q4_0 {
   }
 };
 
-MatmulFunction q4_0_function() { return tile_matmul<Q4_0>; }
+MatmulFunction q4_0_function(bool vnni) { return tile_function<Q4_0>(vnni); }
 
 #endif
 
@@ -42,6 +42,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q4_0_function);
-MatmulFunction q4_0_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q4_0_function)[target_index](); }
+MatmulFunction q4_0_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q4_0_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q4_1_function() { return nullptr; }
+MatmulFunction q4_1_function(bool) { return nullptr; }
 #else
 
 struct Q4_1 {
@@ -31,7 +31,7 @@ struct Q4_1 {
   }
 };
 
-MatmulFunction q4_1_function() { return tile_matmul<Q4_1>; }
+MatmulFunction q4_1_function(bool vnni) { return tile_function<Q4_1>(vnni); }
 
 #endif
 
@@ -41,6 +41,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q4_1_function);
-MatmulFunction q4_1_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q4_1_function)[target_index](); }
+MatmulFunction q4_1_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q4_1_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

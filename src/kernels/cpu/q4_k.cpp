@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q4_k_function() { return nullptr; }
+MatmulFunction q4_k_function(bool) { return nullptr; }
 #else
 
 struct Q4_K {
@@ -34,7 +34,7 @@ struct Q4_K {
   }
 };
 
-MatmulFunction q4_k_function() { return tile_matmul<Q4_K>; }
+MatmulFunction q4_k_function(bool vnni) { return tile_function<Q4_K>(vnni); }
 
 #endif
 
@@ -44,6 +44,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q4_k_function);
-MatmulFunction q4_k_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q4_k_function)[target_index](); }
+MatmulFunction q4_k_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q4_k_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

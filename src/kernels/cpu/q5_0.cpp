@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q5_0_function() { return nullptr; }
+MatmulFunction q5_0_function(bool) { return nullptr; }
 #else
 
 struct Q5_0 {
@@ -29,7 +29,7 @@ struct Q5_0 {
   }
 };
 
-MatmulFunction q5_0_function() { return tile_matmul<Q5_0>; }
+MatmulFunction q5_0_function(bool vnni) { return tile_function<Q5_0>(vnni); }
 
 #endif
 
@@ -39,6 +39,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q5_0_function);
-MatmulFunction q5_0_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q5_0_function)[target_index](); }
+MatmulFunction q5_0_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q5_0_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

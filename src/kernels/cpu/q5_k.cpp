@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q5_k_function() { return nullptr; }
+MatmulFunction q5_k_function(bool) { return nullptr; }
 #else
 
 struct Q5_K {
@@ -39,7 +39,7 @@ struct Q5_K {
   }
 };
 
-MatmulFunction q5_k_function() { return tile_matmul<Q5_K>; }
+MatmulFunction q5_k_function(bool vnni) { return tile_function<Q5_K>(vnni); }
 
 #endif
 
@@ -49,6 +49,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q5_k_function);
-MatmulFunction q5_k_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q5_k_function)[target_index](); }
+MatmulFunction q5_k_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q5_k_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q6_k_function() { return nullptr; }
+MatmulFunction q6_k_function(bool) { return nullptr; }
 #else
 
 struct Q6_K {
@@ -45,7 +45,7 @@ struct Q6_K {
   }
 };
 
-MatmulFunction q6_k_function() { return tile_matmul<Q6_K>; }
+MatmulFunction q6_k_function(bool vnni) { return tile_function<Q6_K>(vnni); }
 
 #endif
 
@@ -55,6 +55,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q6_k_function);
-MatmulFunction q6_k_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q6_k_function)[target_index](); }
+MatmulFunction q6_k_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q6_k_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction q8_0_function() { return nullptr; }
+MatmulFunction q8_0_function(bool) { return nullptr; }
 #else
 
 struct Q8_0 {
@@ -27,7 +27,7 @@ struct Q8_0 {
   }
 };
 
-MatmulFunction q8_0_function() { return tile_matmul<Q8_0>; }
+MatmulFunction q8_0_function(bool vnni) { return tile_function<Q8_0>(vnni); }
 
 #endif
 
@@ -37,6 +37,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(q8_0_function);
-MatmulFunction q8_0_matmul(std::size_t target_index) { return HWY_DISPATCH_TABLE(q8_0_function)[target_index](); }
+MatmulFunction q8_0_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(q8_0_function)[kernels.target_index](kernels.vnni);
+}
 }  // namespace lathe::kernels::cpu
 #endif

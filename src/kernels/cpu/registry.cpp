@@ -11,7 +11,7 @@ struct Row {
   std::string_view codec;
   std::string_view kernel;
   ActivationFormat format;
-  MatmulFunction (*function)(std::size_t target_index);
+  MatmulFunction (*function)(const KernelSet& kernels);
 };
 
 constexpr Row kTable[] = {
@@ -38,9 +38,9 @@ Matmul find_matmul(const Codec& codec, const KernelSet& kernels) {
   if (kernels.scalar) return {"decoded x f32", ActivationFormat::kF32, reference_matmul};
   for (const Row& row : kTable) {
     if (row.codec != codec.name()) continue;
-    if (const MatmulFunction function = row.function(kernels.target_index)) return {row.kernel, row.format, function};
+    if (const MatmulFunction function = row.function(kernels)) return {row.kernel, row.format, function};
   }
-  if (const MatmulFunction function = decoded_matmul(kernels.target_index)) {
+  if (const MatmulFunction function = decoded_matmul(kernels)) {
     return {"decoded x f32", ActivationFormat::kF32, function};
   }
   return {"decoded x f32", ActivationFormat::kF32, reference_matmul};

@@ -1,5 +1,7 @@
 // Chooses the set of kernels: the best this machine has, or what the user asked for.
-#include <fmt/ranges.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include <algorithm>
 #include <cctype>
@@ -12,33 +14,53 @@
 namespace lathe::kernels::cpu {
 namespace {
 
+struct Target {
+  std::string_view name;
+  std::int64_t highway;
+  bool vnni = false;
+};
+
+// The 8-bit dot product of AVX-512 VNNI for 256-bit vectors, which processors without AVX-512 have since 2021.
+bool has_avx_vnni() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1u) != 0;
+#else
+  return false;
+#endif
+}
+
 // Targets that were compiled and that this machine can run, best first. Highway's scalar target is ours too ("scalar").
-std::vector<std::int64_t> usable_targets() {
-  std::vector<std::int64_t> targets;
+std::vector<Target> usable_targets() {
+  std::vector<Target> targets;
   const std::int64_t fallback = HWY_SCALAR | HWY_EMU128;
   for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS & ~fallback; left != 0; left &= left - 1) {
-    targets.push_back(left & -left);
+    const std::int64_t target = left & -left;
+    if (target == HWY_AVX2 && has_avx_vnni()) targets.push_back({"AVX_VNNI", target, true});
+    targets.push_back({hwy::TargetName(target), target});
   }
   return targets;
 }
 
-std::string option_name(std::int64_t target) {
-  std::string name = hwy::TargetName(target);
+std::string option_name(std::string_view target) {
+  std::string name(target);
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   return name;
 }
 
 KernelSet scalar_set() {
-  return {"scalar", 0, true, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize, nullptr};
+  return {"scalar", 0, true, false, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize,
+          nullptr};
 }
 
-KernelSet target_set(std::int64_t target) {
+KernelSet target_set(const Target& target) {
   hwy::ChosenTarget chosen;
-  chosen.Update(target);
+  chosen.Update(target.highway);
   const std::size_t index = chosen.GetIndex();
-  return {hwy::TargetName(target),
+  return {target.name,
           index,
           false,
+          target.vnni,
           norm_kernels(index),
           elementwise_kernels(index),
           rope_kernels(index),
@@ -50,19 +72,20 @@ KernelSet target_set(std::int64_t target) {
 
 std::vector<std::string> available_kernels() {
   std::vector<std::string> names;
-  for (const std::int64_t target : usable_targets()) names.push_back(option_name(target));
+  for (const Target& target : usable_targets()) names.push_back(option_name(target.name));
   names.emplace_back("scalar");
   return names;
 }
 
 KernelSet select_kernels(std::string_view name) {
   if (name == "scalar") return scalar_set();
-  for (const std::int64_t target : usable_targets()) {
-    if (name == "auto" || name == option_name(target)) return target_set(target);
+  for (const Target& target : usable_targets()) {
+    if (name == "auto" || name == option_name(target.name)) return target_set(target);
   }
   if (name == "auto") return scalar_set();
-  throw UsageError(fmt::format("this machine has no \"{}\" kernels", name), "cpu",
-                   fmt::format("use auto or one of: {}", fmt::join(available_kernels(), ", ")));
+  std::string known = "auto";
+  for (const std::string& kernels : available_kernels()) known.append(", ").append(kernels);
+  throw UsageError(fmt::format("this machine has no \"{}\" kernels", name), "cpu", "use one of " + known);
 }
 
 }  // namespace lathe::kernels::cpu

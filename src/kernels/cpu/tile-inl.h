@@ -122,7 +122,7 @@ struct TileStep {
 };
 
 // Adds a step's products with kRows rows of the input to sums[row * kLanes].
-template <class Codec, int kRows>
+template <class Codec, bool kVnni, int kRows>
 HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t columns, const std::int8_t* const* x,
                               const Q8Meta* const* meta, float* sums) {
   const DF d;
@@ -135,7 +135,7 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t columns, 
   for (std::size_t group = 0; group < columns / Codec::kGroup; ++group) {
     const VF scale = step.scales[group];
     for (int r = 0; r < kRows; ++r) {
-      VI dot = dot_words<Codec::kLargest, kWords>(step.words + group * kWords, x[r] + group * Codec::kGroup);
+      VI dot = dot_words<kVnni, Codec::kLargest, kWords>(step.words + group * kWords, x[r] + group * Codec::kGroup);
       const Q8Meta& m = Codec::kGroup == 32 ? meta[r][group] : meta[r][group / 2];
       const std::int32_t sum = Codec::kGroup == 32 ? m.sums[0] + m.sums[1] : m.sums[group % 2];
       if constexpr (kShift >= 0) dot = hn::Sub(dot, hn::Set(di, sum * (1 << (kShift < 0 ? 0 : kShift))));
@@ -167,7 +167,7 @@ HWY_INLINE void prefetch(const std::uint8_t* from, const std::uint8_t* to) {
   for (; from < to; from += kCacheLine) __builtin_prefetch(from, 0, 2);
 }
 
-template <class Codec>
+template <class Codec, bool kVnni>
 void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   static_assert(kStepColumns % Codec::kColumns == 0 && Codec::kColumns % Codec::kGroup == 0);
   constexpr std::size_t kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
@@ -205,16 +205,24 @@ void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scrat
           xs[i] = x + (r + i) * job.in_features;
           metas[i] = meta + (r + i) * x_blocks;
         }
-        multiply_step<Codec, kRows>(step, columns, xs, metas, sums + r * kLanes);
+        multiply_step<Codec, kVnni, kRows>(step, columns, xs, metas, sums + r * kLanes);
       }
       for (; r < job.rows; ++r) {
         const std::int8_t* xs = x + r * job.in_features;
         const Q8Meta* metas = meta + r * x_blocks;
-        multiply_step<Codec, 1>(step, columns, &xs, &metas, sums + r * kLanes);
+        multiply_step<Codec, kVnni, 1>(step, columns, &xs, &metas, sums + r * kLanes);
       }
     }
     for (std::size_t r = 0; r < job.rows; ++r) store_outputs(job, r, feature, valid, hn::Load(d, sums + r * kLanes));
   }
+}
+
+template <class Codec>
+MatmulFunction tile_function(bool vnni) {
+  if constexpr (HWY_TARGET == HWY_AVX2) {
+    if (vnni) return tile_matmul<Codec, true>;
+  }
+  return tile_matmul<Codec, false>;
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
