@@ -14,6 +14,8 @@ constexpr NameRule kLlamaNames[] = {
     {"blk.{}.attn_q.bias", "model.layers.{}.self_attn.q_proj.bias"},
     {"blk.{}.attn_k.bias", "model.layers.{}.self_attn.k_proj.bias"},
     {"blk.{}.attn_v.bias", "model.layers.{}.self_attn.v_proj.bias"},
+    {"blk.{}.attn_q_norm.weight", "model.layers.{}.self_attn.q_norm.weight"},
+    {"blk.{}.attn_k_norm.weight", "model.layers.{}.self_attn.k_norm.weight"},
     {"blk.{}.attn_output.weight", "model.layers.{}.self_attn.o_proj.weight"},
     {"blk.{}.attn_output.bias", "model.layers.{}.self_attn.o_proj.bias"},
     {"blk.{}.ffn_norm.weight", "model.layers.{}.post_attention_layernorm.weight"},
@@ -67,6 +69,24 @@ Architecture gpt2_defaults() {
   return a;
 }
 
+// Yang et al. 2024 (Qwen2): Llama with biases on q, k and v.
+Architecture qwen2_defaults() {
+  Architecture a = llama_defaults();
+  a.family = "qwen2";
+  a.attention_bias = true;
+  a.norm_eps = 1e-6f;
+  return a;
+}
+
+// Yang et al. 2025 (Qwen3): no biases, an RMS norm on every query and key head.
+Architecture qwen3_defaults() {
+  Architecture a = llama_defaults();
+  a.family = "qwen3";
+  a.qk_norm = true;
+  a.norm_eps = 1e-6f;
+  return a;
+}
+
 // Splits "a.12.b" at its first all-digit component: pattern "a.{}.b" and "12".
 std::string pattern_of(std::string_view name, std::string_view& layer) {
   for (std::size_t begin = 0; begin < name.size();) {
@@ -94,6 +114,8 @@ std::span<const Family> families() {
   static const Family kFamilies[] = {
       {"llama", "llama", "LlamaForCausalLM", llama_defaults(), RopeLayout::kInterleaved, kLlamaNames},
       {"gpt2", "gpt2", "GPT2LMHeadModel", gpt2_defaults(), RopeLayout::kHalves, kGpt2Names},
+      {"qwen2", "qwen2", "Qwen2ForCausalLM", qwen2_defaults(), RopeLayout::kHalves, kLlamaNames},
+      {"qwen3", "qwen3", "Qwen3ForCausalLM", qwen3_defaults(), RopeLayout::kHalves, kLlamaNames},
   };
   return kFamilies;
 }

@@ -145,9 +145,10 @@ void check(const AdapterFile& adapter, const arch::Architecture& a) {
     if (low_rank.a.empty() || low_rank.b.empty()) fail(adapter.path, "\"{}\" has only one of its two matrices", name);
     const auto target =
         std::find_if(schema.begin(), schema.end(), [&](const auto& spec) { return spec.name == name + ".weight"; });
-    // Embeddings are looked up, not multiplied: an update of a row of the table is not a product with the input.
-    if (target == schema.end() || target->shape.rank() != 2 || name == "token_embd" || name == "position_embd") {
-      fail(adapter.path, "targets \"{}\", which this model does not have as a linear layer", name);
+    // Embeddings are looked up, not multiplied, and the head runs after the rows of a batch were picked.
+    const bool outside = name == "token_embd" || name == "position_embd" || name == "output";
+    if (target == schema.end() || target->shape.rank() != 2 || outside) {
+      fail(adapter.path, "targets \"{}\", which is no linear layer of this model's blocks", name);
     }
     const Shape &sa = low_rank.a.shape, &sb = low_rank.b.shape;
     if (sa.rank() != 2 || sb.rank() != 2 || sa[0] == 0 || sa[0] != sb[1] || sa[1] != target->shape[1] ||

@@ -73,6 +73,15 @@ class Fields {
   const std::string& where_;
 };
 
+// No model looks back further; stands for an absent or null window.
+constexpr std::uint32_t kNoWindow = UINT32_MAX;
+
+// Mistral's files differ from Llama's in their window alone (Jiang et al. 2023).
+constexpr std::string_view kMistral = "mistral", kMistralClass = "MistralForCausalLM";
+bool is_mistral(const Json& config, const std::string& where) {
+  return json_get<std::string>(config, "model_type", where) == kMistral;
+}
+
 // The defaults are those of LlamaConfig.
 void read_llama(const Json& config, Architecture& a, const std::string& where) {
   const Fields fields(config, where);
@@ -86,8 +95,17 @@ void read_llama(const Json& config, Architecture& a, const std::string& where) {
   a.context_length = fields.size("max_position_embeddings", nullptr, 2048);
   a.norm_eps = fields.number("rms_norm_eps", 1e-6f);
   a.tied_embeddings = fields.flag("tie_word_embeddings", false);
-  a.attention_bias = a.output_bias = fields.flag("attention_bias", false);
+  if (a.family != "qwen2") a.attention_bias = a.output_bias = fields.flag("attention_bias", false);
   a.ffn_bias = fields.flag("mlp_bias", false);
+  // Mistral's window is always on; Qwen's only where the config says so.
+  const bool mistral = is_mistral(config, where);
+  if (mistral || fields.flag("use_sliding_window", false)) {
+    a.window = fields.size("sliding_window", nullptr, kNoWindow) % kNoWindow;
+    // Qwen's layers have the window from this one on.
+    const std::uint32_t first = mistral ? 0 : json_get_or<std::uint32_t>(config, "max_window_layers", kNoWindow, where);
+    if (first >= a.n_layers) a.window = 0;
+    if (a.window > 0 && first > 0) fail(where, "sliding windows on only some layers are not supported");
+  }
   a.activation = activation_named(fields.text("hidden_act", "silu"), where);
   rope_from_hf(config, a, where);
 }
@@ -123,7 +141,12 @@ Json llama_config(const Architecture& a) {
   config["max_position_embeddings"] = a.context_length;
   config["rms_norm_eps"] = json_number(a.norm_eps);
   config["tie_word_embeddings"] = a.tied_embeddings;
-  config["attention_bias"] = a.attention_bias;
+  if (a.family != "qwen2") config["attention_bias"] = a.attention_bias;
+  if (a.window > 0) {
+    config["sliding_window"] = a.window;
+    if (a.family != "llama") config["use_sliding_window"] = true;
+    if (a.family != "llama") config["max_window_layers"] = 0;
+  }
   config["mlp_bias"] = a.ffn_bias;
   config["hidden_act"] = activation_name(a.activation);
   rope_to_hf(a, config);
@@ -166,7 +189,7 @@ void check_round_trip(const Architecture& a, const Json& config, const std::stri
 Architecture architecture_from_hf(const Json& config, const std::string& where) {
   if (!config.is_object()) fail(where, "is not a JSON object");
   const auto type = json_get<std::string>(config, "model_type", where);
-  const arch::Family* family = arch::find_family_by_hf(type);
+  const arch::Family* family = arch::find_family_by_hf(type == kMistral ? "llama" : type);
   if (family == nullptr) family = &arch::family_named(type, where);
   if (const auto quantization = config.find("quantization_config");
       quantization != config.end() && quantization->is_object()) {
@@ -194,8 +217,9 @@ Architecture architecture_from_hf(const Json& config, const std::string& where) 
 Json architecture_to_hf(const Architecture& a, const std::string& torch_dtype, const std::string& where) {
   const arch::Family& family = arch::family_named(a.family, where);
   Json config;
-  config["architectures"] = {family.hf_class};
-  config["model_type"] = family.hf_model_type;
+  const bool mistral = a.family == "llama" && a.window > 0;
+  config["architectures"] = {mistral ? kMistralClass : family.hf_class};
+  config["model_type"] = mistral ? kMistral : family.hf_model_type;
   if (!a.name.empty()) config["_name_or_path"] = a.name;
   config.update(family.name == "gpt2" ? gpt2_config(a) : llama_config(a));
   config["torch_dtype"] = torch_dtype;

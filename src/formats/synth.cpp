@@ -35,6 +35,18 @@ Architecture llama(std::uint32_t layers, std::uint32_t width, std::uint32_t ffn,
   return a;
 }
 
+// The same sizes in another family of Llama's kind.
+Architecture of_family(std::string_view name, const Architecture& sizes) {
+  const arch::Family& family = arch::family_named(name, "synth");
+  Architecture a = sizes;
+  a.family = family.name;
+  a.norm_eps = family.defaults.norm_eps;
+  a.attention_bias = family.defaults.attention_bias;
+  a.qk_norm = family.defaults.qk_norm;
+  a.rope_layout = family.gguf_rope_layout;
+  return a;
+}
+
 Architecture llama3(std::uint32_t layers, std::uint32_t width, std::uint32_t ffn, std::uint32_t heads,
                     std::uint32_t kv_heads) {
   Architecture a = llama(layers, width, ffn, heads, kv_heads, 128256, 8192);
@@ -173,6 +185,8 @@ const std::vector<SynthPreset>& synth_presets() {
       {"llama-13b", "40 layers x 5120, the shape of Llama 2 13B", llama(40, 5120, 13824, 40, 40, 32000, 4096)},
       {"llama3-8b", "32 layers x 4096, the shape of Llama 3 8B", llama3(32, 4096, 14336, 32, 8)},
       {"llama3-70b", "80 layers x 8192, the shape of Llama 3 70B", llama3(80, 8192, 28672, 64, 8)},
+      {"qwen2-tiny", "4 layers x 256, for tests", of_family("qwen2", llama(4, 256, 768, 8, 4, 4096, 512))},
+      {"qwen3-tiny", "4 layers x 256, for tests", of_family("qwen3", llama(4, 256, 768, 8, 4, 4096, 512))},
       {"gpt2-tiny", "4 layers x 128, for tests", gpt2(4, 128, 4, 1024, 256)},
       {"gpt2", "12 layers x 768", gpt2(12, 768, 12, 50257, 1024)},
       {"gpt2-xl", "48 layers x 1600", gpt2(48, 1600, 25, 50257, 1024)},
