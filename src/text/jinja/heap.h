@@ -15,7 +15,7 @@ namespace lathe::jinja {
 struct Limits {
   std::uint64_t steps = 20'000'000;                  // evaluated nodes, plus one per 128 bytes of text handled
   std::size_t output_bytes = std::size_t{32} << 20;  // one text: the output, or any one string
-  std::size_t live_bytes = std::size_t{96} << 20;    // everything alive at one time
+  std::size_t live_bytes = std::size_t{64} << 20;    // everything alive at one time
   std::size_t range_items = 100'000;                 // range(); the figure Jinja's sandbox uses
   int depth = 600;                                   // nested evaluation: expressions, blocks, macro calls
 };
