@@ -3,6 +3,7 @@
 
 #include "cli/common.h"
 #include "cli/verbs.h"
+#include "formats/load_tokenizer.h"
 
 namespace lathe::cli {
 namespace {
@@ -11,6 +12,13 @@ Json ids_json(const std::vector<text::TokenId>& ids, const text::Tokenizer& toke
   Json pieces = Json::array();
   for (const text::TokenId id : ids) pieces.push_back(tokenizer.piece(id));
   return {{"ids", ids}, {"pieces", std::move(pieces)}};
+}
+
+// Needs no model that Lathe can run: a vocabulary alone, or a tokenizer file, will do.
+std::shared_ptr<const text::Tokenizer> tokenizer_of(const ModelArgs& model) {
+  if (model_name(model) == kTinyModel) return load_model(model, false).tokenizer;
+  check_model_exists(model);
+  return formats::load_tokenizer(model.tokenizer ? *model.tokenizer : model_name(model));
 }
 
 }  // namespace
@@ -37,9 +45,9 @@ int tokenize_verb(Arguments arguments) {
   if (decode && (text || file)) throw UsageError("--decode excludes -p and -f");
   const std::string name = model_name(model);
   const std::string content = decode ? std::string() : prompt_from(text, file, std::nullopt);
-  const formats::ModelFile loaded = load_model(model, false);
-  if (loaded.tokenizer == nullptr) throw Error("the model holds no tokenizer", name, "name one with --tokenizer FILE");
-  const text::Tokenizer& tokenizer = *loaded.tokenizer;
+  const std::shared_ptr<const text::Tokenizer> held = tokenizer_of(model);
+  if (held == nullptr) throw Error("the model holds no tokenizer", name, "name one with --tokenizer FILE");
+  const text::Tokenizer& tokenizer = *held;
 
   if (decode) {
     const std::vector<text::TokenId> ids = parse_id_list(*decode, "--decode");

@@ -146,6 +146,49 @@ TEST(HfConfig, BiasesAndHeadDim) {
   EXPECT_EQ(architecture_from_hf(written, "out"), a);
 }
 
+// Reading, writing and reading again gives the same model.
+arch::Architecture through_hf(const Json& config) {
+  const arch::Architecture a = architecture_from_hf(config, "config");
+  EXPECT_EQ(architecture_from_hf(architecture_to_hf(a, "float32", "out"), "again"), a);
+  return a;
+}
+
+TEST(HfConfig, Mistral) {
+  Json config = llama_config();
+  config["model_type"] = "mistral";
+  config["sliding_window"] = 512u;
+  const arch::Architecture windowed = through_hf(config);
+  EXPECT_EQ(windowed.family, "llama");
+  EXPECT_EQ(windowed.window, 512u);
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(through_hf(config).window, 0u);
+}
+
+TEST(HfConfig, Qwen) {
+  Json config = llama_config();
+  config["model_type"] = "qwen2";
+  config["sliding_window"] = 512u;
+  config["use_sliding_window"] = false;
+  config["max_window_layers"] = 1;
+  const arch::Architecture qwen2 = through_hf(config);
+  EXPECT_TRUE(qwen2.attention_bias);
+  EXPECT_FALSE(qwen2.output_bias);
+  EXPECT_EQ(qwen2.window, 0u);
+  config["use_sliding_window"] = true;
+  EXPECT_THROW(architecture_from_hf(config, "config"), Error);  // a window on the second layer only
+  config["max_window_layers"] = 0;
+  EXPECT_EQ(through_hf(config).window, 512u);
+  config["max_window_layers"] = 2;
+  EXPECT_EQ(through_hf(config).window, 0u);
+
+  config["model_type"] = "qwen3";
+  config["head_dim"] = 32u;
+  const arch::Architecture qwen3 = through_hf(config);
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_FALSE(qwen3.attention_bias);
+  EXPECT_EQ(qwen3.head_dim, 32u);
+}
+
 TEST(HfConfig, RefusesWhatItCannotSay) {
   arch::Architecture a = architecture_from_hf(llama_config(), "c");
   a.logit_softcap = 30;
