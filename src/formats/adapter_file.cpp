@@ -143,8 +143,9 @@ void check(const AdapterFile& adapter, const arch::Architecture& a) {
   if (adapter.low_rank.empty()) fail(adapter.path, "holds no low-rank tensors");
   for (const auto& [name, low_rank] : adapter.low_rank) {
     if (low_rank.a.empty() || low_rank.b.empty()) fail(adapter.path, "\"{}\" has only one of its two matrices", name);
+    const std::string wanted = name + ".weight";
     const auto target =
-        std::find_if(schema.begin(), schema.end(), [&](const auto& spec) { return spec.name == name + ".weight"; });
+        std::find_if(schema.begin(), schema.end(), [&](const auto& spec) { return spec.name == wanted; });
     // Embeddings are looked up, not multiplied, and the head runs after the rows of a batch were picked.
     const bool outside = name == "token_embd" || name == "position_embd" || name == "output";
     if (target == schema.end() || target->shape.rank() != 2 || outside) {
