@@ -286,11 +286,10 @@ std::vector<HostileFile> hostile_gguf_models() {
   };
   files.push_back(split("split by its keys only", "model.gguf", "its name does not say so", 3, 0, "model.gguf"));
   files.push_back(
-      split("split with a missing part", "m-00002-of-00003.gguf", "No such file", 3, 0, "m-00001-of-00003.gguf"));
+      split("split with a missing part", "m-00002-of-00003.gguf", "such file", 3, 0, "m-00001-of-00003.gguf"));
   files.push_back(
-      split("split without its first part", "m-00001-of-00003.gguf", "No such file", 3, 1, "m-00002-of-00003.gguf"));
-  files.push_back(
-      split("split into 65535", "m-00002-of-65535.gguf", "No such file", 65535, 0, "m-00001-of-65535.gguf"));
+      split("split without its first part", "m-00001-of-00003.gguf", "such file", 3, 1, "m-00002-of-00003.gguf"));
+  files.push_back(split("split into 65535", "m-00002-of-65535.gguf", "such file", 65535, 0, "m-00001-of-65535.gguf"));
   files.push_back(split("split number beyond the count", "m-00001-of-00003.gguf", "not the first file of a split model",
                         3, 7, "m-00001-of-00003.gguf"));
   files.push_back(split("split with a stranger", "m-00002-of-00002.gguf", "is not part 2", 2, 0,
