@@ -24,7 +24,8 @@ std::uint64_t checked_mul(std::uint64_t a, std::uint64_t b, std::string_view wha
 template <class To, class From>
 To narrow(From value, std::string_view what, std::string_view where = {}) {
   const To result = static_cast<To>(value);
-  if (static_cast<From>(result) != value || (std::is_signed_v<From> != std::is_signed_v<To> && (result < To{}) != (value < From{}))) {
+  if (static_cast<From>(result) != value ||
+      (std::is_signed_v<From> != std::is_signed_v<To> && (result < To{}) != (value < From{}))) {
     throw Error(fmt::format("{} is out of range: {}", what, value), std::string(where));
   }
   return result;

@@ -21,7 +21,7 @@ inline std::uint16_t half_from_float(float value) {
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return sign | 0x7e00u;
   if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // 65520 and above round to infinity
-  if (magnitude < 0x38800000u) {                        // below 2^-14: subnormal; the addition rounds to a multiple of 2^-24
+  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal; the addition rounds to a multiple of 2^-24
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
   }
@@ -29,7 +29,9 @@ inline std::uint16_t half_from_float(float value) {
   return static_cast<std::uint16_t>(sign | (rounded - 0x38000000u) >> 13);
 }
 
-inline float float_from_bfloat(std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); }
+inline float float_from_bfloat(std::uint16_t value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
+}
 
 inline std::uint16_t bfloat_from_float(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);

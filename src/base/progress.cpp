@@ -23,7 +23,11 @@ std::string clock_text(double seconds) {
 }  // namespace
 
 Progress::Progress(std::string label, std::uint64_t total, bool enabled)
-    : label_(std::move(label)), total_(total), enabled_(enabled && ::isatty(STDERR_FILENO) == 1), start_(Clock::now()), last_(start_) {}
+    : label_(std::move(label)),
+      total_(total),
+      enabled_(enabled && ::isatty(STDERR_FILENO) == 1),
+      start_(Clock::now()),
+      last_(start_) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputs("\r\033[K", stderr);
@@ -44,8 +48,8 @@ void Progress::draw() {
   if (total_ > 0) {
     const double part = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
     const int filled = static_cast<int>(part * kBarWidth);
-    line = fmt::format("{} [{:#<{}}{:.<{}}] {:3.0f}% {}/{} {}", label_, "", filled, "", kBarWidth - filled, part * 100, done_,
-                       total_, clock_text(elapsed));
+    line = fmt::format("{} [{:#<{}}{:.<{}}] {:3.0f}% {}/{} {}", label_, "", filled, "", kBarWidth - filled, part * 100,
+                       done_, total_, clock_text(elapsed));
     if (part > 0 && part < 1) line += " left " + clock_text(elapsed / part - elapsed);
   } else {
     line = fmt::format("{} {} {}", label_, done_, clock_text(elapsed));

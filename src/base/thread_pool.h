@@ -16,8 +16,7 @@ class FunctionRef<R(Args...)> {
  public:
   template <class F>
   FunctionRef(F&& f)  // NOLINT(google-explicit-constructor): meant to bind a lambda in place
-      : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* object, Args... args) -> R {
+      : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(static_cast<Args>(args)...);
         }) {}
   R operator()(Args... args) const { return call_(object_, static_cast<Args>(args)...); }

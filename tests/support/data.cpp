@@ -17,7 +17,8 @@ std::filesystem::path shared(std::string_view relative) {
 TempDir::TempDir() {
   std::random_device random;
   do {
-    path_ = std::filesystem::temp_directory_path() / ("lathe-test-" + std::to_string(random()) + std::to_string(random()));
+    path_ =
+        std::filesystem::temp_directory_path() / ("lathe-test-" + std::to_string(random()) + std::to_string(random()));
   } while (!std::filesystem::create_directory(path_));
 }
 

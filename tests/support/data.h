@@ -33,8 +33,8 @@ class TempDir {
 }  // namespace lathe::test
 
 // Skips a test by name when a shared file is absent.
-#define LATHE_NEED_SHARED(relative)                                                            \
-  do {                                                                                         \
-    if (!std::filesystem::exists(::lathe::test::shared(relative)))                             \
-      GTEST_SKIP() << "SKIPPED: shared data file not present: " << (relative);                  \
+#define LATHE_NEED_SHARED(relative)                                            \
+  do {                                                                         \
+    if (!std::filesystem::exists(::lathe::test::shared(relative)))             \
+      GTEST_SKIP() << "SKIPPED: shared data file not present: " << (relative); \
   } while (false)
