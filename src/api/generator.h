@@ -34,6 +34,9 @@ struct GenerateRequest {
   bool ignore_eos = false;
   std::vector<std::string> stop;  // text that ends generation (left out of the result)
   SamplingParams sampling;
+  // At most one of the two: the generated text is a sentence of this GBNF grammar, or JSON of a value that this JSON
+  // Schema allows (docs/grammars.md). It may still end early by max_tokens or a stop string.
+  std::string grammar, json_schema;
   std::vector<std::string> adapters;  // by the names they were registered under; all are applied
   int logprobs = 0;                   // > 0: this many alternatives for each generated token
 };

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "cli/adapter_args.h"
 #include "cli/common.h"
@@ -65,7 +66,7 @@ int run_verb(Arguments arguments) {
   OutputArgs output;
   SamplingArgs sampling;
   AdapterArgs adapters;
-  std::optional<std::string> text, file;
+  std::optional<std::string> text, file, grammar, schema;
   bool echo = false, no_special = false;
   api::GenerateRequest request;
   request.max_tokens = 256;
@@ -80,6 +81,9 @@ int run_verb(Arguments arguments) {
   options.flag("--echo", echo, "write the prompt before the text");
   options.flag("--no-special", no_special, "no BOS before the prompt, and control tokens spelled in it are plain text");
   add_sampling_options(options, sampling);
+  options.value("--grammar", grammar, "FILE|TEXT", "only text that this GBNF grammar allows; a text has ::= in it");
+  options.value("--json-schema", schema, "FILE|TEXT",
+                "only JSON that this schema allows; a text begins with {. {\"type\":\"object\"} is any object");
   add_adapter_option(options, adapters);
   options.value("--logprobs", request.logprobs, "N",
                 "show every token's log-probability with N alternatives, instead of the text");
@@ -89,6 +93,16 @@ int run_verb(Arguments arguments) {
   apply(output);
   validate(sampling);
   if (request.logprobs < 0) throw UsageError("--logprobs must be 0 or more");
+
+  if (grammar && schema) throw UsageError("both --grammar and --json-schema are given");
+  if (grammar) request.grammar = grammar->find("::=") != std::string::npos ? *grammar : read_file(*grammar);
+  if (schema) {
+    const std::size_t first = schema->find_first_not_of(" \t\r\n");
+    const bool is_text = first != std::string::npos && (*schema)[first] == '{';
+    request.json_schema = is_text ? *schema : read_file(*schema);
+  }
+  if ((grammar && request.grammar.empty()) || (schema && request.json_schema.empty()))
+    throw UsageError(fmt::format("{} is empty", grammar ? "--grammar" : "--json-schema"));
 
   check_model_exists(model);
   const bool tiny = model_name(model) == kTinyModel;

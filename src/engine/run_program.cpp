@@ -45,6 +45,7 @@ void Session::run(Program& program, const NodeCallback& on_text) {
           tokenizer().encode(prompt_text(program, node), {node.request.add_special, node.request.parse_special});
     }
     for (const std::string& name : node.request.adapters) job.adapters.push_back(state_->adapter(name));
+    job.processor = state_->constraints.processor_for(node.request);
     job.on_text = [&, id](std::string_view piece) { return !error && (!on_text || on_text(id, piece)); };
     job.on_done = [&, id](api::GenerateResult result) {
       --in_flight;

@@ -15,6 +15,17 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+// When nothing can be sampled, damaged weights are the reason, so the error names their file.
+text::TokenId sample(Sampler& sampler, std::span<const float> logits, std::span<const text::TokenId> history,
+                     const model::Model& model) {
+  try {
+    return sampler.sample(logits, history);
+  } catch (const Error& error) {
+    if (model.source().empty()) throw;
+    throw error.within(model.source());
+  }
+}
+
 }  // namespace
 
 // A job on its way: its tokens so far, of which the first state->length() are in the cache.
@@ -186,12 +197,22 @@ void Scheduler::step(const CancelToken* cancel) {
   retire();
 }
 
+text::TokenId Scheduler::choose(Sequence& sequence, std::span<const float> logits) {
+  LogitsProcessor* const processor = sequence.job.processor.get();
+  if (processor == nullptr) return sample(sequence.sampler, logits, sequence.tokens, forward_.model());
+  std::vector<float> processed(logits.begin(), logits.end());  // log-probabilities are of what the model said
+  processor->process(processed, sequence.tokens);
+  const text::TokenId id = sample(sequence.sampler, processed, sequence.tokens, forward_.model());
+  processor->accept(id);
+  return id;
+}
+
 // Samples the next token and decides whether it was the last.
 void Scheduler::accept(Sequence& sequence, std::span<const float> logits) try {
   const api::GenerateRequest& request = sequence.job.request;
   if (sequence.generated() == 0) sequence.first_token = Clock::now();
   if (sequence.generated() >= request.max_tokens) return finish(sequence, api::StopReason::kLength);
-  const text::TokenId id = sample(sequence.sampler, logits, sequence.tokens, forward_.model());
+  const text::TokenId id = choose(sequence, logits);
   if (!request.ignore_eos && tokenizer_ != nullptr) {
     const auto& ends = tokenizer_->special().end_of_generation;
     if (std::find(ends.begin(), ends.end(), id) != ends.end()) return finish(sequence, api::StopReason::kEos);
@@ -206,6 +227,8 @@ void Scheduler::accept(Sequence& sequence, std::span<const float> logits) try {
       return finish(sequence, api::StopReason::kCancelled);
     if (sequence.stop.stopped()) return finish(sequence, api::StopReason::kStopString);
   }
+  if (sequence.job.processor != nullptr && sequence.job.processor->finished())
+    return finish(sequence, api::StopReason::kEos);
   if (sequence.generated() >= request.max_tokens) return finish(sequence, api::StopReason::kLength);
   if (sequence.tokens.size() >= options_.context) return finish(sequence, api::StopReason::kContextFull);
 } catch (...) {

@@ -15,6 +15,7 @@
 #include "base/cancel.h"
 #include "cache/paged_kv.h"
 #include "cache/prefix_tree.h"
+#include "engine/logits_processor.h"
 #include "engine/program.h"
 #include "engine/sampler.h"
 #include "engine/stop_matcher.h"
@@ -29,6 +30,7 @@ struct Job {
   api::GenerateRequest request;
   Goal goal = Goal::kLatency;
   std::vector<std::shared_ptr<const model::Adapter>> adapters;
+  std::unique_ptr<LogitsProcessor> processor;     // may be null
   std::function<bool(std::string_view)> on_text;  // may be empty; false cancels
   // Exactly one of the two is called, from within step(), when the job ends.
   std::function<void(api::GenerateResult)> on_done;
@@ -67,6 +69,7 @@ class Scheduler {
   void admit();
   bool make_room(std::uint64_t blocks, const Sequence& asking);
   void preempt(Sequences::iterator victim);
+  text::TokenId choose(Sequence& sequence, std::span<const float> logits);
   void accept(Sequence& sequence, std::span<const float> logits);
   void finish(Sequence& sequence, api::StopReason reason);
   void fail_job(Sequence& sequence, std::exception_ptr error);

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "cache/block_pool.h"
+#include "engine/constraint.h"
 #include "engine/scheduler.h"
 #include "engine/session.h"
 #include "model/forward.h"
@@ -32,6 +33,7 @@ struct Session::State {
   model::ForwardContext forward;
   cache::BlockPool pool;
   Scheduler scheduler;
+  Constraints constraints{tokenizer};
   const CancelToken* cancel = nullptr;
   std::map<std::string, std::shared_ptr<const model::Adapter>, std::less<>> adapters;
 };

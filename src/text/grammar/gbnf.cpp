@@ -68,7 +68,7 @@ class Parser {
   std::string found() const {
     if (ended()) return "the end of the grammar";
     if (peek() == '\n' || peek() == '\r') return "the end of the line";
-    return quoted(text_.substr(at_, decode_utf8(text_, at_).length));
+    return text::quoted(text_.substr(at_, decode_utf8(text_, at_).length));
   }
   // White space and comments; line ends only when `lines`.
   void skip(bool lines) {

@@ -27,8 +27,8 @@ void sort_unique(std::vector<Configuration>& content) {
 }
 
 [[noreturn]] void too_ambiguous() {
-  throw Error(fmt::format("the text so far can be matched in more than {} ways", Machine::kMaxConfigurations),
-              "grammar", "make alternatives differ earlier, or use smaller repetition counts");
+  throw Error("the text so far can be matched in too many ways", "grammar",
+              "make alternatives differ earlier, or use smaller repetition counts");
 }
 
 // A set of configurations that is quick while it is small.

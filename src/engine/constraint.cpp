@@ -1,0 +1,92 @@
+#include "engine/constraint.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "text/grammar/gbnf.h"
+#include "text/grammar/json_schema.h"
+#include "text/grammar/token_masks.h"
+
+namespace lathe::engine {
+namespace {
+
+constexpr std::size_t kKeptGrammars = 8;
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
+class Constraint final : public LogitsProcessor {
+ public:
+  Constraint(std::shared_ptr<text::grammar::TokenMasks> masks, bool ignore_ends)
+      : masks_(std::move(masks)), matcher_(masks_), ignore_ends_(ignore_ends) {}
+
+  void process(std::span<float> logits, std::span<const text::TokenId>) override {
+    const auto allowed = matcher_.allowed().words();
+    bool any = false;
+    for (std::size_t begin = 0; begin < logits.size(); begin += 64) {
+      const std::uint64_t word = begin / 64 < allowed.size() ? allowed[begin / 64] : 0;
+      const std::size_t end = std::min(begin + 64, logits.size());
+      if (word == 0) {
+        std::fill(logits.begin() + static_cast<std::ptrdiff_t>(begin),
+                  logits.begin() + static_cast<std::ptrdiff_t>(end), kForbidden);
+        continue;
+      }
+      any = true;
+      for (std::size_t i = begin; i < end; ++i) {
+        if ((word >> (i - begin) & 1) == 0) logits[i] = kForbidden;
+      }
+    }
+    if (ignore_ends_) {
+      for (const text::TokenId id : masks_->vocabulary().end_of_generation()) {
+        if (static_cast<std::size_t>(id) < logits.size()) logits[static_cast<std::size_t>(id)] = kForbidden;
+      }
+      any = any && std::any_of(logits.begin(), logits.end(), [](float logit) { return logit != kForbidden; });
+    }
+    if (!any) {
+      throw Error("no token of the vocabulary may follow the text so far", "grammar",
+                  matcher_.complete() ? "the text is complete, but no end token may be generated"
+                                      : "the vocabulary cannot spell what the grammar asks for");
+    }
+  }
+
+  void accept(text::TokenId id) override {
+    if (!matcher_.accept(id)) fail("grammar", "token {} was chosen although the grammar forbids it", id);
+  }
+
+  bool finished() const override { return matcher_.ended() || (matcher_.complete() && matcher_.exhausted()); }
+
+ private:
+  std::shared_ptr<text::grammar::TokenMasks> masks_;
+  text::grammar::Matcher matcher_;
+  bool ignore_ends_;
+};
+
+}  // namespace
+
+std::unique_ptr<LogitsProcessor> Constraints::processor_for(const api::GenerateRequest& request) {
+  if (request.grammar.empty() && request.json_schema.empty()) return nullptr;
+  if (!request.grammar.empty() && !request.json_schema.empty())
+    throw UsageError("a request has both a grammar and a JSON schema", "request", "give one of them");
+  const bool is_schema = request.grammar.empty();
+  return std::make_unique<Constraint>(masks_for(is_schema, is_schema ? request.json_schema : request.grammar),
+                                      request.ignore_eos);
+}
+
+std::shared_ptr<text::grammar::TokenMasks> Constraints::masks_for(bool is_schema, const std::string& text) {
+  const auto known = std::find_if(recent_.begin(), recent_.end(), [&](const Entry& entry) {
+    return entry.is_schema == is_schema && entry.text == text;
+  });
+  if (known != recent_.end()) {
+    std::rotate(recent_.begin(), known, known + 1);
+    return recent_.front().masks;
+  }
+  if (tokenizer_ == nullptr)
+    throw Error("a grammar needs a tokenizer, and the model has none", "request", "give one with --tokenizer");
+  const auto automaton = std::make_shared<text::grammar::Automaton>(
+      is_schema ? text::grammar::grammar_from_json_schema(text) : text::grammar::parse_gbnf(text));
+  if (vocabulary_ == nullptr) vocabulary_ = std::make_shared<text::grammar::Vocabulary>(*tokenizer_);
+  recent_.push_front({is_schema, text, std::make_shared<text::grammar::TokenMasks>(automaton, vocabulary_)});
+  if (recent_.size() > kKeptGrammars) recent_.pop_back();
+  return recent_.front().masks;
+}
+
+}  // namespace lathe::engine

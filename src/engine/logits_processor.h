@@ -1,0 +1,23 @@
+// A say in what may be generated next, before the samplers choose: grammars, and whatever else changes logits with
+// knowledge of the text so far. The scheduler owns one per sequence.
+#pragma once
+
+#include <span>
+
+#include "text/tokenizer.h"
+
+namespace lathe::engine {
+
+class LogitsProcessor {
+ public:
+  virtual ~LogitsProcessor() = default;
+  // Changes the logits [vocabulary] of the next token; -infinity forbids one. `history` is the prompt and what has been
+  // generated. Throws Error, which ends the request, when no token can follow.
+  virtual void process(std::span<float> logits, std::span<const text::TokenId> history) = 0;
+  // The token that was chosen.
+  virtual void accept(text::TokenId id) = 0;
+  // The text is whole and nothing may follow: generation ends as if by an end token.
+  virtual bool finished() const { return false; }
+};
+
+}  // namespace lathe::engine
