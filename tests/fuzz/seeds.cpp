@@ -160,6 +160,22 @@ std::vector<std::string> rwkv_seeds() {
   return {"1 '\\x00' 1\n2 'a' 1\n3 b'\\xff' 1\n4 'ab' 2\n5 \"it's\" 4\n6 '\\u00e9' 2\n"};
 }
 
+std::vector<std::string> grammar_seeds() {
+  return {"root ::= \"a\" x{2,3} | [^a-z\\x00-\\u00ff]+ # comment\nx ::= (\"b\" | \"\\n\" y)? \"c\"\ny ::= [0-9]* .",
+          "root ::= v\nv ::= \"[\" (v (\",\" v)*)? \"]\" | \"\\\"\" [^\"]* \"\\\"\" | \"-\"? [0-9]{1,9}",
+          "root ::= \"a\" root \"b\" | \"a\" root \"c\" | \"\"\n  | \"\\U0001F600\"{,2}"};
+}
+
+std::vector<std::string> json_schema_seeds() {
+  return {
+      R"({"type":"object","properties":{"a":{"type":"integer","minimum":-5,"maximum":170},"b":{"$ref":"#/$defs/x"},)"
+      R"("c":{"type":["string","null"],"maxLength":3}},"required":["a"],"additionalProperties":{"type":"number"},)"
+      R"("$defs":{"x":{"type":"array","items":{"$ref":"#"},"minItems":1,"maxItems":3}}})",
+      R"({"anyOf":[{"enum":["a",1,null]},{"const":{"x":[true]}},{"type":"string","pattern":"^(a|[b-d]+)\\d{2,3}.?$"}]})",
+      R"({"allOf":[{"type":"object","properties":{"d":{"format":"date-time"}}},{"required":["d"]},{"minProperties":1}]})",
+      R"({"prefixItems":[{"type":"number","exclusiveMinimum":0,"maximum":1},true],"items":false,"title":"t"})"};
+}
+
 std::vector<std::string> chat_template_seeds() {
   return {
       "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m.content | trim }}{% endfor %}{% if add_generation_prompt "

@@ -19,6 +19,8 @@ std::vector<std::string> tiktoken_seeds();
 std::vector<std::string> llama2c_tokenizer_seeds();
 std::vector<std::string> rwkv_seeds();
 std::vector<std::string> chat_template_seeds();
+std::vector<std::string> grammar_seeds();
+std::vector<std::string> json_schema_seeds();
 std::vector<std::string> model_seeds();
 
 }  // namespace lathe::fuzz

@@ -20,6 +20,9 @@
 #include "fuzz/guarded.h"
 #include "fuzz/seeds.h"
 #include "text/chat_template.h"
+#include "text/grammar/gbnf.h"
+#include "text/grammar/json_schema.h"
+#include "text/grammar/token_masks.h"
 #include "text/tokenizer_spec.h"
 
 namespace lathe::fuzz {
@@ -162,6 +165,41 @@ void fuzz_chat_template(std::string_view data) {
   });
 }
 
+// A text along the grammar, every step one of the tokens that the mask allows; the mask must not lie.
+void use_grammar(const text::grammar::Grammar& grammar) {
+  using namespace text::grammar;
+  static const auto vocabulary = [] {
+    std::vector<std::string> tokens{""};
+    for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
+    for (const char* more : {"ab", "\": ", "\", \"", "[[", "]]", "12", "\xc3\xa9", "true", "a\"}"})
+      tokens.emplace_back(more);
+    return std::make_shared<Vocabulary>(std::move(tokens), std::vector<text::TokenId>{0});
+  }();
+  Matcher matcher(std::make_shared<TokenMasks>(std::make_shared<Automaton>(grammar), vocabulary));
+  for (std::size_t step = 0; step < 40; ++step) {
+    const TokenSet& allowed = matcher.allowed();
+    const std::size_t wanted = (step * 7919 + 13) % vocabulary->size();  // and from there the next that is allowed
+    text::TokenId id = text::kNoToken;
+    for (std::size_t i = 0; i < vocabulary->size() && id == text::kNoToken; ++i) {
+      const auto candidate = static_cast<text::TokenId>((wanted + i) % vocabulary->size());
+      if (candidate != 0 && allowed.has(candidate)) id = candidate;
+    }
+    if (id == text::kNoToken) {
+      if (!matcher.complete()) throw std::logic_error("the text is not complete and nothing may follow");
+      return;
+    }
+    if (!matcher.accept(id)) throw std::logic_error("a token that is allowed was not accepted");
+  }
+}
+
+void fuzz_grammar(std::string_view data) {
+  guarded([&] { use_grammar(text::grammar::parse_gbnf(data)); });
+}
+
+void fuzz_json_schema(std::string_view data) {
+  guarded([&] { use_grammar(text::grammar::grammar_from_json_schema(data)); });
+}
+
 constexpr Target kTargets[] = {
     {"gguf", fuzz_gguf, gguf_seeds},
     {"gguf_tokenizer", fuzz_gguf_tokenizer, gguf_tokenizer_seeds},
@@ -176,6 +214,8 @@ constexpr Target kTargets[] = {
     {"llama2c_tokenizer", fuzz_llama2c_tokenizer, llama2c_tokenizer_seeds},
     {"rwkv", fuzz_rwkv, rwkv_seeds},
     {"chat_template", fuzz_chat_template, chat_template_seeds},
+    {"grammar", fuzz_grammar, grammar_seeds},
+    {"json_schema", fuzz_json_schema, json_schema_seeds},
 };
 
 }  // namespace

@@ -10,6 +10,9 @@
 #include "fuzz/raw_files.h"
 #include "fuzz/seeds.h"
 #include "fuzz/targets.h"
+#include "text/grammar/automaton.h"
+#include "text/grammar/gbnf.h"
+#include "text/grammar/json_schema.h"
 
 namespace lathe::fuzz {
 namespace {
@@ -68,6 +71,13 @@ TEST(Seeds, AreModelsThatLoad) {
   }
   EXPECT_NO_THROW(formats::load_model(Bytes::copy_of(raw_hugging_face(), "seed")));
   EXPECT_NO_THROW(formats::load_json_tensors(Bytes::copy_of(json_tensors_seeds()[0], "seed"), {}));
+}
+
+TEST(Seeds, AreGrammarsThatCompile) {
+  using namespace text::grammar;
+  for (const std::string& seed : grammar_seeds()) EXPECT_NO_THROW(Automaton(parse_gbnf(seed))) << seed;
+  for (const std::string& seed : json_schema_seeds())
+    EXPECT_NO_THROW(Automaton(grammar_from_json_schema(seed))) << seed;
 }
 
 TEST(Mutator, IsDeterministicAndDoesDamage) {
