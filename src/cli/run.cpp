@@ -114,7 +114,7 @@ int run_verb(Arguments arguments) {
   request.adapters = open_adapters(adapters, open);
 
   const bool stream = !output.json && request.logprobs == 0;
-  const bool story = tiny && !text && !file;
+  const bool story = tiny && !text && !file && !grammar && !schema;
   if (stream && (echo || story)) print_text(request.prompt);
   const api::GenerateResult result = open.session->generate(request, [stream](std::string_view piece) {
     if (stream) print_text(piece);

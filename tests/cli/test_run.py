@@ -1,4 +1,5 @@
 """lathe run: text, numbers, determinism, and how it ends."""
+import json
 import signal
 import subprocess
 import time
@@ -19,6 +20,15 @@ class Run(CliTest):
         self.assertGreater(result["prefill_tokens_per_second"], 0)
         self.assertGreater(result["decode_tokens_per_second"], 0)
         self.assertTrue(result["text"].startswith(", there was a little girl"), result["text"])
+
+    def test_grammar_and_schema(self):
+        answer = self.json("run", "tiny", "-p", PROMPT, "--grammar", 'root ::= " " ("yes" | "no")')
+        self.assertIn(answer["text"], (" yes", " no"))
+        self.assertEqual(answer["stop_reason"], "eos")
+        schema = '{"type":"object","properties":{"n":{"type":"integer","minimum":1,"maximum":9}},"required":["n"]}'
+        for seed in range(3):
+            text = self.json("run", "tiny", "--json-schema", schema, "--seed", seed)["text"]
+            self.assertIn(json.loads(text)["n"], range(1, 10))
 
     def test_greedy_text_is_that_of_llama2c(self):
         story = (GOLDEN / "cli" / "tiny-greedy.txt").read_text(encoding="utf-8").rstrip("\n")
