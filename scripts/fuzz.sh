@@ -25,8 +25,8 @@ for program in "${programs[@]}"; do
   done
   echo "== $name, $seconds s"
   # The limit is on what one input may take; the sanitizer's own tables and quarantine come on top.
-  ASAN_OPTIONS="quarantine_size_mb=16:${ASAN_OPTIONS:-}" "$program" -max_total_time="$seconds" -rss_limit_mb=512 \
-    -malloc_limit_mb=256 -timeout=5 -max_len=65536 -print_final_stats=1 -verbosity=0 "${options[@]}" \
+  ASAN_OPTIONS="quarantine_size_mb=16:${ASAN_OPTIONS:-}" "$program" -max_total_time="$seconds" -rss_limit_mb=256 \
+    -malloc_limit_mb=200 -timeout=5 -max_len=65536 -print_final_stats=1 -verbosity=0 "${options[@]}" \
     -artifact_prefix="$build/findings/$name-" "$corpus" || failed+=("$name")
 done
 [ "${#failed[@]}" -eq 0 ] || { echo "fuzz: failed: ${failed[*]} (inputs in $build/findings)" >&2; exit 1; }
