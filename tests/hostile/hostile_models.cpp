@@ -189,7 +189,7 @@ std::vector<HostileFile> hostile_configs() {
 }
 
 std::vector<HostileFile> hostile_other_models() {
-  const auto llama2c = [](std::string name, std::string fault, int version, std::size_t field, std::int32_t value) {
+  const auto llama2c = [](std::string name, std::string fault, int version, std::ptrdiff_t field, std::int32_t value) {
     std::string content = raw_llama2c(version);
     std::memcpy(content.data() + (version == 0 ? 0 : 8) + field, &value, sizeof value);
     return model_file(std::move(name), "model.bin", std::move(fault), content);
@@ -204,7 +204,7 @@ std::vector<HostileFile> hostile_other_models() {
       model_file("llama2.c of int8 cut in its data", "model.bin", "the file is truncated",
                  raw_llama2c(2).substr(0, 900)),
       model_file("llama2.c without header, cut", "model.bin", "not a model file", raw_llama2c(0).substr(0, 900)),
-      llama2c("llama2.c of version 3", "version 3", 1, static_cast<std::size_t>(-4), 3),
+      llama2c("llama2.c of version 3", "version 3", 1, -4, 3),
       llama2c("llama2.c of width 0", "model width is 0", 1, 0, 0),
       llama2c("llama2.c of width -1", "model width is -1", 1, 0, -1),
       llama2c("llama2.c of width 2^31-2", "model width", 1, 0, 0x7ffffffe),
