@@ -40,11 +40,11 @@ std::uint64_t Weights::bytes() const {
 std::vector<WeightSpec> weight_schema(const Architecture& a) {
   std::vector<WeightSpec> schema;
   const std::uint64_t width = a.width, q = a.q_width(), k = a.k_width(), v = a.v_width(), ffn = a.ffn_width;
-  const auto matrix = [&](std::string name, std::uint64_t out, std::uint64_t in, bool bias) {
+  const auto matrix = [&](const std::string& name, std::uint64_t out, std::uint64_t in, bool bias) {
     schema.push_back({name + ".weight", Shape{out, in}});
     if (bias) schema.push_back({name + ".bias", Shape{out}});
   };
-  const auto norm = [&](std::string name, std::uint64_t size, bool bias) {
+  const auto norm = [&](const std::string& name, std::uint64_t size, bool bias) {
     schema.push_back({name + ".weight", Shape{size}});
     if (bias) schema.push_back({name + ".bias", Shape{size}});
   };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <exception>
 #include <fstream>
@@ -35,12 +36,12 @@ int quota_cores(int otherwise) {
   std::string quota;
   double period = 0;
   if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && quota != "max" && period > 0) {
-    return std::max(1, static_cast<int>(std::stod(quota) / period + 0.5));
+    return std::max(1, static_cast<int>(std::lround(std::stod(quota) / period)));
   }
   std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
   double microseconds = -1;
   if (quota_file >> microseconds && period_file >> period && microseconds > 0 && period > 0) {
-    return std::max(1, static_cast<int>(microseconds / period + 0.5));
+    return std::max(1, static_cast<int>(std::lround(microseconds / period)));
   }
   return otherwise;
 }

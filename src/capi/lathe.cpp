@@ -136,7 +136,7 @@ lathe_model* lathe_load(const char* path, const lathe_load_options* given) {
     auto model = std::make_unique<lathe_model>();
     model->runtime = std::make_unique<engine::Runtime>(runtime);
     const auto tokenizer = file.tokenizer;
-    model->session = model->runtime->open(model->runtime->load(std::move(file)), tokenizer, session);
+    model->session = model->runtime->open(model->runtime->load(file), tokenizer, session);
     return model.release();
   });
 }
