@@ -17,12 +17,10 @@ std::string repeated(std::string_view text, int times) {
   return out;
 }
 
-// The problem that `source` ends with, under a quarter of the default limits (to spend a quarter of the time).
+// The problem that `source` ends with, under a quarter of the default steps (to spend a quarter of the time).
 std::string error_of(const std::string& source) {
   jinja::Limits limits;
   limits.steps /= 4;
-  limits.output_bytes /= 4;
-  limits.live_bytes /= 4;
   try {
     const jinja::Template program = jinja::parse_template(source, "hostile");
     jinja::Heap heap(limits);
