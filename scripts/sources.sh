@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folders=()
 for folder in src include tests bench examples; do [ -d "$folder" ] && folders+=("$folder"); done
-find "${folders[@]}" -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.c' -o -name '*.cu' \) -print0 | sort -z
+find "${folders[@]}" -name node_modules -prune -o -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.c' -o -name '*.cu' \) -print0 | sort -z

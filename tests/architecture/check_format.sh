@@ -5,4 +5,5 @@ if ! command -v clang-format >/dev/null; then
   echo "SKIPPED: clang-format is not installed"
   exit 77
 fi
-"$(dirname "$0")/../../scripts/sources.sh" | xargs -0 clang-format --dry-run -Werror
+cd "$(dirname "$0")/../.."
+scripts/sources.sh | xargs -0 clang-format --dry-run -Werror
