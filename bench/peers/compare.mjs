@@ -1,0 +1,55 @@
+// Lathe beside llama.cpp on the same files, threads and token counts, the two in turn, several times over; prints the
+// median of each and of the ratio, pair by pair, so that a machine whose speed drifts does not decide the outcome.
+//   npm install --prefix bench/peers
+//   node bench/peers/compare.mjs --headers LLAMA_CPP_CHECKOUT [--threads 2] [--prompt 256] [--generate 64] [--rounds 5]
+//     [--kernel auto] MODEL.gguf ...
+// The checkout is of the release that the package's prebuilt library is made from; only its headers are used.
+import {execFileSync} from "node:child_process";
+import {mkdtempSync, readdirSync} from "node:fs";
+import {tmpdir} from "node:os";
+import {dirname, join} from "node:path";
+import {fileURLToPath} from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const options = {headers: "", kernel: "auto", threads: 2, prompt: 256, generate: 64, rounds: 5, lathe: join(here, "../../build/release/bin/lathe")};
+const models = [];
+for (let args = process.argv.slice(2); args.length > 0; ) {
+  const arg = args.shift();
+  if (!arg.startsWith("--")) models.push(arg);
+  else if (arg.slice(2) in options && args.length > 0) options[arg.slice(2)] = args.shift();
+  else throw new Error(`unknown option ${arg}; there are ${Object.keys(options).map((name) => "--" + name).join(" ")}`);
+}
+const {headers, kernel, threads, prompt, generate, rounds, lathe} = options;
+
+const run = (command, args) => JSON.parse(execFileSync(command, args.map(String), {stdio: ["ignore", "pipe", "ignore"]}));
+const runLathe = (model) => {
+  const result = run(lathe, ["bench", model, "-t", threads, "-p", prompt, "-n", generate, "--repeat", 1, "--kernel", kernel, "--json"]);
+  return {
+    prefill: result.prefill.tokens_per_second,
+    decode: result.decode.tokens_per_second,
+    share: result.decode.fraction_of_peak_bandwidth,
+  };
+};
+
+// The library's file names carry its version.
+const libraries = join(here, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
+const library = (stem) => join(libraries, readdirSync(libraries).find((name) => name.startsWith(stem) && name.endsWith(".so")));
+const peer = join(mkdtempSync(join(tmpdir(), "lathe-peers-")), "llama_cpp");
+execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(headers, "include"), "-I", join(headers, "ggml/include"),
+  library("libllama.v"), library("libggml.v"), library("libggml-base"), `-Wl,-rpath,${libraries}`, "-o", peer], {stdio: "inherit"});
+const runPeer = (model) => run(peer, [libraries, model, threads, prompt, generate]);
+
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
+row(["model", "prefill Lathe", "llama.cpp", "ratio", "decode Lathe", "llama.cpp", "ratio", "share of read bandwidth"]);
+row(Array(8).fill("---"));
+for (const model of models) {
+  const pairs = Array.from({length: rounds}, () => ({ours: runLathe(model), theirs: runPeer(model)}));
+  const cells = (kind) => [
+    median(pairs.map(({ours}) => ours[kind])).toFixed(1),
+    median(pairs.map(({theirs}) => theirs[kind])).toFixed(1),
+    median(pairs.map(({ours, theirs}) => ours[kind] / theirs[kind])).toFixed(2),
+  ];
+  const share = (100 * median(pairs.map(({ours}) => ours.share))).toFixed(0) + " %";
+  row([model.split("/").at(-1), ...cells("prefill"), ...cells("decode"), share]);
+}
