@@ -38,8 +38,18 @@ int line_of(const std::string& message) {
   return message.starts_with(kBefore) ? std::stoi(message.substr(kBefore.size())) : -1;
 }
 
-// {"output"}, {"raised"} or {"error"} as record.py writes them.
-void expect_as_recorded(std::string_view source, const Json& context, const Json& recorded, const std::string& label) {
+std::string whole(const std::string& text) { return text; }
+
+// Length and FNV-1a hash, as record.py keeps of the renderings of model templates.
+std::string digest(const std::string& text) {
+  std::uint64_t value = 0xcbf29ce484222325u;
+  for (const char byte : text) value = (value ^ static_cast<unsigned char>(byte)) * 0x100000001b3u;
+  return fmt::format("{}:{:016x}", text.size(), value);
+}
+
+// {"output"}, {"raised"} or {"error"} as record.py writes them; `kept` is what it keeps of a text.
+void expect_as_recorded(std::string_view source, const Json& context, const Json& recorded, const std::string& label,
+                        std::string (*kept)(const std::string&)) {
   SCOPED_TRACE(label);
   Json result;
   std::string message;
@@ -67,7 +77,8 @@ void expect_as_recorded(std::string_view source, const Json& context, const Json
   ASSERT_FALSE(result.contains("error")) << message;
   const char* key = recorded.contains("output") ? "output" : "raised";
   ASSERT_TRUE(result.contains(key)) << "expected " << recorded.dump() << ", here: " << result.dump();
-  EXPECT_EQ(result[key].get<std::string>(), recorded[key].get<std::string>());
+  const auto text = result[key].get<std::string>();
+  EXPECT_EQ(kept(text), recorded[key].get<std::string>()) << text;
 }
 
 TEST(JinjaReference, SmallTemplates) {
@@ -75,7 +86,7 @@ TEST(JinjaReference, SmallTemplates) {
   EXPECT_GE(cases.size(), 150U);
   for (const Json& entry : cases) {
     const auto source = entry["template"].get<std::string>();
-    expect_as_recorded(source, entry["context"], entry, source);
+    expect_as_recorded(source, entry["context"], entry, source, whole);
   }
 }
 
@@ -87,7 +98,7 @@ TEST(JinjaReference, ModelTemplates) {
   for (const auto& [file, renderings] : recorded.items()) {
     const std::string source = read_file(test::shared("tokenizers/chat-templates/" + file));
     for (const auto& [name, rendering] : renderings.items()) {
-      expect_as_recorded(source, contexts[name], rendering, file + " with " + name);
+      expect_as_recorded(source, contexts[name], rendering, file + " with " + name, digest);
     }
   }
 }
