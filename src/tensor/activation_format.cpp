@@ -8,8 +8,6 @@ std::string_view activation_format_name(ActivationFormat format) {
       return "f32";
     case ActivationFormat::kQ8Block:
       return "q8-block";
-    case ActivationFormat::kQ8Super:
-      return "q8-super";
   }
   return "?";
 }

@@ -10,7 +10,6 @@ namespace lathe {
 enum class ActivationFormat : std::uint8_t {
   kF32,      // as it is
   kQ8Block,  // int8 in blocks of 32, one float scale and the sum of the block's integers each
-  kQ8Super,  // int8 in blocks of 256, one float scale, and sums of each 16 (for the k-quants' minima)
 };
 
 std::string_view activation_format_name(ActivationFormat format);

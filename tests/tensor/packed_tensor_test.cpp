@@ -301,7 +301,7 @@ TEST(I8Group, RoundsEachGroupToItsOwnScale) {
 
 TEST(ActivationFormat, HasNames) {
   EXPECT_EQ(activation_format_name(ActivationFormat::kF32), "f32");
-  EXPECT_NE(activation_format_name(ActivationFormat::kQ8Block), activation_format_name(ActivationFormat::kQ8Super));
+  EXPECT_NE(activation_format_name(ActivationFormat::kQ8Block), activation_format_name(ActivationFormat::kF32));
 }
 
 TEST(Linear, TakesItsSizesFromTheWeight) {
