@@ -72,6 +72,7 @@ std::unique_ptr<LogitsProcessor> Constraints::processor_for(const api::GenerateR
 }
 
 std::shared_ptr<text::grammar::TokenMasks> Constraints::masks_for(bool is_schema, const std::string& text) {
+  const std::lock_guard lock(mutex_);
   const auto known = std::find_if(recent_.begin(), recent_.end(), [&](const Entry& entry) {
     return entry.is_schema == is_schema && entry.text == text;
   });

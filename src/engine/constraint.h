@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "api/generator.h"
@@ -17,7 +18,7 @@ class Vocabulary;
 namespace lathe::engine {
 
 // What a session's constrained requests share: the vocabulary as a trie, and recently used grammars with their masks.
-// Used by one thread at a time.
+// Thread-safe.
 class Constraints {
  public:
   explicit Constraints(std::shared_ptr<const text::Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
@@ -35,6 +36,7 @@ class Constraints {
   std::shared_ptr<text::grammar::TokenMasks> masks_for(bool is_schema, const std::string& text);
 
   std::shared_ptr<const text::Tokenizer> tokenizer_;
+  std::mutex mutex_;                                             // guards what follows
   std::shared_ptr<const text::grammar::Vocabulary> vocabulary_;  // made when first needed
   std::deque<Entry> recent_;                                     // the latest first
 };

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -55,6 +56,12 @@ struct Program {
 // Throws an Error naming node or variable: an id out of range, an input nobody sets or produces, two producers, a
 // cycle.
 void validate(const Program& program);
+
+// What a node's generation adds: text that can be shown, and the tokens since the last piece. Valid during the call.
+struct Piece {
+  std::string_view text;
+  std::span<const api::GeneratedToken> tokens;
+};
 
 // Called with each piece of text a node generates; returning false cancels that node.
 using NodeCallback = std::function<bool(NodeId node, std::string_view piece)>;

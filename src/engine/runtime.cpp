@@ -24,8 +24,9 @@ std::shared_ptr<model::Model> Runtime::load(const formats::ModelFile& file) {
 std::unique_ptr<Session> Runtime::open(std::shared_ptr<model::Model> model,
                                        std::shared_ptr<const text::Tokenizer> tokenizer,
                                        const SessionOptions& options) {
-  return std::unique_ptr<Session>(new Session(
-      std::make_unique<Session::State>(std::move(model), std::move(tokenizer), options, options_.kv_bytes)));
+  const std::uint64_t kv_bytes = options.kv_bytes > 0 ? options.kv_bytes : options_.kv_bytes;
+  return std::unique_ptr<Session>(
+      new Session(std::make_unique<Session::State>(std::move(model), std::move(tokenizer), options, kv_bytes)));
 }
 
 }  // namespace lathe::engine

@@ -30,6 +30,8 @@ struct SessionOptions {
   std::uint32_t max_batch = 8;     // sequences decoded together
   std::uint32_t chunk = 256;       // rows of one forward pass at most
   bool prefix_cache = true;
+  std::uint32_t max_waiting = 0;  // calls that may wait for a place in the batch; 0: any number
+  std::uint64_t kv_bytes = 0;     // budget of this session's KV blocks; 0: the runtime's
 };
 
 class Session;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <tuple>
 
 #include "base/error.h"
 
@@ -40,7 +41,8 @@ struct Scheduler::Sequence {
   api::GenerateResult result;
   Clock::time_point started, first_token;
   std::vector<const model::Adapter*> adapters;
-  std::string scope;  // of its blocks in the prefix tree: everything but the tokens that decides what they hold
+  std::string scope;         // of its blocks in the prefix tree: everything but the tokens that decides what they hold
+  std::size_t reported = 0;  // tokens that on_text has seen
   bool begun = false, done = false;
 
   Sequence(Job j, const text::Tokenizer* tokenizer, std::string policy)
@@ -59,6 +61,13 @@ struct Scheduler::Sequence {
   std::size_t generated() const { return tokens.size() - job.prompt.size(); }
   std::size_t stored() const { return static_cast<std::size_t>(state->length()); }
   std::size_t pending() const { return tokens.size() - stored(); }
+  bool cancelled() const { return job.cancel != nullptr && job.cancel->cancelled(); }
+  // Hands over text and the tokens since the last time; false when the job is to be cancelled.
+  bool report(std::string_view text) {
+    const std::span<const api::GeneratedToken> fresh = std::span(result.tokens).subspan(reported);
+    reported = result.tokens.size();
+    return !job.on_text || job.on_text({text, fresh});
+  }
   // Keys of the first `count` tokens for the prefix tree.
   std::vector<std::uint64_t> content(std::size_t count) const {
     return {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count)};
@@ -84,22 +93,59 @@ void Scheduler::submit(Job job) {
       fail("request", "token id {} is outside the vocabulary of {}", id, vocab);
   }
   validate(job.request.sampling, vocab);
-  const auto later = [&](const auto& other) { return other->job.goal > job.goal; };
-  waiting_.insert(std::find_if(waiting_.begin(), waiting_.end(), later),
-                  std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name()));
+  share_.arrive(job.client);
+  waiting_.push_back(std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name()));
+}
+
+// Who goes next: one to be recomputed, then by priority, goal, the client's share so far, and arrival.
+Scheduler::Sequences::iterator Scheduler::next_waiting(const std::vector<const Sequence*>& passed_over) {
+  const auto rank = [&](const Sequence& s) {
+    return std::tuple(!s.begun, -static_cast<std::int64_t>(s.job.priority), s.job.goal, share_.served(s.job.client));
+  };
+  auto best = waiting_.end();
+  for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+    if (std::find(passed_over.begin(), passed_over.end(), it->get()) != passed_over.end()) continue;
+    if (best == waiting_.end() || rank(**it) < rank(**best)) best = it;
+  }
+  return best;
+}
+
+// Whether a running sequence is computing blocks that `sequence` could share, beyond the `cached` tokens it has.
+bool Scheduler::prefix_is_being_read(const Sequence& sequence, std::size_t cached) const {
+  const std::size_t block = pool_.layout().block_tokens;
+  return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
+    if (other->pending() <= 1 || other->scope != sequence.scope) return false;
+    const auto end = sequence.tokens.end() - 1;  // the last token is computed in any case
+    const auto common = std::mismatch(sequence.tokens.begin(), end, other->tokens.begin(), other->tokens.end()).first;
+    return static_cast<std::size_t>(common - sequence.tokens.begin()) / block * block > cached;
+  });
+}
+
+// Blocks that the tokens at hand of running sequences will still take.
+std::uint64_t Scheduler::blocks_promised() const {
+  std::uint64_t blocks = 0;
+  for (const auto& sequence : running_) blocks += sequence->state->blocks_needed(sequence->pending());
+  return blocks;
 }
 
 // Moves waiting sequences into the batch while there is room for their prompts.
 void Scheduler::admit() {
   const std::uint64_t block = pool_.layout().block_tokens;
-  while (!waiting_.empty() && running_.size() < options_.max_batch) {
-    Sequence& next = *waiting_.front();
+  std::vector<const Sequence*> passed_over;  // they wait for blocks that are being computed
+  while (running_.size() < options_.max_batch) {
+    const auto it = next_waiting(passed_over);
+    if (it == waiting_.end()) return;
+    Sequence& next = **it;
     std::vector<cache::BlockRef> prefix;
     if (options_.prefix_cache) {
       // The last token is always computed: its logits are what generation starts from.
       prefix = tree_.lookup(next.scope, next.content(next.tokens.size() - 1));
+      if (prefix_is_being_read(next, prefix.size() * block)) {
+        passed_over.push_back(&next);
+        continue;
+      }
     }
-    const std::uint64_t needed = (next.tokens.size() + block) / block - prefix.size();
+    const std::uint64_t needed = blocks_promised() + (next.tokens.size() + block) / block - prefix.size();
     if (pool_.free_blocks() < needed && !tree_.evict(needed) && !running_.empty()) return;
     next.shared = prefix.size() * block;
     next.state = std::make_unique<cache::PagedKv>(pool_, options_.policy, std::move(prefix));
@@ -107,9 +153,10 @@ void Scheduler::admit() {
       next.begun = true;
       next.started = Clock::now();
       next.result.cached_prompt_tokens = static_cast<std::uint32_t>(next.shared);
+      stats_.prompt_tokens += next.tokens.size();
       stats_.prefix_hit_tokens += next.shared;
     }
-    running_.splice(running_.end(), waiting_, waiting_.begin());
+    running_.splice(running_.end(), waiting_, it);
   }
 }
 
@@ -129,14 +176,20 @@ void Scheduler::preempt(Sequences::iterator victim) {
   waiting_.splice(waiting_.begin(), running_, victim);
 }
 
-void Scheduler::step(const CancelToken* cancel) {
-  if (cancel != nullptr && cancel->cancelled()) {
-    for (auto& sequence : waiting_) finish(*sequence, api::StopReason::kCancelled);
-    for (auto& sequence : running_) finish(*sequence, api::StopReason::kCancelled);
-    retire();
-    return;
+void Scheduler::end_cancelled(const CancelToken* cancel) {
+  const bool all = cancel != nullptr && cancel->cancelled();
+  for (Sequences* sequences : {&waiting_, &running_}) {
+    for (auto& sequence : *sequences) {
+      if (all || sequence->cancelled()) finish(*sequence, api::StopReason::kCancelled);
+    }
   }
+  retire();
+}
+
+void Scheduler::step(const CancelToken* cancel) {
+  end_cancelled(cancel);
   admit();
+  if (running_.empty()) return;
 
   // Decoding sequences first, one row each; what is left of the chunk goes to prompts, oldest first.
   std::vector<Sequence*> batch;
@@ -181,7 +234,9 @@ void Scheduler::step(const CancelToken* cancel) {
     segments[i].tokens = std::span(batch[i]->tokens).subspan(batch[i]->stored(), counts[i]);
     inputs[i] = {batch[i]->state.get(), std::span(&segments[i], 1),
                  counts[i] == batch[i]->pending() ? model::Want::kLast : model::Want::kNothing, batch[i]->adapters};
-    (batch[i]->generated() > 0 && counts[i] == 1 ? stats_.decode_tokens : stats_.prefill_tokens) += counts[i];
+    const bool decodes = batch[i]->generated() > 0 && counts[i] == 1;
+    (decodes ? stats_.decode_tokens : stats_.prefill_tokens) += counts[i];
+    share_.charge(batch[i]->job.client, decodes ? 0 : counts[i], decodes ? counts[i] : 0);
   }
   std::vector<std::pair<Sequence*, std::vector<float>>> logits;
   try {
@@ -193,7 +248,12 @@ void Scheduler::step(const CancelToken* cancel) {
     logits.clear();
     for (Sequence* sequence : batch) fail_job(*sequence, std::current_exception());
   }
-  for (auto& [sequence, row] : logits) accept(*sequence, row);
+  for (auto& [sequence, row] : logits) {
+    // A prompt just read is shared from here on, not only once its answer is complete.
+    if (options_.prefix_cache && sequence->generated() == 0)
+      tree_.insert(sequence->scope, sequence->content(sequence->stored()), sequence->state->blocks());
+    accept(*sequence, row);
+  }
   retire();
 }
 
@@ -223,8 +283,7 @@ void Scheduler::accept(Sequence& sequence, std::span<const float> logits) try {
   if (sequence.decoder) {
     const std::string shown = sequence.stop.push(sequence.decoder->push(id));
     sequence.result.text += shown;
-    if (!shown.empty() && sequence.job.on_text && !sequence.job.on_text(shown))
-      return finish(sequence, api::StopReason::kCancelled);
+    if (!shown.empty() && !sequence.report(shown)) return finish(sequence, api::StopReason::kCancelled);
     if (sequence.stop.stopped()) return finish(sequence, api::StopReason::kStopString);
   }
   if (sequence.job.processor != nullptr && sequence.job.processor->finished())
@@ -241,7 +300,7 @@ void Scheduler::finish(Sequence& sequence, api::StopReason reason) {
   if (sequence.decoder && !sequence.stop.stopped()) {
     const std::string rest = sequence.stop.push(sequence.decoder->finish()) + sequence.stop.flush();
     result.text += rest;
-    if (!rest.empty() && sequence.job.on_text) sequence.job.on_text(rest);
+    if (!rest.empty()) sequence.report(rest);
   }
   result.prompt_ids = sequence.job.prompt;
   result.stop_reason = reason;
@@ -256,7 +315,10 @@ void Scheduler::finish(Sequence& sequence, api::StopReason reason) {
 }
 
 void Scheduler::retire() {
-  const auto done = [](const auto& sequence) { return sequence->done; };
+  const auto done = [&](const auto& sequence) {
+    if (sequence->done) share_.leave(sequence->job.client);
+    return sequence->done;
+  };
   running_.remove_if(done);
   waiting_.remove_if(done);
 }

@@ -1,6 +1,7 @@
 // Continuous batching over the nodes of programs: every step runs one forward pass that decodes a token of each running
-// sequence and prefills as many waiting prompt tokens as fit. Blocks are admitted, shared by prefix and, when they run
-// out, taken back from the youngest sequence, which is recomputed later.
+// sequence and prefills as many waiting prompt tokens as fit. Who waits is admitted by priority, then goal, then the
+// share its client has had. Blocks are admitted, shared by prefix (with sequences that are still being read, too) and,
+// when they run out, taken back from the youngest sequence, which is recomputed later.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "base/cancel.h"
 #include "cache/paged_kv.h"
 #include "cache/prefix_tree.h"
+#include "engine/fair_share.h"
 #include "engine/logits_processor.h"
 #include "engine/program.h"
 #include "engine/sampler.h"
@@ -29,9 +31,12 @@ struct Job {
   std::vector<text::TokenId> prompt;
   api::GenerateRequest request;
   Goal goal = Goal::kLatency;
+  int priority = 0;    // higher goes first
+  std::string client;  // whose share it counts to
   std::vector<std::shared_ptr<const model::Adapter>> adapters;
-  std::unique_ptr<LogitsProcessor> processor;     // may be null
-  std::function<bool(std::string_view)> on_text;  // may be empty; false cancels
+  std::unique_ptr<LogitsProcessor> processor;  // may be null
+  std::shared_ptr<const CancelToken> cancel;   // may be null; looked at before every step
+  std::function<bool(const Piece&)> on_text;   // may be empty; false cancels
   // Exactly one of the two is called, from within step(), when the job ends.
   std::function<void(api::GenerateResult)> on_done;
   std::function<void(std::exception_ptr)> on_error;
@@ -44,6 +49,7 @@ struct SchedulerOptions {
 };
 
 struct SchedulerStats {
+  std::uint64_t prompt_tokens = 0;  // of all prompts begun; prefix_hit_tokens of them were in the cache
   std::uint64_t prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0, preemptions = 0;
 };
 
@@ -57,16 +63,23 @@ class Scheduler {
   // Throws for a job that can never run (empty prompt, a prompt that fills the context, impossible settings).
   void submit(Job job);
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  std::size_t waiting() const { return waiting_.size(); }
+  std::size_t running() const { return running_.size(); }
   // One forward pass. `cancel`, when set, ends every job with StopReason::kCancelled.
   void step(const CancelToken* cancel);
 
   cache::PrefixTree& prefix_tree() { return tree_; }
+  const cache::PrefixTree& prefix_tree() const { return tree_; }
   const SchedulerStats& stats() const { return stats_; }
 
  private:
   struct Sequence;
   using Sequences = std::list<std::unique_ptr<Sequence>>;
   void admit();
+  Sequences::iterator next_waiting(const std::vector<const Sequence*>& passed_over);
+  bool prefix_is_being_read(const Sequence& sequence, std::size_t cached) const;
+  std::uint64_t blocks_promised() const;
+  void end_cancelled(const CancelToken* cancel);
   bool make_room(std::uint64_t blocks, const Sequence& asking);
   void preempt(Sequences::iterator victim);
   text::TokenId choose(Sequence& sequence, std::span<const float> logits);
@@ -80,7 +93,8 @@ class Scheduler {
   const text::Tokenizer* tokenizer_;
   SchedulerOptions options_;
   cache::PrefixTree tree_;
-  Sequences waiting_, running_;  // waiting_: by goal, then arrival
+  FairShare share_;
+  Sequences waiting_, running_;  // waiting_: by arrival, those to be recomputed first
   SchedulerStats stats_;
 };
 

@@ -6,8 +6,11 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <limits>
+#include <optional>
 
 #include "base/error.h"
+#include "engine/program_run.h"
 #include "engine/session_state.h"
 
 namespace lathe::engine {
@@ -56,6 +59,8 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
       tokenizer(std::move(t)),
       context(session_context(model->architecture(), options.context)),
       policy(cache::kv_policy_named(options.kv_policy)),
+      most_outstanding(options.max_waiting == 0 ? std::numeric_limits<std::uint64_t>::max()
+                                                : std::uint64_t{options.max_batch} + options.max_waiting),
       forward(model, std::max(options.chunk, options.max_batch), context),
       pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->architecture().n_layers,
            kv_budget(*model, options, context, kv_bytes)),
@@ -67,6 +72,7 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
                             model->architecture().vocab_size),
                 "session", "use the tokenizer that belongs to the model");
   }
+  stats = current_stats();
 }
 
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -74,24 +80,37 @@ Session::~Session() = default;
 
 const model::Model& Session::model() const { return *state_->model; }
 
-const text::Tokenizer& Session::tokenizer() const {
-  if (state_->tokenizer == nullptr)
-    throw Error("the model has no tokenizer", state_->model->architecture().family,
+const text::Tokenizer& Session::tokenizer() const { return state_->named_tokenizer(); }
+
+const text::Tokenizer& Session::State::named_tokenizer() const {
+  if (tokenizer == nullptr)
+    throw Error("the model has no tokenizer", model->architecture().family,
                 "give one with --tokenizer, or pass token ids");
-  return *state_->tokenizer;
+  return *tokenizer;
 }
 
 std::uint32_t Session::context() const { return state_->context; }
 
 SessionStats Session::stats() const {
-  const std::lock_guard lock(state_->mutex);
-  const SchedulerStats& s = state_->scheduler.stats();
-  return {state_->pool.used_blocks() * state_->pool.block_bytes(),
-          state_->pool.total_blocks() * state_->pool.block_bytes(),
+  const std::lock_guard lock(state_->inbox_mutex);
+  return state_->stats;
+}
+
+SessionStats Session::State::current_stats() const {
+  const SchedulerStats& s = scheduler.stats();
+  return {pool.used_blocks() * pool.block_bytes(),
+          pool.total_blocks() * pool.block_bytes(),
+          pool.used_blocks(),
+          scheduler.prefix_tree().size(),
+          pool.total_blocks(),
+          scheduler.running(),
+          scheduler.waiting(),
+          s.prompt_tokens,
           s.prefix_hit_tokens,
           s.prefill_tokens,
           s.decode_tokens,
-          s.forward_passes};
+          s.forward_passes,
+          s.preemptions};
 }
 
 void Session::set_cancel_token(const CancelToken* token) {
@@ -119,6 +138,72 @@ std::vector<api::GenerateResult> Session::generate_all(
   std::vector<api::GenerateResult> results;
   for (Node& node : program.nodes) results.push_back(std::move(*node.result));
   return results;
+}
+
+void Session::run(Program& program, const NodeCallback& on_text) {
+  ProgramEvents events;
+  if (on_text) events.on_text = [&](NodeId node, const Piece& piece) { return on_text(node, piece.text); };
+  const auto run = std::make_shared<ProgramRun>(std::move(program), std::move(events), StartOptions{});
+  try {
+    enqueue(run);
+    while (!run->finished()) step();
+  } catch (...) {
+    program = std::move(run->program);
+    throw;
+  }
+  program = std::move(run->program);
+  if (run->error()) std::rethrow_exception(run->error());
+}
+
+std::shared_ptr<ProgramRun> Session::start(Program program, ProgramEvents events, StartOptions options) {
+  auto run = std::make_shared<ProgramRun>(std::move(program), std::move(events), std::move(options));
+  enqueue(run);
+  return run;
+}
+
+void Session::enqueue(const std::shared_ptr<ProgramRun>& run) {
+  const std::uint64_t nodes = run->program.nodes.size();
+  run->prepare(*state_);
+  {
+    const std::lock_guard lock(state_->inbox_mutex);
+    if (nodes > state_->most_outstanding - std::min(state_->most_outstanding, state_->outstanding.load())) {
+      throw Overloaded(fmt::format("{} calls are waiting or running already, at most {} may",
+                                   state_->outstanding.load(), state_->most_outstanding),
+                       "request", "try again later");
+    }
+    state_->outstanding += nodes;
+    state_->inbox.push_back(run);
+  }
+  state_->work_arrived.notify_all();
+}
+
+bool Session::step() { return state_->step(); }
+
+bool Session::State::step() {
+  const std::lock_guard stepping(mutex);
+  std::vector<std::shared_ptr<ProgramRun>> arrived;
+  {
+    const std::lock_guard lock(inbox_mutex);
+    arrived.swap(inbox);
+  }
+  if (arrived.empty() && scheduler.idle()) return false;
+  for (auto& run : arrived) runs.push_back(run);
+  for (const auto& run : arrived) run->begin(*this);
+  scheduler.step(cancel);
+  std::erase_if(runs, [](const auto& run) { return run->finished(); });
+  const std::lock_guard lock(inbox_mutex);
+  stats = current_stats();
+  return true;
+}
+
+void Session::wait_for_work(const std::atomic<bool>& stop) {
+  std::unique_lock lock(state_->inbox_mutex);
+  state_->work_arrived.wait(lock, [&] { return !state_->inbox.empty() || stop; });
+}
+
+void Session::wake() {
+  { const std::lock_guard lock(state_->inbox_mutex); }  // a waiter has looked at its flag, or waits
+  state_->work_arrived.notify_all();
 }
 
 std::uint32_t Session::dimension() const { return state_->model->architecture().width; }
@@ -174,21 +259,36 @@ void Session::logits(std::span<const text::TokenId> ids, std::size_t from,
 
 void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t from, bool hidden,
                               const std::function<void(std::size_t, std::span<const float>)>& sink) {
-  const std::lock_guard lock(mutex);
   if (ids.empty()) throw Error("no token ids", "logits");
-  cache::PagedKv sequence(pool, policy);
-  const std::uint64_t needed = sequence.blocks_needed(ids.size());
-  if (pool.free_blocks() < needed) scheduler.prefix_tree().evict(needed);
+  std::optional<cache::PagedKv> sequence;
+  // One pass at a time under the mutex, so that what is being generated meanwhile waits for no more than that; the
+  // blocks are given back under it, too.
+  const auto locked = [&](const auto& body) {
+    const std::lock_guard lock(mutex);
+    try {
+      body();
+    } catch (...) {
+      sequence.reset();
+      throw;
+    }
+  };
   for (std::size_t begin = 0; begin < ids.size();) {
-    if (cancel != nullptr) cancel->check();
     // Rows before `from` go in passes of their own, so that no pass computes logits nobody asked for.
     const std::size_t limit = begin < from ? std::min(from, ids.size()) : ids.size();
     const std::size_t count = std::min<std::size_t>(limit - begin, forward.max_rows());
-    const model::Segment segment{ids.subspan(begin, count)};
-    const model::SequenceInput input{
-        &sequence, {&segment, 1}, begin >= from ? model::Want::kAll : model::Want::kNothing};
-    forward.forward({&input, 1}, {.hidden_only = hidden},
-                    [&](std::size_t, std::uint64_t row, std::span<const float> values) { sink(begin + row, values); });
+    locked([&] {
+      if (cancel != nullptr) cancel->check();
+      if (!sequence) sequence.emplace(pool, policy);
+      const std::uint64_t needed = sequence->blocks_needed(count);
+      if (pool.free_blocks() < needed) scheduler.prefix_tree().evict(needed);
+      const model::Segment segment{ids.subspan(begin, count)};
+      const model::SequenceInput input{
+          &*sequence, {&segment, 1}, begin >= from ? model::Want::kAll : model::Want::kNothing};
+      forward.forward(
+          {&input, 1}, {.hidden_only = hidden},
+          [&](std::size_t, std::uint64_t row, std::span<const float> values) { sink(begin + row, values); });
+      if (begin + count == ids.size()) sequence.reset();
+    });
     begin += count;
   }
 }

@@ -1,7 +1,9 @@
 // A model ready to serve: the three application interfaces over one scheduler, KV cache and tokenizer.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <span>
@@ -12,6 +14,7 @@
 #include "api/generator.h"
 #include "api/scorer.h"
 #include "base/cancel.h"
+#include "base/error.h"
 #include "engine/program.h"
 #include "engine/runtime.h"
 #include "formats/adapter_file.h"
@@ -20,8 +23,33 @@ namespace lathe::engine {
 
 struct SessionStats {
   std::uint64_t kv_bytes_in_use = 0, kv_bytes_budget = 0;
-  std::uint64_t prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0;
+  // Blocks in use, of which those the prefix cache holds; with nothing running the two are equal.
+  std::uint64_t kv_blocks_in_use = 0, kv_blocks_cached = 0, kv_blocks_total = 0;
+  std::uint64_t running = 0, waiting = 0;  // calls
+  std::uint64_t prompt_tokens = 0, prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0,
+                preemptions = 0;
 };
+
+// More calls than may wait; try again later.
+class Overloaded : public Error {
+ public:
+  using Error::Error;
+};
+
+// What happens to a program that was started. Called by whoever steps the engine, one at a time: they must be quick and
+// must not throw. Each may be empty.
+struct ProgramEvents {
+  std::function<bool(NodeId, const Piece&)> on_text;    // false cancels the node
+  std::function<void(NodeId)> on_node_done;             // its result is in the program
+  std::function<void(std::exception_ptr)> on_finished;  // the last event; null when every node has a result
+};
+
+struct StartOptions {
+  std::string client;  // whose share of the engine it counts to
+  int priority = 0;    // higher goes first
+};
+
+class ProgramRun;
 
 class Session final : public api::Generator, public api::Embedder, public api::Scorer {
  public:
@@ -30,7 +58,7 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   const model::Model& model() const;
   const text::Tokenizer& tokenizer() const;  // throws when the model has none
   std::uint32_t context() const;             // tokens a sequence may hold
-  SessionStats stats() const;
+  SessionStats stats() const;                // as of the last step
   // Long calls stop with Cancelled (or, for generation, StopReason::kCancelled) when this token is set.
   void set_cancel_token(const CancelToken* token);
   // Makes an adapter available to requests as `name`, its update multiplied by `scale`; throws when the name is taken.
@@ -44,6 +72,15 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   // Runs a graph of calls to completion.
   void run(Program& program, const NodeCallback& on_text = {});
 
+  // Hands a program to whoever steps, from any thread. Throws Error for a program that cannot run as it is, Overloaded
+  // when too many calls wait already.
+  std::shared_ptr<ProgramRun> start(Program program, ProgramEvents events, StartOptions options = {});
+  // One forward pass for everything that was started; false when there was nothing to do.
+  bool step();
+  // Waits until something was started, or `stop` is set and wake() called.
+  void wait_for_work(const std::atomic<bool>& stop);
+  void wake();
+
   std::uint32_t dimension() const override;
   std::vector<std::vector<float>> embed(std::span<const std::string> texts,
                                         const api::EmbedOptions& options = {}) override;
@@ -54,8 +91,10 @@ class Session final : public api::Generator, public api::Embedder, public api::S
 
  private:
   friend class Runtime;
+  friend class ProgramRun;
   struct State;
   explicit Session(std::unique_ptr<State> state);
+  void enqueue(const std::shared_ptr<ProgramRun>& run);
   std::unique_ptr<State> state_;
 };
 

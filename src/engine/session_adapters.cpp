@@ -14,12 +14,13 @@ void Session::add_adapter(const std::string& name, const formats::AdapterFile& f
   for (const auto& [weight, tensors] : file.low_rank) {
     adapter->low_rank[weight] = {backend.prepare({tensors.a}), backend.prepare({tensors.b}), tensors.scale * scale};
   }
-  const std::lock_guard lock(state_->mutex);
+  const std::lock_guard lock(state_->inbox_mutex);
   if (!state_->adapters.emplace(name, std::move(adapter)).second)
     fail(name, "an adapter of this name is registered already");
 }
 
-std::shared_ptr<const model::Adapter> Session::State::adapter(std::string_view name) const {
+std::shared_ptr<const model::Adapter> Session::State::adapter(std::string_view name) {
+  const std::lock_guard lock(inbox_mutex);
   if (const auto it = adapters.find(name); it != adapters.end()) return it->second;
   std::string known;
   for (const auto& [other, adapter] : adapters) known += (known.empty() ? "" : ", ") + other;

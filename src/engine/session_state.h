@@ -1,10 +1,14 @@
 // What a Session consists of (private to engine/).
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
+#include "base/fair_mutex.h"
 #include "cache/block_pool.h"
 #include "engine/constraint.h"
 #include "engine/scheduler.h"
@@ -21,21 +25,37 @@ struct Session::State {
   void each_row(std::span<const text::TokenId> ids, std::size_t from, bool hidden,
                 const std::function<void(std::size_t, std::span<const float>)>& sink);
 
+  // Throws Error when the model has none.
+  const text::Tokenizer& named_tokenizer() const;
+  // Begins what has arrived and runs one forward pass; false when there is nothing to do.
+  bool step();
+  SessionStats current_stats() const;
+
   // The registered adapter; an Error that lists the names there are.
-  std::shared_ptr<const model::Adapter> adapter(std::string_view name) const;
+  std::shared_ptr<const model::Adapter> adapter(std::string_view name);
 
   std::shared_ptr<model::Model> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;  // may be null
   std::uint32_t context;
   std::shared_ptr<const cache::KvPolicy> policy;
+  std::uint64_t most_outstanding;  // nodes that may be in the system at a time
+  Constraints constraints{tokenizer};
+
+  // What callers hand to whoever steps. Never held for long.
+  std::mutex inbox_mutex;
+  std::condition_variable work_arrived;
+  std::vector<std::shared_ptr<ProgramRun>> inbox;
+  SessionStats stats;  // as of the last step
+  std::map<std::string, std::shared_ptr<const model::Adapter>, std::less<>> adapters;
+  std::atomic<std::uint64_t> outstanding{0};  // nodes of programs that have not finished
+
   // Guards everything below. Held for one step at a time, so that concurrent callers share the batch.
-  std::mutex mutex;
+  FairMutex mutex;
   model::ForwardContext forward;
   cache::BlockPool pool;
   Scheduler scheduler;
-  Constraints constraints{tokenizer};
+  std::vector<std::shared_ptr<ProgramRun>> runs;
   const CancelToken* cancel = nullptr;
-  std::map<std::string, std::shared_ptr<const model::Adapter>, std::less<>> adapters;
 };
 
 }  // namespace lathe::engine

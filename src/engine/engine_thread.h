@@ -1,0 +1,26 @@
+// The thread that steps a session while there is work, for callers that only start programs and wait for callbacks.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include "engine/session.h"
+
+namespace lathe::engine {
+
+class EngineThread {
+ public:
+  explicit EngineThread(Session& session);
+  // Programs still running are left as they are; cancel them first.
+  ~EngineThread();
+  EngineThread(const EngineThread&) = delete;
+  EngineThread& operator=(const EngineThread&) = delete;
+
+ private:
+  void loop();
+  Session& session_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace lathe::engine
