@@ -2,7 +2,8 @@
 // median of each and of the ratio, pair by pair, so that a machine whose speed drifts does not decide the outcome.
 //   npm install --prefix bench/peers
 //   node bench/peers/compare.mjs --headers LLAMA_CPP_CHECKOUT [--threads 2] [--prompt 256] [--generate 64] [--rounds 5]
-//     [--kernel auto] MODEL.gguf ...
+//     [--kernel auto] MODEL.gguf|OURS=THEIRS.gguf ...
+// OURS=THEIRS runs two files of one model, for codecs that only one of the two has.
 // The checkout is of the release that the package's prebuilt library is made from; only its headers are used.
 import {execFileSync} from "node:child_process";
 import {mkdtempSync, readdirSync} from "node:fs";
@@ -44,12 +45,13 @@ const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
 row(["model", "prefill Lathe", "llama.cpp", "ratio", "decode Lathe", "llama.cpp", "ratio", "share of read bandwidth"]);
 row(Array(8).fill("---"));
 for (const model of models) {
-  const pairs = Array.from({length: rounds}, () => ({ours: runLathe(model), theirs: runPeer(model)}));
+  const [mine, other = mine] = model.split("=");
+  const pairs = Array.from({length: rounds}, () => ({ours: runLathe(mine), theirs: runPeer(other)}));
   const cells = (kind) => [
     median(pairs.map(({ours}) => ours[kind])).toFixed(1),
     median(pairs.map(({theirs}) => theirs[kind])).toFixed(1),
     median(pairs.map(({ours, theirs}) => ours[kind] / theirs[kind])).toFixed(2),
   ];
   const share = (100 * median(pairs.map(({ours}) => ours.share))).toFixed(0) + " %";
-  row([model.split("/").at(-1), ...cells("prefill"), ...cells("decode"), share]);
+  row([[mine, other].map((file) => file.split("/").at(-1)).filter((name, i, all) => i === 0 || name !== all[0]).join(" : "), ...cells("prefill"), ...cells("decode"), share]);
 }

@@ -136,6 +136,7 @@ std::string summary(const Json& report) {
 }  // namespace
 
 int bench_verb(Arguments arguments) {
+  if (!arguments.empty() && arguments.front() == "matmul") return bench_matmul_verb(arguments.subspan(1));
   ModelArgs model;
   DeviceArgs device;
   OutputArgs output;
@@ -145,7 +146,8 @@ int bench_verb(Arguments arguments) {
   Options options(
       "bench", "[MODEL] [options]",
       "Measures how fast a model reads a prompt (prefill) and generates (decode): after a warm-up, the median "
-      "of several runs over random tokens. Decoding is held against reading memory with the same threads.");
+      "of several runs over random tokens. Decoding is held against reading memory with the same threads. "
+      "lathe bench matmul times single linear layers.");
   add_model_options(options, model, false);
   options.value("-p,--prompt", prompt, "N", "tokens of the prompt", fmt::to_string(work.prompt));
   options.value("-n,--tokens", work.generate, "N", "tokens to generate");

@@ -92,6 +92,14 @@ void Options::positional(std::string name, std::string& target, std::string help
        .set = setter(target)});
 }
 
+void Options::positionals(std::string name, std::vector<std::string>& target, std::string help) {
+  add({.names = std::move(name),
+       .help = std::move(help),
+       .positional = true,
+       .repeats = true,
+       .set = [&target](const std::string&, const std::string& text) { target.push_back(text); }});
+}
+
 void Options::flag(std::string names, bool& target, std::string help) {
   add({.names = std::move(names), .help = std::move(help), .flag = &target});
 }
@@ -186,7 +194,8 @@ bool Options::parse(Arguments arguments) {
           return true;
         },
         "");
-    option->type_size(1)->expected(1)->allow_extra_args(false);
+    const bool many = entry.positional && entry.repeats;
+    option->type_size(1)->expected(many ? -1 : 1)->allow_extra_args(many);
     option->multi_option_policy(entry.repeats ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
     if (entry.positional) positionals.emplace_back(&entry, option);
   }

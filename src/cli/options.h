@@ -23,6 +23,9 @@ class Options {
   // A word without a dash, in the order of declaration.
   void positional(std::string name, std::string& target, std::string help, bool required);
 
+  // Every word without a dash that is left.
+  void positionals(std::string name, std::vector<std::string>& target, std::string help);
+
   // `names` is "-n,--tokens" or "--json". The target's value when declared is the default that help shows. Numbers that
   // do not parse whole or lie outside the target's type are usage errors.
   void flag(std::string names, bool& target, std::string help);

@@ -9,58 +9,13 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/common.h"
+#include "cli/text_windows.h"
 #include "cli/verbs.h"
 
 namespace lathe::cli {
 namespace {
 
 constexpr std::uint32_t kUsualWindow = 512;
-
-// What the model reads, and which positions are scored against which token.
-struct Window {
-  std::vector<text::TokenId> read;
-  std::size_t first_scored = 0;         // position in `read` whose output is scored first
-  std::vector<text::TokenId> expected;  // token after each scored position
-};
-
-// Windows of `length` tokens that follow one another, each begun by BOS if the model uses one; every token but the
-// first of a window is scored.
-std::vector<Window> plain_windows(const std::vector<text::TokenId>& ids, std::size_t length, text::TokenId bos) {
-  std::vector<Window> windows;
-  const std::size_t fresh = bos == text::kNoToken ? length : length - 1;
-  for (std::size_t at = 0; at < ids.size(); at += fresh) {
-    Window window;
-    if (bos != text::kNoToken) window.read.push_back(bos);
-    window.read.insert(window.read.end(), ids.begin() + static_cast<std::ptrdiff_t>(at),
-                       ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), at + fresh)));
-    if (window.read.size() < 2) break;
-    window.expected.assign(window.read.begin() + 1, window.read.end());
-    window.read.pop_back();
-    windows.push_back(std::move(window));
-  }
-  return windows;
-}
-
-// llama.cpp's perplexity tool: whole windows of `length` tokens, BOS written over the first token of each, and only the
-// second half scored: positions length/2 .. length-2, against the text's own next token.
-std::vector<Window> peer_windows(const std::vector<text::TokenId>& ids, std::size_t length, text::TokenId bos) {
-  std::vector<Window> windows;
-  for (std::size_t at = 0; at + length <= ids.size(); at += length) {
-    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at), end = begin + static_cast<std::ptrdiff_t>(length);
-    Window window{{begin, end - 1}, length / 2, {begin + static_cast<std::ptrdiff_t>(length / 2) + 1, end}};
-    if (bos != text::kNoToken) window.read.front() = bos;
-    windows.push_back(std::move(window));
-  }
-  return windows;
-}
-
-// -log softmax(logits)[id], in double.
-double negative_log_likelihood(std::span<const float> logits, text::TokenId id) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
-  return largest + std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(id)]);
-}
 
 }  // namespace
 

@@ -25,5 +25,8 @@ int synth_verb(Arguments arguments);
 int logits_verb(Arguments arguments);
 int perplexity_verb(Arguments arguments);
 int bench_verb(Arguments arguments);
+int bench_matmul_verb(Arguments arguments);  // lathe bench matmul
+int quantize_verb(Arguments arguments);
+int compare_verb(Arguments arguments);
 
 }  // namespace lathe::cli

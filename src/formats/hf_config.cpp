@@ -191,12 +191,6 @@ Architecture architecture_from_hf(const Json& config, const std::string& where) 
   const auto type = json_get<std::string>(config, "model_type", where);
   const arch::Family* family = arch::find_family_by_hf(type == kMistral ? "llama" : type);
   if (family == nullptr) family = &arch::family_named(type, where);
-  if (const auto quantization = config.find("quantization_config");
-      quantization != config.end() && quantization->is_object()) {
-    throw Error(fmt::format("is quantized with \"{}\", which is not supported",
-                            json_get_or<std::string>(*quantization, "quant_method", "an unnamed method", where)),
-                where, "use the original checkpoint, or a GGUF file of it");
-  }
   Architecture a = family->defaults;
   a.family = family->name;
   a.rope_layout = RopeLayout::kHalves;

@@ -75,7 +75,12 @@ ModelFile load_files(const Json& config, const std::string& config_name, const s
   ModelFile model;
   model.architecture = architecture_from_hf(config, config_name);
   const arch::Family& family = arch::family_named(model.architecture.family, config_name);
-  for (const Bytes& bytes : files) add_hf_weights(bytes, family, options.weights, model.weights);
+  std::optional<HfQuantizedWeights> quantized;
+  if (const auto quantization = hf_quantization(config, config_name)) quantized.emplace(*quantization);
+  for (const Bytes& bytes : files) {
+    add_hf_weights(bytes, family, options.weights, quantized ? &*quantized : nullptr, model.weights);
+  }
+  if (quantized) quantized->finish(family, options.weights, config_name, model.weights);
   settle_output_head(model.weights, model.architecture, config_name);
   return model;
 }

@@ -15,15 +15,6 @@ bool is_buffer(std::string_view name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with(".rotary_emb.inv_freq");
 }
 
-// Base models are stored without the prefix ("transformer.", "model.") that the same tensors have in a model with a
-// head.
-std::string canonical(const arch::Family& family, const std::string& name) {
-  std::string found = arch::canonical_name(family, name);
-  if (!found.empty()) return found;
-  const std::string_view embedding = family.names.front().hugging_face;
-  return arch::canonical_name(family, fmt::format("{}.{}", embedding.substr(0, embedding.find('.')), name));
-}
-
 bool same_bytes(const PackedTensor& a, const PackedTensor& b) {
   return a.codec == b.codec && a.shape == b.shape && a.parts.size() == 1 && b.parts.size() == 1 &&
          a.parts[0].data.size() == b.parts[0].data.size() &&
@@ -42,11 +33,20 @@ DType plain_dtype(const TensorSource& source, const std::string& where) {
 
 }  // namespace
 
-void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, arch::Weights& weights) {
+std::string hf_canonical_name(const arch::Family& family, const std::string& name) {
+  std::string found = arch::canonical_name(family, name);
+  if (!found.empty()) return found;
+  const std::string_view embedding = family.names.front().hugging_face;
+  return arch::canonical_name(family, fmt::format("{}.{}", embedding.substr(0, embedding.find('.')), name));
+}
+
+void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, HfQuantizedWeights* quantized,
+                    arch::Weights& weights) {
   const SafetensorsFile file = read_safetensors_header(bytes, with_data);
   for (const SafetensorsEntry& entry : file.tensors) {
-    const std::string name = canonical(family, entry.name);
+    const std::string name = hf_canonical_name(family, entry.name);
     if (name.empty()) {
+      if (quantized != nullptr && quantized->take(entry.name, safetensors_tensor(bytes, file, entry, with_data))) continue;
       if (!is_buffer(entry.name)) {
         log_warning("{}: tensor \"{}\" is not part of a {} model and is left out", bytes.name(), entry.name,
                     family.name);

@@ -5,14 +5,21 @@
 #include <vector>
 
 #include "arch/families.h"
+#include "formats/hf_quantized.h"
 #include "formats/safetensors_writer.h"
 #include "formats/tensor_source.h"
 
 namespace lathe::formats {
 
 // Takes the tensors of one safetensors file into `weights`: canonical names, Conv1D matrices turned to [out, in]. Known
-// buffers are passed over; other tensors that the family has not are reported and left out.
-void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, arch::Weights& weights);
+// buffers are passed over; parts of quantized linears go to `quantized` where there is one; other tensors that the family
+// has not are reported and left out.
+void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, HfQuantizedWeights* quantized,
+                    arch::Weights& weights);
+
+// The canonical name of a checkpoint's tensor, empty when the family has none. Base models are stored without the
+// prefix ("transformer.", "model.") that the same tensors have in a model with a head.
+std::string hf_canonical_name(const arch::Family& family, const std::string& name);
 
 // A stored output head that config.json declares tied is dropped (as the reference implementation does), and a missing
 // one makes the model tied.

@@ -381,7 +381,7 @@ TEST(BadFolder, Configs) {
   EXPECT_NE(error("rope_scaling", {{"rope_type", "longrope"}, {"short_factor", {1, 2}}, {"long_factor", {1, 2}}})
                 .find("factors"),
             std::string::npos);
-  EXPECT_NE(error("quantization_config", {{"quant_method", "gptq"}}).find("gptq"), std::string::npos);
+  EXPECT_NE(error("quantization_config", {{"quant_method", "exl2"}}).find("exl2"), std::string::npos);
 }
 
 // ---- other layouts

@@ -11,6 +11,7 @@
 #include "kernels/attention.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/kv_block.h"
+#include "kernels/cpu/lut_input.h"
 #include "kernels/cpu/q8_input.h"
 
 namespace lathe::kernels::cpu {
@@ -43,6 +44,12 @@ struct QuantizeKernels {
   void (*q8)(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta);
 };
 
+// Tables of one row of `blocks` * kLutBlock activations.
+using LutFunction = void (*)(const float* x, std::size_t blocks, std::uint8_t* tables, LutMeta* meta);
+
+// How integer groups are multiplied: whichever is faster, or one of the two (int_group.h).
+enum class IntegerKernel : std::uint8_t { kAuto, kDot, kLut };
+
 // One set per instruction set.
 struct KernelSet {
   std::string_view name;     // "scalar", "AVX2", ...
@@ -54,6 +61,8 @@ struct KernelSet {
   const RopeKernels* rope;
   const QuantizeKernels* quantize;
   const AttentionKernels* attention;  // nullptr: the reference
+  LutFunction lut;                    // nullptr: none
+  IntegerKernel integers = IntegerKernel::kAuto;
 };
 
 // The tables of one target, by its index (each defined beside its kernels).
@@ -62,8 +71,10 @@ const ElementwiseKernels* elementwise_kernels(std::size_t target_index);
 const RopeKernels* rope_kernels(std::size_t target_index);
 const QuantizeKernels* quantize_kernels(std::size_t target_index);
 const AttentionKernels* attention_kernels(std::size_t target_index);
+LutFunction lut_function_of(std::size_t target_index);
 
-// "auto", "scalar", "avx2", ...; throws an Error listing what this machine has.
+// "auto", "scalar", "avx2", ..., and "+dot" or "+lut" behind it for how integer groups are multiplied; throws an Error
+// listing what this machine has.
 KernelSet select_kernels(std::string_view name);
 // Every name this machine can run beside "auto", best first, ending with "scalar".
 std::vector<std::string> available_kernels();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cpu/int_group.h"
 
 namespace lathe::kernels::cpu {
 namespace {
@@ -46,24 +47,12 @@ void prepare_row(const InputKey& key, const DeviceTensor& x, std::size_t r, floa
   std::fill(out + x.cols, out + padded, 0.0f);
 }
 
-// Fills job.x or job.q8.
-void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const InputKey& key,
-                   const DeviceTensor& x, MatmulJob& job) {
-  const std::size_t padded = round_up(x.cols, kInputPad);
+// Calls prepare(row, r) for every row of x as the layer reads it, padded to `padded` columns, in parallel.
+template <class Prepare>
+void for_prepared_rows(ThreadPool& pool, CpuStream& stream, const InputKey& key, const DeviceTensor& x,
+                       std::size_t padded, const Prepare& prepare) {
   const std::size_t grain = std::max<std::size_t>(1, x.rows * x.cols < kParallelInput ? x.rows : 4);
-  if (key.format == ActivationFormat::kF32) {
-    float* floats = stream.floats.get<float>(x.rows * padded);
-    pool.parallel_for(x.rows, grain, [&](std::size_t begin, std::size_t end, int) {
-      for (std::size_t r = begin; r < end; ++r) prepare_row(key, x, r, floats + r * padded, padded);
-    });
-    job.x = floats;
-    job.x_stride = padded;
-    return;
-  }
-  const std::size_t blocks = x.cols / kQ8Block;
-  std::int8_t* values = stream.q8_values.get<std::int8_t>(x.rows * x.cols);
-  Q8Meta* meta = stream.q8_meta.get<Q8Meta>(x.rows * blocks);
-  const bool plain = !key.permutation && !key.scale;
+  const bool plain = !key.permutation && !key.scale && padded == x.cols;
   pool.parallel_for(x.rows, grain, [&](std::size_t begin, std::size_t end, int worker) {
     for (std::size_t r = begin; r < end; ++r) {
       const float* row = static_cast<const float*>(x.data) + r * x.stride;
@@ -72,10 +61,48 @@ void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
         prepare_row(key, x, r, prepared, padded);
         row = prepared;
       }
-      kernels.quantize->q8(row, x.cols, values + r * x.cols, meta + r * blocks);
+      prepare(row, r);
     }
   });
-  job.q8 = {values, meta};
+}
+
+// Fills job.x, job.q8 or job.lut.
+void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const InputKey& key,
+                   const DeviceTensor& x, MatmulJob& job) {
+  switch (key.format) {
+    case ActivationFormat::kF32: {
+      const std::size_t padded = round_up(x.cols, kInputPad);
+      const std::size_t grain = std::max<std::size_t>(1, x.rows * x.cols < kParallelInput ? x.rows : 4);
+      float* floats = stream.floats.get<float>(x.rows * padded);
+      pool.parallel_for(x.rows, grain, [&](std::size_t begin, std::size_t end, int) {
+        for (std::size_t r = begin; r < end; ++r) prepare_row(key, x, r, floats + r * padded, padded);
+      });
+      job.x = floats;
+      job.x_stride = padded;
+      break;
+    }
+    case ActivationFormat::kQ8Block: {
+      const std::size_t padded = round_up(x.cols, kQ8Block), blocks = padded / kQ8Block;
+      std::int8_t* values = stream.q8_values.get<std::int8_t>(x.rows * padded);
+      Q8Meta* meta = stream.q8_meta.get<Q8Meta>(x.rows * blocks);
+      for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
+        kernels.quantize->q8(row, padded, values + r * padded, meta + r * blocks);
+      });
+      job.q8 = {values, meta};
+      break;
+    }
+    case ActivationFormat::kLut: {
+      const std::size_t padded = round_up(x.cols, kLutBlock), blocks = padded / kLutBlock;
+      const std::size_t row_bytes = padded / 4 * kLutTableBytes;
+      std::uint8_t* tables = stream.lut_tables.get<std::uint8_t>(x.rows * row_bytes);
+      LutMeta* meta = stream.lut_meta.get<LutMeta>(x.rows * blocks);
+      for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
+        kernels.lut(row, blocks, tables + r * row_bytes, meta + r * blocks);
+      });
+      job.lut = {tables, meta};
+      break;
+    }
+  }
 }
 
 void check_shapes(const DeviceTensor& x, const LinearCall& call, const CpuLinear& weight) {
@@ -89,10 +116,12 @@ void check_shapes(const DeviceTensor& x, const LinearCall& call, const CpuLinear
 
 CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, const ByteCounter& counter)
     : linear_(std::move(linear)),
-      matmul_(find_matmul(*linear_.weight.codec, kernels)),
+      matmul_(find_matmul(linear_.weight, kernels)),
       kernel_name_(fmt::format("{}, {}", matmul_.name, kernels.name)),
-      bytes_(linear_.weight.bytes() + linear_.bias.size() * sizeof(float)),
+      bytes_((matmul_.integers ? matmul_.integers->bytes() : linear_.weight.bytes()) +
+             linear_.bias.size() * sizeof(float)),
       charge_(counter, bytes_) {
+  if (matmul_.integers) linear_.weight.parts.clear();  // the kernel reads its own copy
   const std::uint64_t in = in_features();
   if (!linear_.input_permutation.empty() && linear_.input_permutation.size() != in) {
     fail(linear_.weight.name, "the input permutation has {} entries, not {}", linear_.input_permutation.size(), in);
@@ -113,6 +142,7 @@ MatmulJob CpuLinear::job() const {
   job.weight = &linear_.weight;
   job.out_features = out_features();
   job.in_features = in_features();
+  job.integers = matmul_.integers.get();
   if (const BlockFormat* format = block_format(*linear_.weight.codec)) {
     job.blocks = linear_.weight.part("blocks").data();
     job.row_bytes = job.in_features / format->block_size * format->block_bytes;
@@ -148,14 +178,15 @@ void run_linear(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, D
       const auto& weight = static_cast<const CpuLinear&>(*call.weight);
       if (weight.out_features() == 0) continue;
       Part part{weight.job(), weight.matmul().run, 0, tasks};
-      part.job.x = input.x, part.job.x_stride = input.x_stride, part.job.q8 = input.q8;
+      part.job.x = input.x, part.job.x_stride = input.x_stride, part.job.q8 = input.q8, part.job.lut = input.lut;
       part.job.rows = x.rows;
       part.job.out = static_cast<float*>(call.out.data);
       part.job.out_stride = call.out.stride;
       part.job.accumulate = call.accumulate;
       const std::uint64_t row_bytes = std::max<std::uint64_t>(1, weight.bytes() / weight.out_features());
       const std::size_t share = features / (static_cast<std::size_t>(pool.size()) * kTasksPerThread);
-      part.step = round_up(std::max<std::size_t>({1, share, x.rows > 1 ? 0 : kTaskBytes / row_bytes}), kTileRows);
+      part.step = round_up(std::max<std::size_t>({1, share, x.rows > 1 ? 0 : kTaskBytes / row_bytes}),
+                           weight.matmul().tile_rows);
       tasks += (weight.out_features() + part.step - 1) / part.step;
       parts.push_back(part);
     }

@@ -5,9 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/lut_input.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/q8_input.h"
 #include "tensor/activation_format.h"
@@ -15,15 +17,19 @@
 
 namespace lathe::kernels::cpu {
 
+struct IntWeight;  // int_group.h
+
 struct MatmulJob {
   const PackedTensor* weight = nullptr;  // [out_features, in_features]
   const std::byte* blocks = nullptr;     // of block codecs: the "blocks" part
   std::uint64_t row_bytes = 0;
+  const IntWeight* integers = nullptr;  // of integer groups that were laid out anew
   std::size_t out_features = 0, in_features = 0;
   // The input in the kernel's format. Floats: rows padded with zeros to x_stride, a multiple of kInputPad.
   const float* x = nullptr;
   std::size_t x_stride = 0;
   Q8Input q8;
+  LutInput lut;
   std::size_t rows = 0;
   float* out = nullptr;
   std::size_t out_stride = 0;
@@ -32,7 +38,7 @@ struct MatmulJob {
 };
 
 inline constexpr std::size_t kInputPad = 16;  // floats
-inline constexpr std::size_t kTileRows = 16;  // ranges of output features begin at multiples of this
+inline constexpr std::size_t kTileRows = 16;  // output features most kernels take together
 
 // Output features [begin, end) of every row.
 using MatmulFunction = void (*)(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch);
@@ -41,9 +47,11 @@ struct Matmul {
   std::string_view name;  // "q8_0 x q8"
   ActivationFormat format;
   MatmulFunction run;
+  std::size_t tile_rows = kTileRows;         // ranges of output features begin at multiples of this
+  std::shared_ptr<IntWeight> integers = {};  // the weight laid out for the kernel, which then does not read its parts
 };
 
-// The kernel for a codec; every codec has one, if only by decoding to floats.
-Matmul find_matmul(const Codec& codec, const KernelSet& kernels);
+// The kernel for a weight; every codec has one, if only by decoding to floats.
+Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels);
 
 }  // namespace lathe::kernels::cpu

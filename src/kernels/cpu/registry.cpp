@@ -1,8 +1,10 @@
 // Which kernel multiplies which codec. A codec without a row here is decoded to floats, a few rows at a time.
 #include "kernels/cpu/codec_kernels.h"
 #include "kernels/cpu/float_matmul.h"
+#include "kernels/cpu/int_group.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/reference.h"
+#include "tensor/codecs/int_group.h"
 
 namespace lathe::kernels::cpu {
 namespace {
@@ -34,11 +36,15 @@ constexpr Row kTable[] = {
 
 }  // namespace
 
-Matmul find_matmul(const Codec& codec, const KernelSet& kernels) {
+Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
+  const Codec& codec = *weight.codec;
   if (kernels.scalar) return {"decoded x f32", ActivationFormat::kF32, reference_matmul};
   for (const Row& row : kTable) {
     if (row.codec != codec.name()) continue;
     if (const MatmulFunction function = row.function(kernels)) return {row.kernel, row.format, function};
+  }
+  if (int_group_codec(codec) != nullptr) {
+    if (const auto matmul = int_group_matmul(weight, kernels)) return *matmul;
   }
   if (const MatmulFunction function = decoded_matmul(kernels)) {
     return {"decoded x f32", ActivationFormat::kF32, function};

@@ -49,8 +49,8 @@ std::string option_name(std::string_view target) {
 }
 
 KernelSet scalar_set() {
-  return {"scalar", 0, true, false, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize,
-          nullptr};
+  return {"scalar", 0,      true, false, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize,
+          nullptr,  nullptr};
 }
 
 KernelSet target_set(const Target& target) {
@@ -65,7 +65,8 @@ KernelSet target_set(const Target& target) {
           elementwise_kernels(index),
           rope_kernels(index),
           quantize_kernels(index),
-          attention_kernels(index)};
+          attention_kernels(index),
+          lut_function_of(index)};
 }
 
 }  // namespace
@@ -77,7 +78,9 @@ std::vector<std::string> available_kernels() {
   return names;
 }
 
-KernelSet select_kernels(std::string_view name) {
+namespace {
+
+KernelSet named_set(std::string_view name) {
   if (name == "scalar") return scalar_set();
   for (const Target& target : usable_targets()) {
     if (name == "auto" || name == option_name(target.name)) return target_set(target);
@@ -85,7 +88,22 @@ KernelSet select_kernels(std::string_view name) {
   if (name == "auto") return scalar_set();
   std::string known = "auto";
   for (const std::string& kernels : available_kernels()) known.append(", ").append(kernels);
-  throw UsageError(fmt::format("this machine has no \"{}\" kernels", name), "cpu", "use one of " + known);
+  throw UsageError(fmt::format("this machine has no \"{}\" kernels", name), "cpu",
+                   "use one of " + known + ", with +dot or +lut behind it for how integer groups are multiplied");
+}
+
+}  // namespace
+
+KernelSet select_kernels(std::string_view full_name) {
+  constexpr std::pair<std::string_view, IntegerKernel> kSuffixes[] = {{"+dot", IntegerKernel::kDot},
+                                                                      {"+lut", IntegerKernel::kLut}};
+  for (const auto& [suffix, integers] : kSuffixes) {
+    if (!full_name.ends_with(suffix)) continue;
+    KernelSet set = named_set(full_name.substr(0, full_name.size() - suffix.size()));
+    set.integers = integers;
+    return set;
+  }
+  return named_set(full_name);
 }
 
 }  // namespace lathe::kernels::cpu

@@ -13,7 +13,8 @@ class CpuStream final : public Stream {
  public:
   explicit CpuStream(int workers) : worker(static_cast<std::size_t>(workers)) {}
 
-  Scratch floats, q8_values, q8_meta;   // prepared inputs
+  Scratch floats, q8_values, q8_meta;  // prepared inputs
+  Scratch lut_tables, lut_meta;
   Scratch rank_in, rank_mid, rank_out;  // low-rank updates
   Scratch partials;                     // attention
   std::vector<Scratch> worker;          // one for each thread of the pool

@@ -10,6 +10,7 @@
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/fp4.h"
 #include "tensor/codecs/i8_group.h"
+#include "tensor/codecs/int_group.h"
 #include "tensor/codecs/iq1.h"
 #include "tensor/codecs/iq2.h"
 #include "tensor/codecs/iq3.h"
@@ -57,10 +58,13 @@ std::span<const Codec* const> all_codecs() {
       BlockCodec(kIQ4_XS), BlockCodec(kTQ1_0), BlockCodec(kTQ2_0),   BlockCodec(kMXFP4), BlockCodec(kNVFP4),
   };
   static const I8GroupCodec kI8Group;
+  static const IntGroupCodec kIntSymmetric(true), kIntAsymmetric(false);
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric};
   static const auto kAll = [] {
-    std::array<const Codec*, std::size(kBlocks) + 1> all;
-    std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(), [](const BlockCodec& codec) { return &codec; });
-    all.back() = &kI8Group;
+    std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
+    const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),
+                                     [](const BlockCodec& codec) { return &codec; });
+    std::copy(std::begin(kOthers), std::end(kOthers), rest);
     return all;
   }();
   return kAll;

@@ -1,0 +1,186 @@
+// lathe bench matmul: one linear layer at a time, for each codec, kernel and shape: how long a product takes with the
+// weight in the cache and with the weight coming from memory.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "cli/common.h"
+#include "cli/verbs.h"
+#include "kernels/backend.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe::cli {
+namespace {
+
+constexpr std::uint64_t kPatternRows = 64;
+constexpr std::uint64_t kBeyondCaches = 512 << 20;  // bytes of weights that no cache holds
+constexpr double kLeastSeconds = 0.15;              // of a measurement
+
+struct Shape2 {
+  std::uint64_t rows, cols;
+};
+
+struct Result {
+  std::string codec, kernel;
+  Shape2 shape;
+  std::uint64_t batch, bytes;
+  double cached, streamed;  // seconds of a product
+};
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == separator) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+std::uint64_t number(const std::string& text, std::string_view option) {
+  if (text.empty() || text.size() > 8 || text.find_first_not_of("0123456789") != std::string::npos || text == "0") {
+    throw UsageError(fmt::format("{}: '{}' is not a positive number", option, text));
+  }
+  return std::stoull(text);
+}
+
+// "INT_SYM:2:128" or "Q4_0".
+std::pair<const Codec*, CodecParams> codec_from(const std::string& text) {
+  const std::vector<std::string> parts = split(text, ':');
+  const Codec& codec = codec_named(parts[0]);
+  CodecParams params;
+  if (parts.size() > 1) params.bits = static_cast<int>(number(parts[1], "--codec"));
+  if (parts.size() > 2) params.group_size = parts[2] == "0" ? 0 : static_cast<int>(number(parts[2], "--codec"));
+  if (!codec.can_encode()) throw UsageError(fmt::format("--codec: {} can be read but not written", codec.name()));
+  return {&codec, params};
+}
+
+// Random weights: a few rows are packed and repeated.
+PackedTensor random_weight(const Codec& codec, const CodecParams& params, Shape2 shape) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  const std::uint64_t rows = std::min(kPatternRows, shape.rows);
+  std::vector<float> values(rows * shape.cols);
+  for (float& value : values) value = normal(random);
+  const PackedTensor pattern = pack("weight", codec, Shape{rows, shape.cols}, values, params);
+  std::vector<Bytes> parts;
+  for (const Part& part : pattern.parts) {
+    const std::uint64_t stride = part.data.size() / rows;
+    auto buffer = std::make_shared<std::vector<std::byte>>(stride * shape.rows);
+    for (std::uint64_t row = 0; row < shape.rows; ++row) {
+      std::memcpy(buffer->data() + row * stride, part.data.data() + row % rows * stride, stride);
+    }
+    parts.emplace_back(*buffer, "weight", buffer);
+  }
+  return packed_parts("weight", codec, Shape{shape.rows, shape.cols}, params, std::move(parts));
+}
+
+// Median seconds of one product, running over `weights` in turn.
+double time_products(kernels::Backend& backend, kernels::Stream& stream, kernels::DeviceTensor x,
+                     kernels::DeviceTensor out,
+                     const std::vector<std::shared_ptr<const kernels::PreparedLinear>>& weights) {
+  std::vector<double> seconds;
+  double total = 0;
+  for (std::size_t i = 0; total < kLeastSeconds || seconds.size() < 2 * weights.size(); ++i) {
+    const kernels::LinearCall call{weights[i % weights.size()].get(), out, false};
+    const auto start = std::chrono::steady_clock::now();
+    backend.linear(stream, x, std::span(&call, 1));
+    backend.synchronize(stream);
+    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    total += taken;
+    if (i >= weights.size()) seconds.push_back(taken);
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+Result measure(kernels::Backend& backend, const std::string& codec_text, Shape2 shape, std::uint64_t batch) {
+  const auto [codec, params] = codec_from(codec_text);
+  const PackedTensor weight = random_weight(*codec, params, shape);
+  const auto stream = backend.make_stream();
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  std::vector<float> input(batch * shape.cols);
+  for (float& value : input) value = normal(random);
+  const kernels::DeviceBuffer x = backend.upload_floats(*stream, input);
+  const kernels::DeviceBuffer y = backend.allocate(batch * shape.rows * sizeof(float));
+  const auto in = kernels::DeviceTensor::dense(x.data(), batch, shape.cols);
+  const auto out = kernels::DeviceTensor::dense(y.data(), batch, shape.rows);
+  std::vector<std::shared_ptr<const kernels::PreparedLinear>> weights;
+  Linear linear;
+  linear.weight = weight;
+  weights.push_back(backend.prepare(linear));
+  Result result{codec_text, std::string(weights[0]->kernel()), shape, batch, weights[0]->bytes(), 0, 0};
+  result.cached = time_products(backend, *stream, in, out, weights);
+  while (weights.size() * weights[0]->bytes() < kBeyondCaches) {
+    for (Part& part : linear.weight.parts) part.data = Bytes::copy_of(part.data.span(), "weight");  // pages of its own
+    weights.push_back(backend.prepare(linear));
+  }
+  result.streamed = time_products(backend, *stream, in, out, weights);
+  return result;
+}
+
+}  // namespace
+
+int bench_matmul_verb(Arguments arguments) {
+  OutputArgs output;
+  std::string codecs = "INT_SYM:1:128,INT_SYM:2:128,INT_SYM:3:128,INT_SYM:4:128,Q4_0,F32", shapes = "4096x4096",
+              kernels_text = "auto+dot,auto+lut", batches = "1";
+  std::uint32_t threads = 0;
+  Options options("bench matmul", "[options]",
+                  "Times one linear layer, [outputs]x[inputs], for every codec, kernel, shape and batch: with its "
+                  "weight in the cache, and with enough weights in turn that each comes from memory.");
+  options.value("--codec", codecs, "LIST", "codecs, as CODEC[:BITS:GROUP]");
+  options.value("--shape", shapes, "LIST", "shapes of the weight, as OUTPUTSxINPUTS");
+  options.value("--kernel", kernels_text, "LIST", "kernels, as --kernel of lathe run");
+  options.value("--batch", batches, "LIST", "rows of input");
+  options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
+  add_output_options(options, output);
+  if (!options.parse(arguments)) return kExitSuccess;
+  apply(output);
+
+  Json rows = Json::array();
+  if (!output.json) {
+    print_text(fmt::format("{:<16}{:<46}{:>12}{:>6}{:>11}{:>9}{:>11}{:>9}\n", "codec", "kernel", "shape", "batch",
+                           "cached us", "GB/s", "memory us", "GB/s"));
+  }
+  for (const std::string& kernel : split(kernels_text, ',')) {
+    const auto backend = kernels::make_cpu_backend({static_cast<int>(threads), kernel});
+    for (const std::string& shape_text : split(shapes, ',')) {
+      const std::vector<std::string> sides = split(shape_text, 'x');
+      if (sides.size() != 2) throw UsageError(fmt::format("--shape: '{}' is not OUTPUTSxINPUTS", shape_text));
+      const Shape2 shape{number(sides[0], "--shape"), number(sides[1], "--shape")};
+      for (const std::string& batch_text : split(batches, ',')) {
+        for (const std::string& codec : split(codecs, ',')) {
+          interrupt_token().check();
+          const Result r = measure(*backend, codec, shape, number(batch_text, "--batch"));
+          const double gb = static_cast<double>(r.bytes) * 1e-9;
+          if (!output.json) {
+            print_text(fmt::format("{:<16}{:<46}{:>12}{:>6}{:>11.1f}{:>9.1f}{:>11.1f}{:>9.1f}\n", r.codec, r.kernel,
+                                   shape_text, r.batch, 1e6 * r.cached, gb / r.cached, 1e6 * r.streamed,
+                                   gb / r.streamed));
+          }
+          rows.push_back({{"codec", r.codec},
+                          {"kernel", r.kernel},
+                          {"shape", Json::array({shape.rows, shape.cols})},
+                          {"batch", r.batch},
+                          {"bytes", r.bytes},
+                          {"cached_seconds", r.cached},
+                          {"streamed_seconds", r.streamed},
+                          {"streamed_gbps", gb / r.streamed}});
+        }
+      }
+    }
+  }
+  if (output.json) print_json({{"rows", std::move(rows)}});
+  return kExitSuccess;
+}
+
+}  // namespace lathe::cli

@@ -1,0 +1,200 @@
+// lathe quantize: a model compressed by one of the post-training methods (quant/methods.cpp) into one of the codecs.
+#include <filesystem>
+#include <string>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/calibration_text.h"
+#include "cli/common.h"
+#include "cli/verbs.h"
+#include "quant/quantize_model.h"
+
+namespace lathe::cli {
+namespace {
+
+using quant::Target;
+
+constexpr std::string_view kDefaultCodec = "INT_SYM", kDefaultMethod = "gptq";
+
+// "Q8_0", "INT_ASYM:4:64" (bits, group), "same" as the body, "keep" what the file has.
+std::optional<Target> target_from(const std::string& text, const Target& body, std::string_view option) {
+  if (text == "keep") return std::nullopt;
+  if (text == "same") return body;
+  const std::size_t colon = text.find(':');
+  Target target{&codec_named(text.substr(0, colon)), {}};
+  if (!target.codec->can_encode()) {
+    throw UsageError(fmt::format("{}: {} can be read but not written", option, target.codec->name()));
+  }
+  if (colon == std::string::npos) return target;
+  int* const fields[] = {&target.params.bits, &target.params.group_size};
+  std::string rest = text.substr(colon + 1);
+  for (int* field : fields) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::string number = rest.substr(0, end);
+    if (number.empty() || number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos) {
+      throw UsageError(fmt::format("{} {}: expected CODEC:BITS:GROUP", option, text));
+    }
+    *field = std::stoi(number);
+    rest = end < rest.size() ? rest.substr(end + 1) : "0";
+  }
+  return target;
+}
+
+bool goes_together(const quant::Method& method, const Codec& codec) {
+  return codec.can_encode() && method.can_target({&codec, {4, 128}});
+}
+
+void print_list(bool json) {
+  Json methods = Json::array(), codecs = Json::array();
+  std::string text = "methods\n";
+  for (const quant::Method* method : quant::all_methods()) {
+    Json targets = Json::array();
+    for (const Codec* codec : all_codecs()) {
+      if (goes_together(*method, *codec)) targets.push_back(codec->name());
+    }
+    text += fmt::format(
+        "  {:<14}{}{}{}\n{:<16}codecs: {}\n", method->name(), method->description(),
+        method->paper().empty() ? "" : "; ", method->paper(), "",
+        targets.size() > 8 ? std::string("every one below") : [&] {
+          std::string names;
+          for (const auto& name : targets) names += (names.empty() ? "" : ", ") + name.get<std::string>();
+          return names;
+        }());
+    methods.push_back({{"name", method->name()},
+                       {"description", method->description()},
+                       {"paper", method->paper()},
+                       {"calibration", method->needs() != quant::Needs::kNothing},
+                       {"codecs", std::move(targets)}});
+  }
+  text += "codecs\n";
+  for (const Codec* codec : all_codecs()) {
+    if (!codec->can_encode()) continue;
+    const BlockFormat* format = block_format(*codec);
+    const bool any_width = format == nullptr;
+    const double bits = any_width ? 0 : 8.0 * format->block_bytes / format->block_size;
+    text += fmt::format("  {:<14}{}{}\n", codec->name(), codec->description(),
+                        any_width ? " (--bits, --group)" : fmt::format(", {:.4g} bits per weight", bits));
+    Json entry = {{"name", codec->name()},
+                  {"description", codec->description()},
+                  {"gguf", format != nullptr && format->ggml_type >= 0}};
+    if (!any_width) entry["bits_per_weight"] = bits;
+    codecs.push_back(std::move(entry));
+  }
+  if (json) {
+    print_json({{"methods", std::move(methods)}, {"codecs", std::move(codecs)}});
+  } else {
+    print_text(text);
+  }
+}
+
+// Before any work is done: can the kind of file that OUT names hold the codec?
+void check_holds(const std::string& out, const Target& target) {
+  const std::string extension = std::filesystem::path(out).extension().string();
+  if (extension == ".lathe") return;
+  const BlockFormat* format = block_format(*target.codec);
+  const bool gguf = format != nullptr && format->ggml_type >= 0;
+  const bool plain = gguf && format->block_size == 1;
+  if (extension == ".gguf" ? gguf : plain) return;
+  throw UsageError(
+      fmt::format("{} cannot hold {} tensors", extension.empty() ? "a Hugging Face folder" : extension + " files",
+                  target.codec->name()),
+      {}, "name an output that ends in .lathe");
+}
+
+Json report_json(const quant::QuantizeReport& report, const std::string& out) {
+  Json tensors = Json::array();
+  for (const quant::TensorReport& t : report.tensors) {
+    tensors.push_back({{"name", t.name},
+                       {"codec", t.codec},
+                       {"bits_per_weight", t.bits_per_weight},
+                       {"bytes", t.bytes},
+                       {"relative_error", t.relative_error}});
+  }
+  return {{"bits_per_weight", report.bits_per_weight()},
+          {"bytes", report.bytes},
+          {"seconds", report.seconds},
+          {"capture_seconds", report.capture_seconds},
+          {"method_seconds", report.method_seconds},
+          {"advance_seconds", report.advance_seconds},
+          {"per_tensor", std::move(tensors)},
+          {"path", out}};
+}
+
+}  // namespace
+
+int quantize_verb(Arguments arguments) {
+  ModelArgs model;
+  OutputArgs output;
+  std::string in, out, method(kDefaultMethod), embedding = "Q8_0", head = "Q8_0";
+  std::optional<std::string> codec, calibration;
+  int bits = 4, group = 128;
+  bool list = false;
+  std::uint32_t threads = 0;
+  quant::QuantizeOptions work;
+  Options options("quantize", "IN OUT [options]",
+                  "Compresses a model: a method chooses the values, a codec says how they are stored. An interrupted "
+                  "run goes on at the last finished layer when it is started again.");
+  options.positional("IN", in, "the model to read", false);
+  options.positional("OUT", out, "the file to write; .lathe holds every codec", false);
+  options.value("--method", method, "NAME", "what chooses the values: see --list");
+  options.value("--codec", codec, "CODEC", "how they are stored: see --list; INT_SYM when none is given");
+  options.value("--bits", bits, "N", "bits of a weight, for codecs of any width");
+  options.value("--group", group, "N", "weights that share a scale, for codecs of any width; 0: a whole row");
+  options.value("--embedding", embedding, "CODEC", "of the token embedding: CODEC[:BITS:GROUP], same, or keep");
+  options.value("--head", head, "CODEC", "of the output head, likewise");
+  options.value("--calibration", calibration, "FILE",
+                "text to calibrate on; - reads standard input (default: a built-in text)");
+  options.value("--calibration-sequences", work.calibration.sequences, "N", "sequences taken from it");
+  options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
+  options.value("--damping", work.method_options.damping, "X",
+                "gptq: share of the mean added to the Hessian's diagonal");
+  options.flag("--act-order", work.method_options.act_order, "gptq: columns with the largest inputs first");
+  options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
+  options.flag("--list", list, "show the methods and codecs there are, and which go together");
+  options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
+  options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
+  options.value("--kernel", work.kernel, "NAME", "instruction set to calibrate with: auto, scalar, avx2, ...");
+  add_output_options(options, output);
+  if (!options.parse(arguments)) return kExitSuccess;
+  apply(output);
+  if (list) {
+    print_list(output.json);
+    return kExitSuccess;
+  }
+  if (in.empty() || out.empty()) throw UsageError("quantize needs IN and OUT", {}, "or --list");
+  if (work.calibration.tokens < 2 || work.calibration.sequences < 1) {
+    throw UsageError("calibration needs at least one sequence of two tokens");
+  }
+  if (!(work.method_options.damping >= 0) || work.method_options.alpha > 1) {
+    throw UsageError("--damping must be 0 or more, --alpha at most 1");
+  }
+  check_output_kind(out);
+  work.method = &quant::method_named(method);
+  work.target.codec = &codec_named(codec.value_or(std::string(kDefaultCodec)));
+  if (block_format(*work.target.codec) == nullptr) work.target.params = {bits, group};
+  quant::check_pair(*work.method, work.target);
+  work.embedding = target_from(embedding, work.target, "--embedding");
+  work.head = target_from(head, work.target, "--head");
+  for (const auto& target : {std::optional(work.target), work.embedding, work.head}) {
+    if (target) check_holds(out, *target);
+  }
+  if (work.method->needs() != quant::Needs::kNothing) {
+    work.calibration_source = calibration.value_or("the built-in calibration text");
+    work.calibration_text = calibration ? read_file(*calibration) : std::string(calibration_text());
+  }
+  work.threads = static_cast<int>(threads);
+  work.progress = !output.quiet;
+
+  model.model = in;
+  const quant::QuantizeReport report = quant::quantize_model(load_model(model), out, work);
+  if (output.json) {
+    print_json(report_json(report, out));
+  } else {
+    log_info("{}: {} with {}, {}, {:.3f} bits per weight, {:.1f} s", out, work.target.text(), work.method->name(),
+             readable_bytes(report.bytes), report.bits_per_weight(), report.seconds);
+  }
+  return kExitSuccess;
+}
+
+}  // namespace lathe::cli

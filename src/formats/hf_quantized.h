@@ -1,0 +1,47 @@
+// Quantized Hugging Face checkpoints: GPTQ (as AutoGPTQ and GPTQModel write it) and AWQ (version "gemm"), read into
+// integer groups without a change to any value. docs/formats/huggingface.md has the layouts.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "arch/families.h"
+#include "arch/weights.h"
+#include "base/json.h"
+
+namespace lathe::formats {
+
+struct HfQuantization {
+  enum class Method : std::uint8_t { kGptq, kAwq };
+  Method method = Method::kGptq;
+  int bits = 0;
+  int group_size = 0;       // 0: one group per row
+  bool zero_offset = false;  // GPTQ's first format stores zero points less one
+  bool symmetric = false;    // what the file says; zero points that differ make INT_ASYM of it
+};
+
+// config.json's "quantization_config"; nothing when there is none. Throws an Error naming the method or the setting for
+// what Lathe does not read.
+std::optional<HfQuantization> hf_quantization(const Json& config, const std::string& where);
+
+// Gathers the parts of quantized linears from the files of a checkpoint.
+class HfQuantizedWeights {
+ public:
+  explicit HfQuantizedWeights(const HfQuantization& quantization) : quantization_(quantization) {}
+  // Takes tensors named "<linear>.qweight", ".qzeros", ".scales" and ".g_idx"; false for others.
+  bool take(const std::string& hf_name, PackedTensor tensor);
+  // Adds a tensor under its canonical name for every linear. Throws an Error naming `where` and the linear when parts
+  // are missing, have the wrong shape or dtype, or groups are not runs of columns. `with_data` as when the parts were
+  // read.
+  void finish(const arch::Family& family, bool with_data, const std::string& where, arch::Weights& weights) const;
+
+ private:
+  using Parts = std::map<std::string, PackedTensor, std::less<>>;
+  PackedTensor assemble(const std::string& linear, const Parts& parts, bool with_data, const std::string& where) const;
+
+  HfQuantization quantization_;
+  std::map<std::string, Parts> linears_;
+};
+
+}  // namespace lathe::formats

@@ -1,0 +1,57 @@
+// Products with integer-group weights (INT_SYM, INT_ASYM), in two ways. Both read a copy of the weight that is laid out
+// for them once, when the layer is prepared: bits and scales of a tile of rows side by side, in the order they are
+// used.
+//
+//   dot   planes are put together to integers and multiplied with 8-bit activations (int_group_dot.cpp)
+//   lut   planes are indices into tables of sums of activations; nothing is multiplied (int_group_lut.cpp)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "kernels/cpu/matmul.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe::kernels::cpu {
+
+inline constexpr std::size_t kIntChunk = 32;  // columns whose bits lie together; the input's 8-bit blocks are as wide
+
+// A weight as one of the kernels reads it. Tiles of `tile_rows` rows, the last padded with zeros; chunks of 32 columns,
+// the last padded likewise.
+struct IntWeight {
+  int bits = 0;
+  float zero = 0;  // of every group, where there are no zeros[]
+  std::size_t tile_rows = 0;
+  std::size_t chunks = 0;        // of a row
+  std::size_t group_chunks = 0;  // chunks per scale
+  std::size_t groups = 0;        // of a row
+  std::shared_ptr<std::byte>
+      planes;  // [tiles][chunks][tile_rows * bits * 4 bytes], 64-byte aligned; order: the kernel's
+  std::vector<std::uint16_t> scales;  // half precision, [tiles][groups][tile_rows]
+  std::vector<std::uint8_t> zeros;    // [tiles][groups][tile_rows], or empty
+  std::uint64_t plane_bytes = 0;
+  std::uint64_t bytes() const { return plane_bytes + 2 * scales.size() + zeros.size(); }
+};
+
+// Whether scales change only where chunks of `columns` do.
+bool int_groups_align(const PackedTensor& weight, std::size_t columns);
+
+// Everything but the planes' bytes, which are allocated and zero. Rows are padded to a multiple of `columns`.
+IntWeight make_int_weight(const PackedTensor& weight, std::size_t tile_rows, std::size_t columns);
+
+// What a target offers: a function that lays a weight out, and the kernel that reads it.
+struct IntKernel {
+  std::size_t tile_rows = 0;  // 0: the target has none
+  void (*fill)(const PackedTensor& weight, IntWeight& out) = nullptr;
+  MatmulFunction run = nullptr;
+};
+IntKernel int_group_dot(const KernelSet& kernels, int bits, bool zeros);
+IntKernel int_group_lut(const KernelSet& kernels, int bits, bool zeros);
+
+// The faster of the two that can do `weight`, unless the kernel set asks for one of them; nothing when neither can.
+std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels);
+
+}  // namespace lathe::kernels::cpu

@@ -1,0 +1,239 @@
+// Integer groups times 8-bit activations, one weight row per lane. The bits of 32 columns of a row lie in `bits` words:
+// widths that are no power of two are cut into parts of 4, 2 and 1 bits, and a part of u bits fills u words, whose byte
+// k holds the u bits of column 4 w + k of each of the 8 / u groups of columns w in it. Shifting and masking then gives
+// words of 4 columns, as the dot products want them (dot8-inl.h).
+//
+// Per 32 columns: sum += float(integer dot - zero point * sum of the input's integers) * (scale * input scale). One row
+// and many take the same operations in the same order.
+#include "kernels/cpu/int_group.h"
+
+#include "tensor/codecs/int_group.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/int_group_dot.cpp"
+#include "hwy/foreach_target.h"
+//
+#include "kernels/cpu/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lathe::kernels::cpu::HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR
+IntKernel dot_kernel(int, bool, bool) { return {}; }
+#else
+
+constexpr int kChunkWords = static_cast<int>(kIntChunk) / 4;
+
+// The largest part that `bits` begins with, from the top.
+constexpr int first_part(int bits) { return bits >= 8 ? 8 : bits >= 4 ? 4 : bits >= 2 ? 2 : 1; }
+
+// Every word moved right by kShift bits, or left where that is negative.
+template <int kShift>
+HWY_INLINE VI moved(VI word) {
+  if constexpr (kShift > 0) {
+    return hn::ShiftRight<kShift>(word);
+  } else {
+    return hn::ShiftLeft<-kShift>(word);
+  }
+}
+
+// Adds the parts of the lowest kBits bits, whose words begin at p, to the 8 words of a chunk.
+template <int kBits>
+HWY_INLINE void unpack_parts(const std::byte* p, VI* words) {
+  if constexpr (kBits > 0) {
+    constexpr int kPart = first_part(kBits), kRest = kBits - kPart, kFields = 8 / kPart;
+    const DI d;
+    const VI mask = hn::Set(d, static_cast<std::int32_t>(0x01010101u * (((1u << kPart) - 1) << kRest)));
+    unpack_parts<kRest>(p + kPart * kLanes * 4, words);
+    unrolled<kPart>([&](auto v) HWY_ATTR {
+      const VI packed = hn::Load(d, reinterpret_cast<const std::int32_t*>(p) + v * kLanes);
+      unrolled<kFields>([&](auto f) HWY_ATTR {
+        constexpr int kWord = decltype(v)::value * kFields + decltype(f)::value;
+        constexpr int kShift = decltype(f)::value * kPart - kRest;  // down to the field, up to its place
+        const VI field = hn::And(moved<kShift>(packed), mask);
+        words[kWord] = kRest == 0 ? field : hn::Or(words[kWord], field);
+      });
+    });
+  }
+}
+
+template <int kBits>
+HWY_INLINE void unpack_chunk(const std::byte* p, VI* words) {
+  unpack_parts<kBits>(p, words);
+  if constexpr (kBits == 8) {  // 255 * 127 overflows sums of pairs: as signed weights
+    for (int w = 0; w < kChunkWords; ++w) {
+      words[w] = encode_signed(hn::Xor(words[w], hn::Set(DI(), static_cast<std::int32_t>(0x80808080u))));
+    }
+  }
+}
+
+// What a dot product of unpacked words has too little of every level.
+template <int kBits>
+constexpr int level_bias() {
+  return kBits == 8 && !kSignedBiased ? 128 : 0;
+}
+
+template <int kBits, bool kVnni>
+HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x) {
+  constexpr int kLargest = kBits == 8 ? 128 : (1 << kBits) - 1;
+  return dot_words<kVnni, kLargest, kChunkWords>(words, x);
+}
+
+// A group's scales and zero points in every lane.
+struct LaneGrid {
+  VF scale;
+  VI zero;
+};
+
+HWY_INLINE VF load_halves(const std::uint16_t* p) {
+  const hn::Rebind<hwy::float16_t, DF> dh;
+  return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
+}
+
+template <int kBits, bool kZeros>
+HWY_INLINE LaneGrid load_grid(const IntWeight& weight, std::size_t at) {
+  VF scale = load_halves(weight.scales.data() + at);
+  if constexpr (kZeros) {
+    const hn::Rebind<std::uint8_t, DI> d8;
+    const VI zero = hn::PromoteTo(DI(), hn::LoadU(d8, weight.zeros.data() + at));
+    return {scale, hn::Sub(zero, hn::Set(DI(), level_bias<kBits>()))};
+  }
+  // +-1/2 is +-1 times half the scale.
+  if constexpr (kBits == 1) scale = hn::Mul(scale, hn::Set(DF(), 0.5f));
+  return {scale, hn::Zero(DI())};
+}
+
+// The chunk's share of a row's sums.
+template <int kBits, bool kVnni, bool kZeros>
+HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std::int8_t* x, const Q8Meta& meta) {
+  const DI di;
+  VI dot = dot_chunk<kBits, kVnni>(words, x);
+  const std::int32_t sum = meta.sums[0] + meta.sums[1];
+  if constexpr (kZeros) {
+    dot = hn::Sub(dot, hn::Mul(grid.zero, hn::Set(di, sum)));
+  } else if constexpr (kBits == 1) {
+    dot = hn::Sub(hn::Add(dot, dot), hn::Set(di, sum));
+  } else {
+    constexpr int kZero = (1 << (kBits - 1)) - level_bias<kBits>();
+    if constexpr (kZero != 0) dot = hn::Sub(dot, hn::Set(di, sum * kZero));
+  }
+  return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
+}
+
+constexpr std::size_t kPrefetchBytes = 2048;
+
+template <int kBits, bool kVnni, bool kZeros>
+void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  const DF d;
+  const IntWeight& weight = *job.integers;
+  constexpr std::size_t kChunkBytes = kLanes * kBits * 4;
+  constexpr std::size_t kStepChunks = 8;
+  constexpr std::size_t kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
+  const std::size_t x_stride = weight.chunks * kIntChunk;
+  float* sums = scratch.get<float>(job.rows * kLanes);
+  for (std::size_t feature = begin; feature < end; feature += kLanes) {
+    const std::size_t tile = feature / kLanes, valid = std::min(kLanes, end - feature);
+    const std::byte* planes = weight.planes.get() + tile * weight.chunks * kChunkBytes;
+    const std::size_t grids = tile * weight.groups * kLanes;
+    if (job.rows == 1) {
+      VF acc = hn::Zero(d);
+      for (std::size_t group = 0, chunk = 0; group < weight.groups; ++group) {
+        const LaneGrid grid = load_grid<kBits, kZeros>(weight, grids + group * kLanes);
+        const std::size_t last = std::min(weight.chunks, chunk + weight.group_chunks);
+        for (; chunk < last; ++chunk, planes += kChunkBytes) {
+          for (std::size_t line = 0; line < kChunkBytes; line += kCacheLine) {
+            __builtin_prefetch(planes + line + kPrefetchBytes, 0, 2);
+          }
+          VI words[kChunkWords];
+          unpack_chunk<kBits>(planes, words);
+          acc =
+              add_chunk<kBits, kVnni, kZeros>(acc, words, grid, job.q8.values + chunk * kIntChunk, job.q8.meta[chunk]);
+        }
+      }
+      store_outputs(job, 0, feature, valid, acc);
+      continue;
+    }
+    std::fill(sums, sums + job.rows * kLanes, 0.0f);
+    alignas(64) VI words[kStepChunks * kChunkWords];
+    LaneGrid step_grids[kStepChunks];
+    for (std::size_t chunk = 0; chunk < weight.chunks; chunk += kStepChunks) {
+      const std::size_t count = std::min(kStepChunks, weight.chunks - chunk);
+      for (std::size_t i = 0; i < count; ++i, planes += kChunkBytes) {
+        unpack_chunk<kBits>(planes, words + i * kChunkWords);
+        step_grids[i] = load_grid<kBits, kZeros>(weight, grids + (chunk + i) / weight.group_chunks * kLanes);
+      }
+      const auto multiply = [&](std::size_t row, auto rows_constant) HWY_ATTR {
+        constexpr std::size_t kCount = decltype(rows_constant)::value;
+        VF acc[kCount];
+        for (std::size_t r = 0; r < kCount; ++r) acc[r] = hn::LoadU(d, sums + (row + r) * kLanes);
+        for (std::size_t i = 0; i < count; ++i) {
+          for (std::size_t r = 0; r < kCount; ++r) {
+            acc[r] = add_chunk<kBits, kVnni, kZeros>(acc[r], words + i * kChunkWords, step_grids[i],
+                                                     job.q8.values + (row + r) * x_stride + (chunk + i) * kIntChunk,
+                                                     job.q8.meta[(row + r) * weight.chunks + chunk + i]);
+          }
+        }
+        for (std::size_t r = 0; r < kCount; ++r) hn::StoreU(acc[r], d, sums + (row + r) * kLanes);
+      };
+      std::size_t row = 0;
+      for (; row + kRows <= job.rows; row += kRows) multiply(row, std::integral_constant<std::size_t, kRows>());
+      for (; row < job.rows; ++row) multiply(row, std::integral_constant<std::size_t, 1>());
+    }
+    for (std::size_t r = 0; r < job.rows; ++r) store_outputs(job, r, feature, valid, hn::LoadU(d, sums + r * kLanes));
+  }
+}
+
+// Puts the parts of the lowest `bits` bits of a chunk's levels into the words of one lane, kLanes words apart.
+void fill_parts(const std::uint8_t* levels, int bits, std::uint32_t* out) {
+  for (; bits > 0; bits -= first_part(bits)) {
+    const int part = first_part(bits), rest = bits - part, fields = 8 / part;
+    for (int column = 0; column < static_cast<int>(kIntChunk); ++column) {
+      const int word = column / 4;
+      const std::uint32_t field = levels[column] >> rest & ((1u << part) - 1);
+      out[static_cast<std::size_t>(word / fields) * kLanes] |= field << (8 * (column % 4) + part * (word % fields));
+    }
+    out += static_cast<std::size_t>(part) * kLanes;
+  }
+}
+
+void lay_out_words(const PackedTensor& tensor, IntWeight& weight) {
+  const std::size_t rows = tensor.shape.rows(), words = kLanes * static_cast<std::size_t>(weight.bits);
+  auto* planes = reinterpret_cast<std::uint32_t*>(weight.planes.get());
+  std::vector<std::uint8_t> levels(weight.chunks * kIntChunk);
+  for (std::size_t row = 0; row < rows; ++row) {
+    int_group_levels(tensor, row, levels);
+    std::uint32_t* tile = planes + row / kLanes * weight.chunks * words + row % kLanes;
+    for (std::size_t chunk = 0; chunk < weight.chunks; ++chunk) {
+      fill_parts(levels.data() + chunk * kIntChunk, weight.bits, tile + chunk * words);
+    }
+  }
+}
+
+template <int kBits>
+MatmulFunction dot_function(bool zeros, bool vnni) {
+  if constexpr (HWY_TARGET == HWY_AVX2) {
+    if (vnni) return zeros ? dot_matmul<kBits, true, true> : dot_matmul<kBits, true, false>;
+  }
+  return zeros ? dot_matmul<kBits, false, true> : dot_matmul<kBits, false, false>;
+}
+
+IntKernel dot_kernel(int bits, bool zeros, bool vnni) {
+  using Choose = MatmulFunction (*)(bool, bool);
+  static constexpr Choose kWidths[] = {dot_function<1>, dot_function<2>, dot_function<3>, dot_function<4>,
+                                       dot_function<5>, dot_function<6>, dot_function<7>, dot_function<8>};
+  return {kLanes, lay_out_words, kWidths[bits - 1](zeros, vnni)};
+}
+
+#endif
+
+}  // namespace lathe::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lathe::kernels::cpu {
+HWY_EXPORT(dot_kernel);
+IntKernel int_group_dot(const KernelSet& kernels, int bits, bool zeros) {
+  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, zeros, kernels.vnni);
+}
+}  // namespace lathe::kernels::cpu
+#endif

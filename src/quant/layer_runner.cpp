@@ -1,0 +1,60 @@
+#include "quant/layer_runner.h"
+
+#include <algorithm>
+
+#include "base/cancel.h"
+#include "cache/paged_kv.h"
+
+namespace lathe::quant {
+namespace {
+
+constexpr std::uint32_t kBlockTokens = 64;
+
+}  // namespace
+
+LayerRunner::LayerRunner(const arch::Architecture& a, std::shared_ptr<kernels::Backend> backend,
+                         const Sequences& sequences)
+    : architecture_(a), backend_(std::move(backend)), sequences_(sequences), policy_(cache::full_policy()) {
+  for (const auto& sequence : sequences_) longest_ = std::max(longest_, static_cast<std::uint32_t>(sequence.size()));
+  const kernels::KvLayout layout{kernels::KvCodec::kF32, a.n_kv_heads, a.head_dim, a.v_head_dim, kBlockTokens};
+  const std::uint64_t blocks = longest_ / kBlockTokens + 2;
+  pool_ = std::make_unique<cache::BlockPool>(backend_, layout, a.n_layers,
+                                             blocks * a.n_layers * backend_->kv_block_bytes(layout));
+}
+
+void LayerRunner::run(const std::shared_ptr<const model::Model>& model, model::ForwardHooks* hooks, bool keep) {
+  model::ForwardContext context(model, longest_, longest_);
+  std::vector<std::vector<float>> next(keep ? sequences_.size() : 0);
+  for (std::size_t i = 0; i < sequences_.size(); ++i) {
+    interrupt_token().check();
+    cache::PagedKv state(*pool_, policy_);
+    model::Segment segment;
+    if (layer_ == 0) {
+      segment.tokens = sequences_[i];
+    } else {
+      segment.embeddings = hidden_[i];
+    }
+    const model::SequenceInput input{&state, std::span(&segment, 1), keep ? model::Want::kAll : model::Want::kNothing};
+    model::ForwardOptions options;
+    options.first_layer = static_cast<std::uint32_t>(layer_);
+    options.last_layer = options.first_layer + 1;
+    options.hidden_only = true;
+    options.hooks = hooks;
+    if (keep) next[i].reserve(sequences_[i].size() * architecture_.width);
+    context.forward(std::span(&input, 1), options, [&](std::size_t, std::uint64_t, std::span<const float> row) {
+      next[i].insert(next[i].end(), row.begin(), row.end());
+    });
+  }
+  if (keep) hidden_ = std::move(next);
+}
+
+void LayerRunner::look(const std::shared_ptr<const model::Model>& model, model::ForwardHooks& hooks) {
+  run(model, &hooks, false);
+}
+
+void LayerRunner::advance(const std::shared_ptr<const model::Model>& model) {
+  run(model, nullptr, true);
+  ++layer_;
+}
+
+}  // namespace lathe::quant

@@ -1,0 +1,75 @@
+#include "quant/layer_work.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace lathe::quant {
+
+std::vector<float>& LayerWork::values(const std::string& name) {
+  auto& found = floats[name];
+  if (found.empty()) found = source.at(name).to_floats();
+  return found;
+}
+
+std::vector<const arch::Op*> LayerWork::linear_ops() const {
+  std::vector<const arch::Op*> found;
+  for (const arch::Op& op : ops->ops) {
+    if (op.layer == layer && op.kind == arch::OpKind::kLinear) found.push_back(&op);
+  }
+  return found;
+}
+
+const InputStatistics& LayerWork::input_of(const std::string& linear) const {
+  const auto found = inputs.find(linear);
+  if (found == inputs.end()) fail(linear, "calibration did not reach this layer");
+  return *found->second;
+}
+
+Target target_for(const Target& target, const std::string& name, std::uint64_t columns) {
+  const bool any_tail = int_group_codec(*target.codec) != nullptr;
+  if (any_tail || columns % target.codec->column_alignment(target.params) == 0) return target;
+  log_warning("tensor \"{}\": rows of {} weights do not divide into {} blocks, stored as F16", name, columns,
+              target.codec->name());
+  return {&codec_named("F16"), {}};
+}
+
+Target LayerWork::target_of(const std::string& name) const { return target_for(target, name, shape(name).cols()); }
+
+PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
+                       std::span<const float> importance, ThreadPool& pool) {
+  const std::uint64_t rows = shape.rows(), cols = shape.cols();
+  const std::vector<PartSpec> specs = target.codec->parts(shape, target.params);
+  std::vector<std::shared_ptr<std::vector<std::byte>>> buffers;
+  for (const PartSpec& spec : specs) {
+    buffers.push_back(std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype)));
+  }
+  constexpr std::uint64_t kRows = 16;
+  pool.parallel_for(rows, kRows, [&](std::size_t begin, std::size_t end, int) {
+    const PackedTensor part = pack(name, *target.codec, Shape{end - begin, cols},
+                                   values.subspan(begin * cols, (end - begin) * cols), target.params, importance);
+    for (std::size_t i = 0; i < buffers.size(); ++i) {  // every codec's parts run along the rows
+      std::memcpy(buffers[i]->data() + buffers[i]->size() / rows * begin, part.parts[i].data.data(),
+                  part.parts[i].data.size());
+    }
+  });
+  PackedTensor tensor{name, target.codec, target.params, shape, {}};
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    tensor.parts.push_back({specs[i], Bytes(*buffers[i], name, buffers[i])});
+  }
+  return tensor;
+}
+
+void LayerWork::round_to_target(const std::string& name, std::span<const float> importance) {
+  packed[name] = pack_rows(name, target_of(name), shape(name), values(name), importance, *pool);
+}
+
+void LayerWork::keep_changed() {
+  for (const auto& [name, changed] : floats) {
+    if (packed.contains(name)) continue;
+    packed[name] = pack(name, codec_named("F32"), shape(name), changed);
+  }
+}
+
+}  // namespace lathe::quant

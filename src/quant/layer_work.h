@@ -1,0 +1,59 @@
+// One layer on its way through a method: its weights as floats, what calibration saw, and the packed result.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arch/lower.h"
+#include "base/thread_pool.h"
+#include "kernels/backend.h"
+#include "quant/statistics.h"
+#include "quant/target.h"
+
+namespace lathe::quant {
+
+struct MethodOptions {
+  float damping = 0.01f;   // GPTQ: share of the Hessian's mean diagonal added to all of it
+  bool act_order = false;  // GPTQ: columns of the largest inputs first
+  float alpha = -1;        // SmoothQuant+: the strength; < 0: searched
+};
+
+struct LayerWork {
+  const arch::Architecture* architecture = nullptr;
+  const arch::OpList* ops = nullptr;
+  int layer = 0;
+  Target target;
+  MethodOptions options;
+  kernels::Backend* backend = nullptr;
+  ThreadPool* pool = nullptr;
+
+  std::map<std::string, PackedTensor, std::less<>> source;         // the layer's tensors, by full name
+  std::map<std::string, std::vector<float>> floats;                // those that were decoded, and may have been changed
+  std::map<std::string, std::shared_ptr<InputStatistics>> inputs;  // by linear; empty without calibration
+  std::map<std::string, PackedTensor> packed;                      // what the layer becomes: tensors not in here stay
+
+  // The tensor's values, decoded on first use; writing to them changes what is packed.
+  std::vector<float>& values(const std::string& name);
+  const Shape& shape(const std::string& name) const { return source.at(name).shape; }
+  // The layer's operations that multiply with a weight.
+  std::vector<const arch::Op*> linear_ops() const;
+  const InputStatistics& input_of(const std::string& linear) const;
+  // The target for a tensor: codecs whose blocks do not divide its rows fall back to F16, with a warning.
+  Target target_of(const std::string& name) const;
+  // Rounds `name` to the nearest under its target, errors weighted by `importance` (one per column, or none).
+  void round_to_target(const std::string& name, std::span<const float> importance = {});
+  // Every changed tensor that was not packed becomes F32: norms and biases that took part in a merge.
+  void keep_changed();
+};
+
+// `codec` where it divides rows of `columns`, F16 otherwise (said once per tensor).
+Target target_for(const Target& target, const std::string& name, std::uint64_t columns);
+
+// Packs rows in parallel, each as Codec::encode alone would.
+PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
+                       std::span<const float> importance, ThreadPool& pool);
+
+}  // namespace lathe::quant

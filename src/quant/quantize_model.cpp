@@ -1,0 +1,225 @@
+#include "quant/quantize_model.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "model/model.h"
+#include "quant/partial.h"
+
+namespace lathe::quant {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Tensors = std::map<std::string, PackedTensor>;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+// Everything the finished layers depend on. The model is told by its path and sizes.
+std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
+  const MethodOptions& m = o.method_options;
+  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} | {:016x} {} {}", in.path, in.weights.parameters(),
+                     in.weights.bytes(), in.architecture.name, o.method->name(), o.target.codec->name(),
+                     o.target.text(), m.damping, m.act_order, m.alpha, o.target.params.bits, o.target.params.group_size,
+                     hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
+}
+
+arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
+  arch::Weights result;
+  for (const auto& [name, tensor] : weights.all()) {
+    const auto found = replaced.find(name);
+    result.add(found == replaced.end() ? tensor : found->second);
+  }
+  return result;
+}
+
+double relative_error(const PackedTensor& original, const PackedTensor& packed) {
+  double error = 0, energy = 0;
+  std::vector<float> a(original.shape.cols()), b(a.size());
+  for (std::uint64_t row = 0; row < original.shape.rows(); ++row) {
+    original.decode_row(row, a);
+    packed.decode_row(row, b);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const double off = static_cast<double>(a[i]) - b[i];
+      error += off * off;
+      energy += static_cast<double>(a[i]) * a[i];
+    }
+  }
+  return energy > 0 ? error / energy : 0;
+}
+
+class Run {
+ public:
+  Run(const formats::ModelFile& in, const QuantizeOptions& options)
+      : in_(in),
+        options_(options),
+        backend_(kernels::make_cpu_backend({options.threads, options.kernel})),
+        pool_(options.threads),
+        ops_(arch::lower(in.architecture)) {
+    if (options_.method->needs() == Needs::kNothing) return;
+    if (in.tokenizer == nullptr)
+      throw Error("the model holds no tokenizer, which calibration needs", in.path, "name one with --tokenizer FILE");
+    CalibrationOptions calibration = options.calibration;
+    calibration.tokens = std::min(calibration.tokens, in.architecture.context_length);
+    sequences_ =
+        calibration_sequences(options.calibration_text, options.calibration_source, *in.tokenizer, calibration);
+    original_ = std::make_shared<model::Model>(in.architecture, in.weights, backend_);
+  }
+
+  // Tensors of every layer, finished ones taken from `partial` when there is one.
+  Tensors all_layers(const MethodOptions& method_options, const PartialRun* partial, QuantizeReport& report,
+                     double* loss) {
+    const int layers = static_cast<int>(in_.architecture.n_layers);
+    Progress progress(loss == nullptr ? "quantizing" : "searching", static_cast<std::uint64_t>(layers),
+                      options_.progress);
+    LayerRunner runner(in_.architecture, backend_, sequences_);
+    Tensors all;
+    for (int layer = 0; layer < layers; ++layer) {
+      interrupt_token().check();
+      std::optional<Tensors> done = partial == nullptr ? std::nullopt : partial->load(layer);
+      if (!done) {
+        done = one_layer(layer, method_options, runner, report);
+        if (partial != nullptr) done = partial->store(layer, *done);
+      }
+      if (original_ != nullptr && (layer + 1 < layers || loss != nullptr)) {
+        const auto start = Clock::now();
+        runner.advance(std::make_shared<model::Model>(in_.architecture, with_tensors(in_.weights, *done), backend_));
+        report.advance_seconds += seconds_since(start);
+        if (loss != nullptr) *loss += loss_of(layer, runner.hidden());
+      }
+      if (loss == nullptr) all.merge(*done);
+      progress.advance();
+    }
+    return all;
+  }
+
+  // For methods that search: the mean over layers of |difference|^2 / |original|^2 of their outputs.
+  double whole_model_loss(const MethodOptions& method_options) {
+    if (outputs_.empty()) {
+      LayerRunner runner(in_.architecture, backend_, sequences_);
+      for (std::uint32_t layer = 0; layer < in_.architecture.n_layers; ++layer) {
+        runner.advance(original_);
+        outputs_.push_back(runner.hidden());
+      }
+    }
+    double loss = 0;
+    QuantizeReport unused;
+    all_layers(method_options, nullptr, unused, &loss);
+    return loss / in_.architecture.n_layers;
+  }
+
+  ThreadPool& pool() { return pool_; }
+
+ private:
+  Tensors one_layer(int layer, const MethodOptions& method_options, LayerRunner& runner, QuantizeReport& report) {
+    LayerWork work;
+    work.architecture = &in_.architecture;
+    work.ops = &ops_;
+    work.layer = layer;
+    work.target = options_.target;
+    work.options = method_options;
+    work.backend = backend_.get();
+    work.pool = &pool_;
+    const std::string prefix = fmt::format("blk.{}.", layer);
+    for (const auto& [name, tensor] : in_.weights.all()) {
+      if (name.starts_with(prefix)) work.source[name] = tensor;
+    }
+    if (original_ != nullptr) {
+      const auto start = Clock::now();
+      StatisticsHooks hooks(layer, options_.method->needs() == Needs::kGram);
+      runner.look(original_, hooks);
+      work.inputs = hooks.take();
+      report.capture_seconds += seconds_since(start);
+    }
+    const auto start = Clock::now();
+    options_.method->quantize(work);
+    report.method_seconds += seconds_since(start);
+    for (const auto& [name, tensor] : work.source) {  // the file's pages are not needed again
+      for (const Part& part : tensor.parts) drop_pages(part.data.span());
+    }
+    return std::move(work.packed);
+  }
+
+  double loss_of(int layer, const std::vector<std::vector<float>>& hidden) const {
+    double error = 0, energy = 0;
+    const auto& expected = outputs_[static_cast<std::size_t>(layer)];
+    for (std::size_t s = 0; s < hidden.size(); ++s) {
+      for (std::size_t i = 0; i < hidden[s].size(); ++i) {
+        const double off = static_cast<double>(hidden[s][i]) - expected[s][i];
+        error += off * off;
+        energy += static_cast<double>(expected[s][i]) * expected[s][i];
+      }
+    }
+    return energy > 0 ? error / energy : 0;
+  }
+
+  const formats::ModelFile& in_;
+  const QuantizeOptions& options_;
+  std::shared_ptr<kernels::Backend> backend_;
+  ThreadPool pool_;
+  arch::OpList ops_;
+  Sequences sequences_;
+  std::shared_ptr<const model::Model> original_;          // nullptr without calibration
+  std::vector<std::vector<std::vector<float>>> outputs_;  // of the original, by layer and sequence
+};
+
+}  // namespace
+
+void check_pair(const Method& method, const Target& target) {
+  target.codec->parts(Shape{1, std::max<std::uint64_t>(1, target.codec->column_alignment(target.params))},
+                      target.params);  // throws for parameters the codec does not have
+  if (method.can_target(target)) return;
+  std::string able;
+  for (const Codec* codec : all_codecs()) {
+    const Target other{codec, {4, 128}};
+    if (method.can_target(other)) able += (able.empty() ? "" : ", ") + std::string(codec->name());
+  }
+  throw UsageError(fmt::format("method {} cannot choose weights for codec {}", method.name(), target.codec->name()), {},
+                   "it can for " + able);
+}
+
+QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesystem::path& out,
+                              const QuantizeOptions& options) {
+  const auto start = Clock::now();
+  check_pair(*options.method, options.target);
+  Run run(in, options);
+  QuantizeReport report;
+  const PartialRun partial(out, fingerprint_of(in, options));
+  MethodOptions method_options = options.method_options;
+  options.method->prepare(method_options, [&](const MethodOptions& trial) { return run.whole_model_loss(trial); });
+  Tensors replaced = run.all_layers(method_options, &partial, report, nullptr);
+  const auto replace = [&](const std::string& name, const std::optional<Target>& target) {
+    const PackedTensor* tensor = in.weights.find(name);
+    if (tensor == nullptr || !target) return;
+    replaced[name] = pack_rows(name, target_for(*target, name, tensor->shape.cols()), tensor->shape,
+                               tensor->to_floats(), {}, run.pool());
+  };
+  replace("token_embd.weight", options.embedding);
+  replace("output.weight", options.head);
+
+  formats::ModelFile result = in;
+  result.weights = with_tensors(in.weights, replaced);
+  formats::save_model(result, out);
+  for (const auto& [name, tensor] : replaced) {
+    if (tensor.shape.rank() < 2) continue;
+    report.tensors.push_back({name, std::string(tensor.codec->name()), tensor.bits_per_weight(), tensor.bytes(),
+                              relative_error(in.weights.at(name), tensor)});
+  }
+  report.bytes = result.weights.bytes();
+  report.parameters = result.weights.parameters();
+  partial.remove();
+  report.seconds = seconds_since(start);
+  return report;
+}
+
+}  // namespace lathe::quant

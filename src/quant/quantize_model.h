@@ -1,0 +1,53 @@
+// From a model to a compressed one: layer after layer, each quantized from what calibration shows of its inputs behind
+// the layers already compressed.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "formats/model_file.h"
+#include "quant/calibration.h"
+#include "quant/method.h"
+
+namespace lathe::quant {
+
+struct QuantizeOptions {
+  const Method* method = nullptr;
+  Target target;
+  // Of the token embedding and the output head: a codec of its own, or none for the one the file has.
+  std::optional<Target> embedding, head;
+  MethodOptions method_options;
+  std::string calibration_text, calibration_source;
+  CalibrationOptions calibration;
+  int threads = 0;
+  std::string kernel = "auto";
+  bool progress = true;
+};
+
+struct TensorReport {
+  std::string name, codec;
+  double bits_per_weight = 0;
+  std::uint64_t bytes = 0;
+  double relative_error = 0;  // squared difference from the original's values over their squares; merged scales count
+};
+
+struct QuantizeReport {
+  std::uint64_t bytes = 0, parameters = 0;
+  double seconds = 0, capture_seconds = 0, method_seconds = 0, advance_seconds = 0;
+  std::vector<TensorReport> tensors;
+  double bits_per_weight() const {
+    return parameters == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters);
+  }
+};
+
+// Throws an Error that names the pair and the remedy when the method cannot produce the codec.
+void check_pair(const Method& method, const Target& target);
+
+// Reads `in`, writes `out` (any kind of file that can hold the codec) when all is done. An interrupted run leaves
+// finished layers beside `out` and goes on there when it is started again with the same options.
+QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesystem::path& out,
+                              const QuantizeOptions& options);
+
+}  // namespace lathe::quant

@@ -1,0 +1,27 @@
+// What a method is asked to produce: a codec with its parameters, and whether its weights are free integers on a grid
+// per group, which error-compensating methods need.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "tensor/codecs/int_group.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe::quant {
+
+struct Target {
+  const Codec* codec = nullptr;
+  CodecParams params;
+  std::string text() const;  // "INT_SYM, 4 bits, groups of 128"
+};
+
+// Integer groups that hold exactly what the target can hold: the target itself, or INT_SYM with 4, 5 or 8 bits in
+// groups of 32 for Q4_0, Q5_0 and Q8_0, whose blocks are the same numbers in another order. Nothing for other codecs.
+std::optional<Target> integer_grid(const Target& target);
+
+// The same weights in the target's own layout; `integers` is a tensor of integer_grid(target).
+PackedTensor from_integer_grid(const PackedTensor& integers, const Target& target);
+
+}  // namespace lathe::quant

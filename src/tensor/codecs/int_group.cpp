@@ -1,0 +1,283 @@
+#include "tensor/codecs/int_group.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "base/half.h"
+#include "tensor/codecs/checks.h"
+#include "tensor/codecs/int_group_fit.h"
+#include "tensor/codecs/part_slices.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe {
+namespace {
+
+void check_params(const CodecParams& params, std::string_view codec) {
+  if (params.bits < 1 || params.bits > 8) {
+    throw Error(fmt::format("{} has no width of {} bits", codec, params.bits), {}, "give 1 to 8 bits");
+  }
+  if (params.group_size < 0) {
+    throw Error(fmt::format("{} has no group size {}", codec, params.group_size), {},
+                "give a group size of 1 or more, or 0 for one group per row");
+  }
+}
+
+std::uint64_t plane_bytes(std::uint64_t cols) { return cols / 8 + (cols % 8 != 0); }
+
+// Bit j of the index as byte j.
+constexpr std::array<std::uint64_t, 256> kSpread = [] {
+  std::array<std::uint64_t, 256> table{};
+  for (std::uint64_t byte = 0; byte < 256; ++byte) {
+    for (int j = 0; j < 8; ++j) table[byte] |= (byte >> j & 1) << 8 * j;
+  }
+  return table;
+}();
+
+// The levels of columns [8 first, 8 first + levels.size()) from the planes of a row.
+void read_levels(const std::byte* planes, int bits, std::uint64_t plane, std::uint64_t first,
+                 std::span<std::uint8_t> levels) {
+  for (std::size_t i = 0; i < levels.size(); i += 8, ++first) {
+    std::uint64_t eight = 0;
+    for (int p = 0; p < bits; ++p) {
+      eight |= kSpread[std::to_integer<std::size_t>(planes[static_cast<std::uint64_t>(p) * plane + first])] << p;
+    }
+    std::memcpy(levels.data() + i, &eight, std::min<std::size_t>(8, levels.size() - i));
+  }
+}
+
+void write_levels(std::span<const std::uint8_t> levels, int bits, std::byte* planes) {
+  const std::uint64_t plane = plane_bytes(levels.size());
+  for (int p = 0; p < bits; ++p) {
+    for (std::size_t i = 0; i < levels.size(); i += 8) {
+      unsigned byte = 0;
+      for (std::size_t j = 0; j < 8 && i + j < levels.size(); ++j) byte |= (levels[i + j] >> p & 1u) << j;
+      planes[static_cast<std::uint64_t>(p) * plane + i / 8] = static_cast<std::byte>(byte);
+    }
+  }
+}
+
+IntGrid grid_at(const PackedTensor& tensor, const std::byte* scales, const std::byte* zeros, std::uint64_t index) {
+  std::uint16_t half = 0;
+  std::memcpy(&half, scales + index * sizeof half, sizeof half);
+  const float zero =
+      zeros == nullptr ? symmetric_zero(tensor.params.bits) : static_cast<float>(std::to_integer<int>(zeros[index]));
+  return {float_from_half(half), zero};
+}
+
+// nullptr for the symmetric codec.
+const std::byte* zeros_of(const PackedTensor& tensor) {
+  return int_group_codec(*tensor.codec)->symmetric() ? nullptr : tensor.part("zeros").data();
+}
+
+// The parts of a tensor that is being made.
+class Builder {
+ public:
+  Builder(const IntGroupCodec& codec, const Shape& shape, const CodecParams& params, std::string name)
+      : tensor_{std::move(name), &codec, params, shape, {}},
+        specs_(codec.parts(shape, params)),
+        plane_stride_(static_cast<std::uint64_t>(params.bits) * plane_bytes(shape.cols())),
+        groups_(int_groups(params, shape.cols())),
+        planes_(std::make_shared<Buffer>(shape.rows() * plane_stride_)),
+        scales_(std::make_shared<Buffer>(shape.rows() * groups_ * sizeof(std::uint16_t))),
+        zeros_(std::make_shared<Buffer>(codec.symmetric() ? 0 : shape.rows() * groups_)) {}
+
+  void levels(std::uint64_t row, std::span<const std::uint8_t> levels) {
+    write_levels(levels, tensor_.params.bits, planes_->data() + row * plane_stride_);
+  }
+  void grid(std::uint64_t row, std::uint64_t group, const IntGrid& grid) {
+    const std::uint64_t index = row * groups_ + group;
+    const std::uint16_t half = half_from_float(grid.scale);
+    std::memcpy(scales_->data() + index * sizeof half, &half, sizeof half);
+    if (!zeros_->empty()) (*zeros_)[index] = static_cast<std::byte>(grid.zero);
+  }
+  PackedTensor finish() {
+    const std::shared_ptr<Buffer> buffers[] = {planes_, scales_, zeros_};
+    for (std::size_t i = 0; i < specs_.size(); ++i) {
+      tensor_.parts.push_back({specs_[i], Bytes(*buffers[i], tensor_.name, buffers[i])});
+    }
+    return std::move(tensor_);
+  }
+
+ private:
+  using Buffer = std::vector<std::byte>;
+  PackedTensor tensor_;
+  std::vector<PartSpec> specs_;
+  std::uint64_t plane_stride_, groups_;
+  std::shared_ptr<Buffer> planes_, scales_, zeros_;
+};
+
+}  // namespace
+
+const IntGroupCodec* int_group_codec(const Codec& codec) { return dynamic_cast<const IntGroupCodec*>(&codec); }
+
+std::uint64_t int_group_columns(const CodecParams& params, std::uint64_t cols) {
+  return params.group_size == 0 ? std::max<std::uint64_t>(1, cols) : static_cast<std::uint64_t>(params.group_size);
+}
+
+std::uint64_t int_groups(const CodecParams& params, std::uint64_t cols) {
+  const std::uint64_t group = int_group_columns(params, cols);
+  return cols / group + (cols % group != 0);
+}
+
+float symmetric_zero(int bits) { return std::ldexp(1.0f, bits - 1) * (bits == 1 ? 0.5f : 1.0f); }
+
+std::uint64_t IntGroupCodec::column_alignment(const CodecParams& params) const {
+  check_params(params, name());
+  return params.group_size == 0 ? 8 : std::lcm<std::uint64_t>(8, static_cast<std::uint64_t>(params.group_size));
+}
+
+std::vector<PartSpec> IntGroupCodec::parts(const Shape& shape, const CodecParams& params) const {
+  check_params(params, name());
+  const std::uint64_t cols = shape.cols(), groups = int_groups(params, cols);
+  const std::uint64_t planes = checked_mul(static_cast<std::uint64_t>(params.bits), plane_bytes(cols), "bit planes");
+  std::vector<PartSpec> specs = {{"planes", DType::kU8, with_cols(shape, planes)},
+                                 {"scales", DType::kF16, with_cols(shape, groups)}};
+  if (!symmetric_) specs.push_back({"zeros", DType::kU8, with_cols(shape, groups)});
+  return specs;
+}
+
+void IntGroupCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
+                               std::span<float> out) const {
+  check_columns(tensor, row, column, out.size());
+  const int bits = tensor.params.bits;
+  const std::uint64_t cols = tensor.shape.cols(), plane = plane_bytes(cols);
+  const std::uint64_t group = int_group_columns(tensor.params, cols), groups = int_groups(tensor.params, cols);
+  const std::uint64_t stride = static_cast<std::uint64_t>(bits) * plane;
+  const Bytes planes = tensor.part("planes").slice(row * stride, stride, "planes of a row");
+  const std::byte *scales = tensor.part("scales").data(), *zeros = zeros_of(tensor);
+  constexpr std::size_t kChunk = 64;
+  std::uint8_t levels[kChunk];
+  IntGrid grid;
+  std::uint64_t left_in_group = 0;
+  for (std::size_t begin = 0; begin < out.size(); begin += kChunk) {
+    const std::size_t count = std::min(kChunk, out.size() - begin);
+    read_levels(planes.data(), bits, plane, (column + begin) / 8, std::span(levels, count));
+    for (std::size_t i = 0; i < count; ++i, --left_in_group) {
+      if (left_in_group == 0) {
+        const std::uint64_t at = column + begin + i;
+        grid = grid_at(tensor, scales, zeros, row * groups + at / group);
+        left_in_group = group - at % group;
+      }
+      out[begin + i] = grid.value(levels[i]);
+    }
+  }
+}
+
+PackedTensor IntGroupCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
+                                   std::span<const float> importance, std::string name) const {
+  check_params(params, this->name());
+  const std::uint64_t rows = shape.rows(), cols = shape.cols(), group = int_group_columns(params, cols);
+  if (values.size() != shape.elements()) {
+    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
+  }
+  check_importance(importance, cols, name);
+  const std::vector<float> even(importance.empty() ? std::min(group, cols) : 0, 1.0f);
+  Builder builder(*this, shape, params, name);
+  std::vector<std::uint8_t> levels(cols);
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    const std::span<const float> row_values = values.subspan(row * cols, cols);
+    check_finite(row_values, row, name);
+    for (std::uint64_t begin = 0; begin < cols; begin += group) {
+      const std::uint64_t count = std::min(group, cols - begin);
+      const std::span<const float> x = row_values.subspan(begin, count);
+      const auto weights = importance.empty() ? std::span(even).first(count) : importance.subspan(begin, count);
+      const IntGrid grid = fit_int_grid(x, weights, params.bits, symmetric_);
+      if (!std::isfinite(grid.scale)) fail_too_large(row_values, row, this->name(), name);
+      builder.grid(row, begin / group, grid);
+      for (std::uint64_t i = 0; i < count; ++i) {
+        levels[begin + i] = static_cast<std::uint8_t>(nearest_int_level(grid, x[i], params.bits));
+      }
+    }
+    builder.levels(row, levels);
+  }
+  return builder.finish();
+}
+
+PackedTensor pack_int_groups(std::string name, const IntGroupCodec& codec, const Shape& shape,
+                             const CodecParams& params, std::span<const std::uint8_t> levels,
+                             std::span<const IntGrid> grids) {
+  check_params(params, codec.name());
+  const std::uint64_t rows = shape.rows(), cols = shape.cols(), groups = int_groups(params, cols);
+  if (levels.size() != shape.elements() || grids.size() != rows * groups) {
+    fail(tensor_place(name), "{} integers and {} scales for shape {}", levels.size(), grids.size(), shape.text());
+  }
+  const auto highest = static_cast<std::uint8_t>((1 << params.bits) - 1);
+  Builder builder(codec, shape, params, name);
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    for (std::uint64_t g = 0; g < groups; ++g) {
+      const IntGrid& grid = grids[row * groups + g];
+      if (!std::isfinite(grid.scale) || float_from_half(half_from_float(grid.scale)) != grid.scale) {
+        fail(tensor_place(name), "the scale {} of row {}, group {} is no half-precision number", grid.scale, row, g);
+      }
+      const bool storable = codec.symmetric()
+                                ? grid.zero == symmetric_zero(params.bits)
+                                : grid.zero >= 0 && grid.zero <= 255 && grid.zero == std::floor(grid.zero);
+      if (!storable) {
+        fail(tensor_place(name), "{} cannot store the zero point {} of row {}, group {}", codec.name(), grid.zero, row,
+             g);
+      }
+      builder.grid(row, g, grid);
+    }
+    const std::span<const std::uint8_t> row_levels = levels.subspan(row * cols, cols);
+    if (std::any_of(row_levels.begin(), row_levels.end(), [&](std::uint8_t level) { return level > highest; })) {
+      fail(tensor_place(name), "an integer of row {} has more than {} bits", row, params.bits);
+    }
+    builder.levels(row, row_levels);
+  }
+  return builder.finish();
+}
+
+void int_group_levels(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> levels) {
+  check_row_slice(tensor, row, row + 1);
+  const std::uint64_t plane = plane_bytes(tensor.shape.cols());
+  const std::uint64_t stride = static_cast<std::uint64_t>(tensor.params.bits) * plane;
+  read_levels(tensor.part("planes").slice(row * stride, stride, "planes of a row").data(), tensor.params.bits, plane, 0,
+              levels.first(tensor.shape.cols()));
+}
+
+void int_group_grids(const PackedTensor& tensor, std::uint64_t row, std::span<IntGrid> grids) {
+  check_row_slice(tensor, row, row + 1);
+  const std::uint64_t groups = int_groups(tensor.params, tensor.shape.cols());
+  const std::byte *scales = tensor.part("scales").data(), *zeros = zeros_of(tensor);
+  for (std::uint64_t g = 0; g < groups; ++g) grids[g] = grid_at(tensor, scales, zeros, row * groups + g);
+}
+
+PackedTensor IntGroupCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
+  check_row_slice(tensor, begin, end);
+  const std::uint64_t rows = std::max<std::uint64_t>(1, tensor.shape.rows());
+  PackedTensor slice = tensor;
+  slice.shape = with_rows(tensor.shape, end - begin);
+  const std::vector<PartSpec> specs = parts(slice.shape, tensor.params);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    slice.parts[i] = {specs[i], part_rows(tensor.parts[i].data, tensor.parts[i].data.size() / rows, begin, end)};
+  }
+  return slice;
+}
+
+PackedTensor IntGroupCodec::slice_columns(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
+  check_column_slice(tensor, begin, end);
+  const std::uint64_t rows = tensor.shape.rows(), cols = tensor.shape.cols(), count = end - begin;
+  const std::uint64_t group = int_group_columns(tensor.params, cols), groups = int_groups(tensor.params, cols);
+  PackedTensor slice = tensor;
+  slice.shape = with_cols(tensor.shape, count);
+  // One group per row stays one group per row.
+  const std::uint64_t first_group = begin / group, kept = int_groups(tensor.params, count);
+  const std::vector<PartSpec> specs = parts(slice.shape, tensor.params);
+  // Planes count as rows of their own.
+  const std::uint64_t plane_rows = rows * static_cast<std::uint64_t>(tensor.params.bits);
+  slice.parts[0] = {specs[0],
+                    part_columns(tensor.parts[0].data, plane_rows, plane_bytes(cols), begin / 8, plane_bytes(count))};
+  for (std::size_t i = 1; i < specs.size(); ++i) {
+    const std::uint64_t unit = dtype_bytes(specs[i].dtype);
+    slice.parts[i] = {specs[i],
+                      part_columns(tensor.parts[i].data, rows, groups * unit, first_group * unit, kept * unit)};
+  }
+  return slice;
+}
+
+}  // namespace lathe

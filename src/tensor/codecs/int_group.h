@@ -1,0 +1,73 @@
+// INT_SYM and INT_ASYM: integers of 1 to 8 bits with a half-precision scale, and in INT_ASYM a zero point, per group of
+// columns: x[r, c] = scale * (q - zero). In INT_SYM the zero point is 2^(bits - 1), and 1/2 for one bit, whose two
+// levels are +-scale / 2. It is the storage of GPTQ (Frantar et al. 2023) and AWQ (Lin et al. 2024) checkpoints, and
+// what T-MAC (Wei et al. 2025) computes with.
+//
+// Integers lie as bit planes, so that any width is the same code. A row of the part "planes" is plane 0 (the lowest bit
+// of every integer), then plane 1, ..., each of ceil(cols / 8) bytes with column 8 i + j in bit j of byte i; bits past
+// the last column are zero. Parts: "planes" U8 [..., bits * ceil(cols / 8)], "scales" F16 [..., groups of a row], and
+// in INT_ASYM "zeros" U8 [..., groups of a row].
+//
+// Parameters: bits 1 to 8; group_size >= 1, or 0 for one group per row. The last group of a row may be short.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "tensor/codec.h"
+
+namespace lathe {
+
+// A group's grid: level q has the value scale * (q - zero).
+struct IntGrid {
+  float scale = 0;  // a half-precision number
+  float zero = 0;
+  float value(int level) const { return scale * (static_cast<float>(level) - zero); }
+};
+
+class IntGroupCodec final : public Codec {
+ public:
+  explicit IntGroupCodec(bool symmetric) : symmetric_(symmetric) {}
+  bool symmetric() const { return symmetric_; }
+
+  std::string_view name() const override { return symmetric_ ? "INT_SYM" : "INT_ASYM"; }
+  std::string_view description() const override {
+    return symmetric_ ? "integers of 1-8 bits, a half scale per group of any size"
+                      : "integers of 1-8 bits, a half scale and a zero point per group of any size";
+  }
+  std::uint64_t column_alignment(const CodecParams& params) const override;
+  std::vector<PartSpec> parts(const Shape& shape, const CodecParams& params) const override;
+  void decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
+                  std::span<float> out) const override;
+  bool can_encode() const override { return true; }
+  // Rounds to the nearest level of the grids that fit_int_grid finds.
+  PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
+                      std::span<const float> importance, std::string name) const override;
+  PackedTensor slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const override;
+  PackedTensor slice_columns(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const override;
+
+ private:
+  bool symmetric_;
+};
+
+// The codec as this type, or nullptr when it is another.
+const IntGroupCodec* int_group_codec(const Codec& codec);
+
+// Columns of a group, and groups of a row of `cols`.
+std::uint64_t int_group_columns(const CodecParams& params, std::uint64_t cols);
+std::uint64_t int_groups(const CodecParams& params, std::uint64_t cols);
+// The zero point of every group of INT_SYM.
+float symmetric_zero(int bits);
+
+// Integers and grids somebody else chose: levels[rows * cols], grids[rows * groups of a row]. Throws when a scale is no
+// finite half-precision number or a zero point is not one the codec can store.
+PackedTensor pack_int_groups(std::string name, const IntGroupCodec& codec, const Shape& shape,
+                             const CodecParams& params, std::span<const std::uint8_t> levels,
+                             std::span<const IntGrid> grids);
+
+// The integers of one row.
+void int_group_levels(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> levels);
+// The grids of one row.
+void int_group_grids(const PackedTensor& tensor, std::uint64_t row, std::span<IntGrid> grids);
+
+}  // namespace lathe

@@ -1,0 +1,72 @@
+"""lathe quantize, compare and bench matmul, as a user runs them."""
+import pathlib
+import unittest
+
+from harness import CliTest
+
+
+class Quantize(CliTest):
+    def test_list_names_methods_codecs_and_pairs(self):
+        listed = self.json("quantize", "--list")
+        methods = {m["name"]: m for m in listed["methods"]}
+        codecs = {c["name"] for c in listed["codecs"]}
+        self.assertLessEqual({"rtn", "gptq", "awq", "smoothquant+"}, set(methods))
+        self.assertLessEqual({"INT_SYM", "INT_ASYM", "Q4_0", "Q4_K"}, codecs)
+        self.assertIn("INT_ASYM", methods["gptq"]["codecs"])
+        self.assertNotIn("Q4_K", methods["gptq"]["codecs"])
+        for method in methods.values():
+            self.assertLessEqual(set(method["codecs"]), codecs)
+
+    def test_smaller_and_still_good(self):
+        text, out, plot = self.folder / "text.txt", self.folder / "small.lathe", self.folder / "plot.svg"
+        text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
+        result = self.json("quantize", "tiny", out, "--bits", "4", "--group", "32", "--calibration", text,
+                           "--calibration-tokens", "64", "--calibration-sequences", "8")
+        self.assertLess(result["bits_per_weight"], 6)
+        self.assertGreaterEqual(len(result["per_tensor"]), 5 * 7 + 1)
+        self.assertFalse(pathlib.Path(f"{out}.partial").exists())
+        rows = self.json("compare", "tiny", out, "-f", text, "-c", "128")["rows"]
+        self.assertEqual([row["model"] for row in rows], ["tiny", str(out)])
+        self.assertAlmostEqual(rows[0]["kl"], 0)
+        self.assertEqual(rows[0]["top1_agreement"], 1)
+        self.assertLess(rows[1]["bytes"], rows[0]["bytes"])
+        self.assertGreater(rows[1]["kl"], 0)
+        self.assertLess(rows[1]["kl"], 0.2)
+        self.assertAlmostEqual(rows[1]["perplexity"],
+                               self.json("perplexity", out, "-f", text, "-c", "128")["perplexity"], places=6)
+        self.assertIn("INT_SYM", {tensor["codec"] for tensor in self.json("info", out)["tensors"]})
+        table = self.lathe("compare", "tiny", out, "-f", text, "-c", "128", "--markdown", "--no-speed", "--plot", plot)
+        self.assertEqual(len(table.stdout.splitlines()), 4)
+        self.assertIn("small.lathe", plot.read_text())
+
+    def test_what_cannot_work_is_said_before_any_work(self):
+        for arguments, words in (
+                (["tiny", "x.gguf", "--codec", "INT_SYM"], ".lathe"),
+                (["tiny", "x.lathe", "--method", "gptq", "--codec", "Q4_K"], "INT_SYM"),
+                (["tiny", "x.lathe", "--bits", "9"], "1 to 8 bits"),
+                (["tiny", "x.lathe", "--method", "gtpq"], "gptq"),
+                                (["tiny"], "OUT"),
+        ):
+            out = [str(self.folder / word) if word.startswith("x.") else word for word in arguments]
+            self.fails(2 if words != "1 to 8 bits" else 1, "quantize", *out, says=words)
+            self.assertEqual(list(self.folder.iterdir()), [])
+
+
+class Compare(CliTest):
+    def test_needs_models_and_text(self):
+        self.fails(2, "compare", "-p", "text", says="needs models")
+        self.fails(2, "compare", "tiny", says="no text")
+
+
+class BenchMatmul(CliTest):
+    def test_rows(self):
+        rows = self.json("bench", "matmul", "--codec", "INT_SYM:2:64,Q4_0", "--shape", "64x128", "--kernel",
+                         "auto+dot,auto+lut", "--batch", "1,2")["rows"]
+        self.assertEqual(len(rows), 8)
+        for row in rows:
+            self.assertGreater(row["cached_seconds"], 0)
+        self.assertTrue(any("look-up" in row["kernel"] for row in rows))
+
+
+if __name__ == "__main__":
+    unittest.main()

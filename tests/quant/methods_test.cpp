@@ -1,0 +1,256 @@
+// The methods on one layer of a small model: GPTQ against the procedure it is a shortcut for, merges against the model
+// itself, and what each must improve.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "base/error.h"
+#include "quant/merge.h"
+#include "quant/method.h"
+#include "reference/tiny_model.h"
+#include "tensor/codecs/int_group_fit.h"
+
+namespace lathe::quant {
+namespace {
+
+using test::TinyModel;
+
+Target int_target(std::string_view codec, int bits, int group) { return {&codec_named(codec), {bits, group}}; }
+
+// The first layer of a model, with statistics of random inputs of very different sizes, correlated among each other.
+struct Layer {
+  explicit Layer(const arch::Architecture& a, Target target, std::uint64_t seed = 1)
+      : model(test::make_tiny_model(a, "F32", seed)), ops(arch::lower(model.architecture)), backend(test::cpu(2)), pool(2) {
+    work.architecture = &model.architecture;
+    work.ops = &ops;
+    work.layer = 0;
+    work.target = target;
+    work.backend = backend.get();
+    work.pool = &pool;
+    for (const auto& [name, tensor] : model.weights.all()) {
+      if (name.starts_with("blk.0.")) work.source[name] = tensor;
+    }
+    std::mt19937 random(static_cast<unsigned>(seed));
+    std::normal_distribution<float> normal;
+    for (const arch::Op* op : work.linear_ops()) {
+      const std::size_t n = work.shape(op->linears[0].weight + ".weight").cols();
+      auto input = std::make_shared<InputStatistics>();
+      input->sum_abs.resize(n), input->sum_squares.resize(n), input->largest.resize(n), input->gram.resize(n * n);
+      std::vector<float> x(n);
+      for (input->tokens = 0; input->tokens < 3 * n; ++input->tokens) {
+        const float common = normal(random);
+        for (std::size_t i = 0; i < n; ++i) {
+          x[i] = (normal(random) + common) * (i % 16 == 3 ? 10.0f : 1.0f);
+          input->sum_abs[i] += std::abs(x[i]);
+          input->sum_squares[i] += double{x[i]} * x[i];
+          input->largest[i] = std::max(input->largest[i], std::abs(x[i]));
+        }
+        for (std::size_t i = 0; i < n; ++i) {
+          for (std::size_t j = 0; j < n; ++j) input->gram[i * n + j] += x[i] * x[j];
+        }
+      }
+      for (const arch::LinearUse& use : op->linears) work.inputs[use.weight] = input;
+    }
+  }
+
+  // tr(D G D^T) with D what rounding changed, relative to the same of the weights themselves.
+  double output_error(const std::string& linear) {
+    const std::vector<float> before = model.decoded.at(linear + ".weight"),
+                             after = work.packed.at(linear + ".weight").to_floats();
+    const std::vector<float>& gram = work.inputs.at(linear)->gram;
+    const std::size_t n = work.inputs.at(linear)->columns();
+    double error = 0, energy = 0;
+    for (std::size_t row = 0; row < before.size() / n; ++row) {
+      for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t j = 0; j < n; ++j) {
+          const double g = gram[i * n + j];
+          const auto at = [&](const std::vector<float>& w, std::size_t c) { return double{w[row * n + c]}; };
+          error += g * (at(after, i) - at(before, i)) * (at(after, j) - at(before, j));
+          energy += g * at(before, i) * at(before, j);
+        }
+      }
+    }
+    return error / energy;
+  }
+
+  TinyModel model;
+  arch::OpList ops;
+  std::shared_ptr<kernels::Backend> backend;
+  ThreadPool pool;
+  LayerWork work;
+};
+
+// Optimal brain quantization in fixed order (Frantar et al. 2023, equations 2 and 3), step by step: round a column,
+// correct the others by the inverse of what is left of H, and eliminate the column from that inverse.
+std::vector<float> by_elimination(std::vector<double> w, std::size_t n, std::vector<double> h, double damping, int bits,
+                                  bool symmetric, std::size_t group) {
+  double mean = 0;
+  for (std::size_t i = 0; i < n; ++i) mean += h[i * n + i] / static_cast<double>(n);
+  for (std::size_t i = 0; i < n; ++i) h[i * n + i] += damping * mean;
+  std::vector<float> diagonal(n);
+  for (std::size_t i = 0; i < n; ++i) diagonal[i] = static_cast<float>(h[i * n + i] - damping * mean);
+  // Gauss-Jordan.
+  std::vector<double> inverse(n * n, 0);
+  for (std::size_t i = 0; i < n; ++i) inverse[i * n + i] = 1;
+  for (std::size_t p = 0; p < n; ++p) {
+    const double pivot = h[p * n + p];
+    for (std::size_t j = 0; j < n; ++j) h[p * n + j] /= pivot, inverse[p * n + j] /= pivot;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double factor = h[i * n + p];
+      if (i == p || factor == 0) continue;
+      for (std::size_t j = 0; j < n; ++j) {
+        h[i * n + j] -= factor * h[p * n + j];
+        inverse[i * n + j] -= factor * inverse[p * n + j];
+      }
+    }
+  }
+  std::vector<float> result(n);
+  IntGrid grid;
+  for (std::size_t j = 0; j < n; ++j) {
+    if (j % group == 0) {
+      const std::size_t count = std::min(group, n - j);
+      std::vector<float> values(w.begin() + static_cast<std::ptrdiff_t>(j),
+                                w.begin() + static_cast<std::ptrdiff_t>(j + count));
+      grid = fit_int_grid(values, std::span(diagonal).subspan(j, count), bits, symmetric);
+    }
+    result[j] = grid.value(nearest_int_level(grid, static_cast<float>(w[j]), bits));
+    const double error = (w[j] - result[j]) / inverse[j * n + j];
+    for (std::size_t k = j + 1; k < n; ++k) w[k] -= error * inverse[k * n + j];
+    for (std::size_t r = j + 1; r < n; ++r) {
+      for (std::size_t c = j + 1; c < n; ++c) {
+        inverse[r * n + c] -= inverse[r * n + j] * inverse[j * n + c] / inverse[j * n + j];
+      }
+    }
+  }
+  return result;
+}
+
+// Floats on one side and doubles on the other now and then round a weight the other way, and then all later ones of the
+// row differ: nearly all rows must be equal.
+TEST(Gptq, DoesWhatEliminatingColumnsOneByOneDoes) {
+  for (const bool symmetric : {true, false}) {
+    for (const int group : {16, 24, 64, 0}) {
+      Layer layer(test::tiny_llama(), int_target(symmetric ? "INT_SYM" : "INT_ASYM", 3, group), 5);
+      gptq_method().quantize(layer.work);
+      const std::string name = "blk.0.attn_q";
+      const std::vector<float> weight = layer.model.decoded.at(name + ".weight"),
+                               got = layer.work.packed.at(name + ".weight").to_floats();
+      const auto& gram = layer.work.inputs.at(name)->gram;
+      const std::size_t n = layer.work.inputs.at(name)->columns(), rows = weight.size() / n;
+      std::size_t equal = 0;
+      for (std::size_t row = 0; row < rows; ++row) {
+        const std::vector<double> w(weight.begin() + static_cast<std::ptrdiff_t>(row * n),
+                                    weight.begin() + static_cast<std::ptrdiff_t>((row + 1) * n));
+        const std::vector<float> expected = by_elimination(w, n, {gram.begin(), gram.end()}, 0.01, 3, symmetric,
+                                                           group == 0 ? n : static_cast<std::size_t>(group));
+        equal += std::equal(expected.begin(), expected.end(), got.begin() + static_cast<std::ptrdiff_t>(row * n));
+      }
+      EXPECT_GE(equal, rows * 9 / 10) << group;
+    }
+  }
+}
+
+TEST(Gptq, LeavesLessErrorThanRounding) {
+  for (const bool act_order : {false, true}) {
+    for (const Target& target : {int_target("INT_SYM", 2, 32), int_target("INT_ASYM", 4, 0), Target{&codec_named("Q4_0"), {}}}) {
+      Layer rounded(test::tiny_llama(), target), corrected(test::tiny_llama(), target);
+      corrected.work.options.act_order = act_order;
+      rtn_method().quantize(rounded.work);
+      gptq_method().quantize(corrected.work);
+      for (const char* linear : {"blk.0.attn_q", "blk.0.attn_output", "blk.0.ffn_down"}) {
+        EXPECT_LT(corrected.output_error(linear), 0.8 * rounded.output_error(linear)) << linear << ", " << target.text();
+      }
+    }
+  }
+}
+
+TEST(Gptq, BearsDeadColumnsAndSaysWhatCannotBeDone) {
+  Layer layer(test::tiny_llama(), int_target("INT_SYM", 4, 32));
+  const auto input = layer.work.inputs.at("blk.0.attn_q");
+  const std::size_t n = input->columns();
+  for (std::size_t i = 0; i < n; ++i) input->gram[5 * n + i] = input->gram[i * n + 5] = 0;
+  gptq_method().quantize(layer.work);
+  for (const float value : layer.work.packed.at("blk.0.attn_q.weight").to_floats()) EXPECT_TRUE(std::isfinite(value));
+
+  Layer singular(test::tiny_llama(), int_target("INT_SYM", 4, 32));
+  const auto other = singular.work.inputs.at("blk.0.attn_q");
+  for (std::size_t i = 0; i < n * n; ++i) other->gram[i] = i % (n + 1) == 0 ? 1.0f : 100.0f;  // no Gram matrix at all
+  EXPECT_THROW(gptq_method().quantize(singular.work), Error);
+
+  Layer poisoned(test::tiny_llama(), int_target("INT_SYM", 4, 32));
+  poisoned.work.values("blk.0.attn_q.weight")[7] = NAN;
+  EXPECT_THROW(gptq_method().quantize(poisoned.work), Error);
+}
+
+TEST(Gptq, ThreadsDoNotChangeIt) {
+  Layer layer(test::tiny_llama(), int_target("INT_ASYM", 3, 16)), other(test::tiny_llama(), int_target("INT_ASYM", 3, 16));
+  ThreadPool one(1);
+  other.work.pool = &one;
+  gptq_method().quantize(layer.work);
+  gptq_method().quantize(other.work);
+  for (const auto& [name, tensor] : layer.work.packed) EXPECT_EQ(tensor.to_floats(), other.work.packed.at(name).to_floats());
+}
+
+// Scales of all kinds folded into every site: the model's outputs stay what they were.
+TEST(Merge, ChangesNothing) {
+  std::vector<std::pair<arch::Architecture, std::size_t>> shapes = {{test::tiny_llama(), 4}, {test::tiny_gpt2(), 3}};
+  shapes.push_back({test::tiny_llama(), 4});
+  shapes.back().first.n_kv_heads = shapes.back().first.n_heads;
+  for (auto& [shape, sites] : shapes) {
+    Layer layer(shape, int_target("INT_SYM", 8, 0));
+    const std::vector<std::int32_t> ids = test::random_ids(20, shape.vocab_size, 3);
+    const std::vector<float> before = test::Executor(layer.model, layer.backend).logits(ids);
+    std::mt19937 random(9);
+    const std::vector<ScaleSite> found = scale_sites(layer.work);
+    EXPECT_EQ(found.size(), sites) << shape.family;
+    for (const ScaleSite& site : found) {
+      std::vector<float> scale(site.row_of.size());
+      for (float& s : scale) s = std::exp(static_cast<float>(random() % 1000) / 250 - 2);
+      tie_scale(site, scale);
+      fold_scale(layer.work, site, scale);
+    }
+    TinyModel changed = layer.model;
+    for (const auto& [name, values] : layer.work.floats) {
+      changed.weights.remove(name);
+      changed.weights.add(pack(name, codec_named("F32"), layer.work.shape(name), values));
+    }
+    const std::vector<float> after = test::Executor(changed, layer.backend).logits(ids);
+    EXPECT_LT(test::relative_error(after, std::vector<double>(before.begin(), before.end())), 2e-5) << shape.family;
+  }
+}
+
+TEST(Awq, HelpsWhereSomeInputsAreLarge) {
+  Layer rounded(test::tiny_llama(), int_target("INT_SYM", 3, 32)), scaled(test::tiny_llama(), int_target("INT_SYM", 3, 32));
+  rtn_method().quantize(rounded.work);
+  awq_method().quantize(scaled.work);
+  // The error in the input's own units: columns and statistics are scaled alike, so output_error would need the scaled
+  // weights; instead compare the products' error through the folded weights.
+  scaled.model.decoded["blk.0.attn_q.weight"] = scaled.work.values("blk.0.attn_q.weight");
+  EXPECT_LT(scaled.output_error("blk.0.attn_q"), 0.8 * rounded.output_error("blk.0.attn_q"));
+  EXPECT_EQ(scaled.work.packed.at("blk.0.attn_norm.weight").codec->name(), "F32");
+}
+
+TEST(Targets, BlockCodecsHoldTheSameNumbersAsTheirGrid) {
+  std::mt19937 random(4);
+  for (const char* name : {"Q4_0", "Q5_0", "Q8_0"}) {
+    const Target target{&codec_named(name), {}};
+    const Target grid = integer_grid(target).value();
+    std::vector<std::uint8_t> levels(6 * 96);
+    for (auto& level : levels) level = static_cast<std::uint8_t>(random() & ((1u << grid.params.bits) - 1));
+    std::vector<IntGrid> grids(6 * 3);
+    for (IntGrid& g : grids) g = {static_cast<float>(random() % 64) / 32 - 1, symmetric_zero(grid.params.bits)};
+    const PackedTensor integers =
+        pack_int_groups("w", *int_group_codec(*grid.codec), Shape{6, 96}, grid.params, levels, grids);
+    EXPECT_EQ(from_integer_grid(integers, target).to_floats(), integers.to_floats()) << name;
+  }
+  EXPECT_FALSE(integer_grid({&codec_named("Q4_K"), {}}).has_value());
+}
+
+TEST(Methods, AreFoundByName) {
+  for (const Method* method : all_methods()) EXPECT_EQ(&method_named(method->name()), method);
+  EXPECT_THROW(method_named("gtpq"), UsageError);
+}
+
+}  // namespace
+}  // namespace lathe::quant

@@ -1,0 +1,159 @@
+// Whole models through quantize_model: every method and several codecs on the small model that ships, interruption and
+// resumption, and what is refused.
+#include "quant/quantize_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "reference/tiny_model.h"
+#include "support/data.h"
+
+namespace lathe::quant {
+namespace {
+
+using test::TempDir;
+
+class QuantizeModel : public testing::Test {
+ protected:
+  QuantizeOptions options(const Method& method, Target target) const {
+    QuantizeOptions o;
+    o.method = &method;
+    o.target = target;
+    o.calibration_source = "a text";
+    for (int i = 0; i < 400; ++i) o.calibration_text += "Once upon a time there was a little girl who loved her big dog. ";
+    o.calibration = {6, 64};
+    o.threads = 2;
+    o.progress = false;
+    return o;
+  }
+  // Mean squared difference of logits, relative to their variance.
+  double distance(const formats::ModelFile& model) const {
+    const auto logits = [&](const formats::ModelFile& m) {
+      return test::Executor(m.architecture, m.weights, test::cpu(2)).logits(ids_);
+    };
+    const std::vector<float> a = logits(model_), b = logits(model);
+    double error = 0, sum = 0, squares = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      error += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+      sum += a[i], squares += double{a[i]} * a[i];
+    }
+    const double n = static_cast<double>(a.size());
+    return error / (squares - sum * sum / n);
+  }
+
+  TempDir folder_;
+  formats::ModelFile model_ = formats::load_model(test::source_dir() / "models/tiny/stories260K.gguf");
+  std::vector<std::int32_t> ids_ = test::random_ids(60, model_.architecture.vocab_size, 5);
+};
+
+TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
+  const Target targets[] = {{&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}}, {&codec_named("Q4_0"), {}}};
+  for (const Method* method : all_methods()) {
+    for (const Target& target : targets) {
+      const std::filesystem::path out = folder_ / fmt::format("{}.lathe", target.codec->name());
+      const QuantizeReport report = quantize_model(model_, out, options(*method, target));
+      const formats::ModelFile got = formats::load_model(out);
+      const double off = distance(got);
+      EXPECT_TRUE(off > 0 && off < 0.05) << method->name() << ", " << target.text() << ": " << off;
+      EXPECT_EQ(report.bytes, got.weights.bytes());
+      // Rows of 172 do not divide into blocks of 32.
+      EXPECT_EQ(got.weights.at("blk.1.ffn_up.weight").codec, target.codec);
+      EXPECT_EQ(got.weights.at("blk.1.ffn_down.weight").codec->name(),
+                target.codec->name() == "Q4_0" ? "F16" : target.codec->name());
+      EXPECT_FALSE(std::filesystem::exists(out.string() + ".partial"));
+    }
+  }
+}
+
+TEST_F(QuantizeModel, GptqIsCloserThanRounding) {
+  const Target target{&codec_named("INT_ASYM"), {3, 64}};
+  double off[2];
+  const Method* const methods[] = {&rtn_method(), &gptq_method()};
+  for (int i = 0; i < 2; ++i) {
+    QuantizeOptions o = options(*methods[i], target);
+    // The text the distance is measured on is random, so calibrate on as many different tokens as there are.
+    quantize_model(model_, folder_ / "m.lathe", o);
+    off[i] = distance(formats::load_model(folder_ / "m.lathe"));
+  }
+  RecordProperty("rtn", fmt::format("{}", off[0]));
+  RecordProperty("gptq", fmt::format("{}", off[1]));
+  EXPECT_LT(off[1], 1.5 * off[0]);  // on text unlike the calibration text it may not lose much
+}
+
+TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
+  for (const Method* method : {&gptq_method(), &awq_method()}) {
+    const QuantizeOptions o = options(*method, {&codec_named("INT_SYM"), {3, 64}});
+    quantize_model(model_, folder_ / "whole.lathe", o);
+    // Two finished layers, as an interrupted run leaves them: made by a run that cannot write its output.
+    const std::filesystem::path out = folder_ / "cut.lathe";
+    class Stop final : public Method {
+     public:
+      Stop(const Method& inner, int layers) : inner_(inner), left_(layers) {}
+      std::string_view name() const override { return inner_.name(); }
+      std::string_view description() const override { return inner_.description(); }
+      std::string_view paper() const override { return inner_.paper(); }
+      Needs needs() const override { return inner_.needs(); }
+      bool can_target(const Target& target) const override { return inner_.can_target(target); }
+      void quantize(LayerWork& work) const override {
+        if (left_-- == 0) throw Cancelled();
+        inner_.quantize(work);
+      }
+
+     private:
+      const Method& inner_;
+      mutable int left_;
+    };
+    const Stop stop(*method, 2);
+    QuantizeOptions stopped = o;
+    stopped.method = &stop;
+    EXPECT_THROW(quantize_model(model_, out, stopped), Cancelled);
+    EXPECT_FALSE(std::filesystem::exists(out));
+    EXPECT_TRUE(std::filesystem::exists(out.string() + ".partial/layer-00001"));
+    const Stop rest(*method, 3);  // the model has five layers
+    stopped.method = &rest;
+    quantize_model(model_, out, stopped);
+    EXPECT_EQ(read_file(out), read_file(folder_ / "whole.lathe")) << method->name();
+  }
+}
+
+TEST_F(QuantizeModel, ThreadsAndKernelsOfTheSameKindGiveTheSameBytes) {
+  QuantizeOptions o = options(gptq_method(), {&codec_named("INT_ASYM"), {2, 32}});
+  quantize_model(model_, folder_ / "two.lathe", o);
+  o.threads = 3;
+  quantize_model(model_, folder_ / "three.lathe", o);
+  EXPECT_EQ(read_file(folder_ / "two.lathe"), read_file(folder_ / "three.lathe"));
+}
+
+TEST_F(QuantizeModel, RefusesWithoutTouchingTheOutput) {
+  const std::filesystem::path out = folder_ / "m.lathe";
+  {
+    AtomicFile file(out);
+    file.write("mine");
+    file.commit();
+  }
+  QuantizeOptions o = options(gptq_method(), {&codec_named("INT_SYM"), {4, 32}});
+  o.calibration_text = "Too short.";
+  EXPECT_THROW(quantize_model(model_, out, o), Error);
+  o = options(gptq_method(), {&codec_named("Q4_K"), {}});
+  EXPECT_THROW(quantize_model(model_, out, o), UsageError);
+  o = options(rtn_method(), {&codec_named("INT_SYM"), {9, 32}});
+  EXPECT_THROW(quantize_model(model_, out, o), Error);
+  formats::ModelFile poisoned = model_;
+  poisoned.weights.remove("blk.1.ffn_up.weight");
+  std::vector<float> values = model_.weights.at("blk.1.ffn_up.weight").to_floats();
+  values[3] = NAN;
+  poisoned.weights.add(pack("blk.1.ffn_up.weight", codec_named("F32"), model_.weights.at("blk.1.ffn_up.weight").shape, values));
+  for (const Method* method : all_methods()) {
+    o = options(*method, {&codec_named("INT_SYM"), {4, 32}});
+    EXPECT_THROW(quantize_model(poisoned, out, o), Error) << method->name();
+  }
+  EXPECT_EQ(read_file(out), "mine");
+}
+
+}  // namespace
+}  // namespace lathe::quant
