@@ -51,6 +51,53 @@ void validate(const RopeScaling& scaling, std::uint32_t rotary_dim, std::uint32_
   if (scaling.kind == Kind::kFactors && scaling.short_factors.empty()) fail(where, "the RoPE factors are missing");
 }
 
+void validate(const MixtureOfExperts& moe, const Architecture& a, std::string_view where) {
+  check_range(moe.n_experts, kMaxExperts, "expert count", where);
+  check_range(moe.top_k, moe.n_experts, "number of experts per token", where);
+  check_range(moe.ffn_width, kMaxWidth, "feed-forward width of experts", where);
+  if (moe.shared_ffn_width > kMaxWidth) fail(where, "width of the shared experts is {}", moe.shared_ffn_width);
+  if (moe.first_dense_layers > a.n_layers) {
+    fail(where, "{} dense layers before the first with experts, of {}", moe.first_dense_layers, a.n_layers);
+  }
+  check_range(moe.n_groups, moe.n_experts, "number of expert groups", where);
+  check_range(moe.top_groups, moe.n_groups, "number of expert groups per token", where);
+  if (moe.n_experts % moe.n_groups != 0) {
+    fail(where, "{} experts do not divide into {} groups", moe.n_experts, moe.n_groups);
+  }
+  if (moe.top_k > moe.n_experts / moe.n_groups * moe.top_groups) {
+    fail(where, "{} experts per token, but {} groups of {} hold {}", moe.top_k, moe.top_groups,
+         moe.n_experts / moe.n_groups, moe.n_experts / moe.n_groups * moe.top_groups);
+  }
+  if (moe.n_groups > 1 && moe.correction_bias && moe.n_experts / moe.n_groups < 2) {
+    fail(where, "groups of one expert have no two best ones to be judged by");
+  }
+  check_factor(moe.scale, true, "scale of expert weights", where);
+  if (!a.gated_ffn) fail(where, "experts without a gate are not supported");
+}
+
+void validate(const LatentAttention& mla, const Architecture& a, std::string_view where) {
+  if (mla.kv_rank > kMaxWidth / a.n_heads) fail(where, "latent rank of keys and values is {}", mla.kv_rank);
+  if (mla.q_rank > kMaxWidth) fail(where, "latent rank of queries is {}", mla.q_rank);
+  if (a.position != PositionKind::kRope || a.rotary_dim >= a.head_dim) {
+    fail(where, "latent attention rotates {} of {} elements of a head, expected a part of them", a.rotary_dim,
+         a.head_dim);
+  }
+  if (a.n_kv_heads != 1) fail(where, "latent attention has one latent for keys and values, not {}", a.n_kv_heads);
+  if (a.fused_qkv || a.qk_norm) fail(where, "latent attention has no fused or normalised queries and keys");
+}
+
+// What excludes each other.
+void check_flags(const Architecture& a, std::string_view where) {
+  if (!a.full_layers.empty() && a.full_layers.size() != a.n_layers) {
+    fail(where, "{} layers are said to have a window or none, of {}", a.full_layers.size(), a.n_layers);
+  }
+  if (a.position_offset > kMaxContext) fail(where, "position offset is {}", a.position_offset);
+  if (a.fused_gate_up && !a.gated_ffn) fail(where, "feed-forward layers without a gate have none to fuse");
+  if (a.head_bias && a.tied_embeddings) fail(where, "an output head that is the embedding has no bias");
+  if (!a.ffn_norm && !a.parallel_block) fail(where, "feed-forward layers have no norm");
+  if (a.post_norms && a.parallel_block) fail(where, "norms after parallel branches are not supported");
+}
+
 }  // namespace
 
 void validate(const Architecture& a, std::string_view where) {
@@ -77,6 +124,15 @@ void validate(const Architecture& a, std::string_view where) {
     check_factor(a.rope_theta, true, "RoPE base", where);
     const std::uint32_t original = a.rope_scaling.original_context;
     validate(a.rope_scaling, a.rotary_dim, original > 0 ? original : a.context_length, where);
+    check_factor(a.window_rope_theta, false, "RoPE base of layers with a window", where);
+  }
+  check_flags(a, where);
+  check_factor(a.activation_limit, false, "activation limit", where);
+  if (a.moe.n_experts > 0 || a.moe.top_k > 0) validate(a.moe, a, where);
+  if (a.mla.kv_rank > 0) {
+    validate(a.mla, a, where);
+  } else if (a.mla.q_rank > 0) {
+    fail(where, "latent attention lacks the rank of keys and values");
   }
 }
 

@@ -21,9 +21,37 @@ struct RopeScaling {
   std::uint32_t original_context = 0;               // the context length the frequencies were trained for
   float attention_factor = 0;                       // multiplies cos and sin; 0 = the kind's own default
   float beta_fast = 32, beta_slow = 1;              // YaRN
+  bool truncate = true;                             // YaRN: the ramp's ends are whole frequencies
   float low_freq_factor = 1, high_freq_factor = 4;  // Llama 3
   std::vector<float> short_factors, long_factors;   // LongRope (both), kFactors (short only): divide each frequency
   friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
+};
+
+// A mixture of experts in place of the feed-forward layer (Shazeer et al. 2017): a router picks `top_k` of `n_experts`
+// for every token. Variants of the router are described at RouterScore (tensor/op_kinds.h).
+struct MixtureOfExperts {
+  std::uint32_t n_experts = 0;  // 0: no mixture
+  std::uint32_t top_k = 0;
+  std::uint32_t ffn_width = 0;           // of one expert
+  std::uint32_t shared_ffn_width = 0;    // > 0: an expert every token takes (all shared ones side by side)
+  bool shared_gate = false;              // the shared expert is weighed by sigmoid(gate . x)
+  std::uint32_t first_dense_layers = 0;  // layers that keep a plain feed-forward layer of the model's ffn_width
+  std::uint32_t n_groups = 1;            // experts compete in groups, of which only ...
+  std::uint32_t top_groups = 1;          // ... so many take part (DeepSeek-V2, section 2.2.2)
+  RouterScore score = RouterScore::kSoftmax;
+  bool normalize = false;        // the chosen weights are divided by their sum
+  float scale = 1;               // and multiplied by this
+  bool correction_bias = false;  // added to the scores for choosing only (DeepSeek-V3, section 2.1.2)
+  bool router_bias = false;      // added to the router's product
+  bool expert_bias = false;      // experts have biases
+  friend bool operator==(const MixtureOfExperts&, const MixtureOfExperts&) = default;
+};
+
+// Multi-head latent attention (DeepSeek-V2, section 2.1): keys and values are products of one cached latent.
+struct LatentAttention {
+  std::uint32_t kv_rank = 0;  // 0: ordinary attention
+  std::uint32_t q_rank = 0;   // 0: queries come straight from the residual stream
+  friend bool operator==(const LatentAttention&, const LatentAttention&) = default;
 };
 
 struct Architecture {
@@ -42,22 +70,38 @@ struct Architecture {
   NormKind norm = NormKind::kRms;
   float norm_eps = 1e-5f;
   PositionKind position = PositionKind::kRope;
+  std::uint32_t position_offset = 0;  // learned positions: the first token's row
   RopeLayout rope_layout = RopeLayout::kHalves;
   std::uint32_t rotary_dim = 0;  // elements of a head that rotate
   float rope_theta = 10000;
   RopeScaling rope_scaling;
 
   ActivationKind activation = ActivationKind::kSilu;
+  float activation_limit = 0;    // > 0: gated layers are down((up' + 1) * gelu_quick(gate')), both clamped (gpt-oss)
   bool gated_ffn = true;         // down(act(gate(x)) * up(x)), otherwise down(act(up(x)))
+  bool fused_gate_up = false;    // gate and up are one weight [2 * ffn, width]
   bool fused_qkv = false;        // one weight [q + k + v, width]
   bool tied_embeddings = false;  // the output head is the token embedding
   bool attention_bias = false;   // q, k, v have biases
   bool output_bias = false;      // the attention's output projection has one
   bool ffn_bias = false;
   bool norm_bias = false;
-  bool qk_norm = false;  // RMS norm of each query and key head before RoPE
+  bool head_bias = false;  // the output head has one
+  bool qk_norm = false;    // RMS norm of each query and key head before RoPE
 
-  std::uint32_t window = 0;     // > 0: sliding-window attention on every layer
+  bool parallel_block = false;   // attention and feed-forward read the same residual stream, and both join it
+  bool ffn_norm = true;          // false, in parallel blocks: one norm feeds attention and feed-forward
+  bool post_norms = false;       // norms on what attention and feed-forward return (Gemma 2)
+  bool embedding_norm = false;   // a norm on the token embedding (BLOOM)
+  bool attention_sinks = false;  // a learned score per head that takes part in the softmax only (gpt-oss)
+
+  MixtureOfExperts moe;
+  LatentAttention mla;
+
+  std::uint32_t window = 0;       // > 0: sliding-window attention, on every layer but the full ones:
+  std::vector<bool> full_layers;  // one entry per layer, or empty: layers that attend to everything all the same
+  // > 0: layers with a window rotate with this base and without scaling (Gemma 3); 0: as the others do.
+  float window_rope_theta = 0;
   float attention_scale = 0;    // 0: 1 / sqrt(head_dim)
   float attention_softcap = 0;  // 0: none
   float logit_softcap = 0;
@@ -68,6 +112,12 @@ struct Architecture {
   std::uint32_t q_width() const { return n_heads * head_dim; }
   std::uint32_t k_width() const { return n_kv_heads * head_dim; }
   std::uint32_t v_width() const { return n_kv_heads * v_head_dim; }
+
+  // What may differ from layer to layer.
+  std::uint32_t layer_window(std::uint32_t layer) const {
+    return layer < full_layers.size() && full_layers[layer] ? 0 : window;
+  }
+  bool layer_has_experts(std::uint32_t layer) const { return moe.n_experts > 0 && layer >= moe.first_dense_layers; }
 };
 
 // Throws an Error naming `where` unless every size is positive, bounded (kMax*) and consistent: heads divide into
@@ -76,6 +126,6 @@ void validate(const Architecture& architecture, std::string_view where);
 
 // Bounds on what a file may ask for, far above any real model.
 inline constexpr std::uint32_t kMaxLayers = 4096, kMaxWidth = 1 << 20, kMaxHeads = 1 << 14, kMaxVocab = 1 << 24,
-                               kMaxContext = 1 << 28;
+                               kMaxContext = 1 << 28, kMaxExperts = 1 << 12;
 
 }  // namespace lathe::arch

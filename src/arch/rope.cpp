@@ -14,17 +14,18 @@ double base_frequency(double theta, std::uint32_t i, std::uint32_t rotary_dim) {
 }
 
 // The (fractional) index of the frequency that makes `rotations` full turns over the original context.
-double yarn_index(double rotations, const Architecture& a, double original) {
-  return a.rotary_dim * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(double{a.rope_theta}));
+double yarn_index(double rotations, const RopeRule& rule, double original) {
+  return rule.rotary_dim * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(double{rule.theta}));
 }
 
-void apply_yarn(const Architecture& a, double original, RopeFrequencies& result) {
-  const RopeScaling& scaling = a.rope_scaling;
-  const double low = std::max(0.0, std::floor(yarn_index(scaling.beta_fast, a, original)));
-  const double high = std::min(a.rotary_dim - 1.0, std::ceil(yarn_index(scaling.beta_slow, a, original)));
+void apply_yarn(const RopeRule& rule, double original, RopeFrequencies& result) {
+  const RopeScaling& scaling = rule.scaling;
+  double low = yarn_index(scaling.beta_fast, rule, original), high = yarn_index(scaling.beta_slow, rule, original);
+  if (scaling.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(0.0, low), high = std::min(rule.rotary_dim - 1.0, high);
   for (std::uint32_t i = 0; i < result.inv_freq.size(); ++i) {
     const double ramp = std::clamp((i - low) / std::max(0.001, high - low), 0.0, 1.0);
-    const double frequency = base_frequency(a.rope_theta, i, a.rotary_dim);
+    const double frequency = base_frequency(rule.theta, i, rule.rotary_dim);
     result.inv_freq[i] = static_cast<float>(frequency / scaling.factor * ramp + frequency * (1 - ramp));
   }
   result.mscale = static_cast<float>(scaling.factor > 1 ? 0.1 * std::log(double{scaling.factor}) + 1 : 1);
@@ -46,33 +47,44 @@ float longrope_mscale(double original, double stretch) {
 
 }  // namespace
 
-RopeFrequencies rope_frequencies(const Architecture& a, std::uint32_t context) {
-  const RopeScaling& scaling = a.rope_scaling;
-  const double original = scaling.original_context > 0 ? scaling.original_context : a.context_length;
+RopeRule rope_rule(const Architecture& a, std::uint32_t layer) {
+  if (a.window_rope_theta > 0 && a.layer_window(layer) > 0) {
+    return {a.rotary_dim, a.window_rope_theta, {}, a.context_length};
+  }
+  return {a.rotary_dim, a.rope_theta, a.rope_scaling, a.context_length};
+}
+
+RopeFrequencies rope_frequencies(const RopeRule& rule, std::uint32_t context) {
+  const RopeScaling& scaling = rule.scaling;
+  const double original = scaling.original_context > 0 ? scaling.original_context : rule.trained_context;
   RopeFrequencies result;
-  result.inv_freq.resize(a.rotary_dim / 2);
-  double theta = a.rope_theta;
+  result.inv_freq.resize(rule.rotary_dim / 2);
+  double theta = rule.theta;
   if (scaling.kind == Kind::kDynamicNtk && context > original) {
     const double stretch = scaling.factor * context / original - (scaling.factor - 1);
-    theta *= std::pow(stretch, double(a.rotary_dim) / (a.rotary_dim - 2.0));
+    theta *= std::pow(stretch, double(rule.rotary_dim) / (rule.rotary_dim - 2.0));
   }
   const std::vector<float>* factors = nullptr;
   if (scaling.kind == Kind::kFactors) factors = &scaling.short_factors;
   if (scaling.kind == Kind::kLongRope) factors = context > original ? &scaling.long_factors : &scaling.short_factors;
   for (std::uint32_t i = 0; i < result.inv_freq.size(); ++i) {
-    double frequency = base_frequency(theta, i, a.rotary_dim);
+    double frequency = base_frequency(theta, i, rule.rotary_dim);
     if (scaling.kind == Kind::kLinear) frequency /= scaling.factor;
     if (scaling.kind == Kind::kLlama3) frequency = llama3_frequency(frequency, scaling, original);
     if (factors != nullptr) frequency /= (*factors)[i];
     result.inv_freq[i] = static_cast<float>(frequency);
   }
-  if (scaling.kind == Kind::kYarn) apply_yarn(a, original, result);
+  if (scaling.kind == Kind::kYarn) apply_yarn(rule, original, result);
   if (scaling.kind == Kind::kLongRope) {
     result.mscale =
-        longrope_mscale(original, scaling.original_context > 0 ? a.context_length / original : scaling.factor);
+        longrope_mscale(original, scaling.original_context > 0 ? rule.trained_context / original : scaling.factor);
   }
   if (scaling.attention_factor > 0) result.mscale = scaling.attention_factor;
   return result;
+}
+
+RopeFrequencies rope_frequencies(const Architecture& a, std::uint32_t context) {
+  return rope_frequencies({a.rotary_dim, a.rope_theta, a.rope_scaling, a.context_length}, context);
 }
 
 }  // namespace lathe::arch

@@ -48,12 +48,23 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
     schema.push_back({name + ".weight", Shape{size}});
     if (bias) schema.push_back({name + ".bias", Shape{size}});
   };
-  matrix("token_embd", a.vocab_size, width, false);
-  if (a.position == PositionKind::kLearned) matrix("position_embd", a.context_length, width, false);
-  for (std::uint32_t layer = 0; layer < a.n_layers; ++layer) {
-    const std::string block = fmt::format("blk.{}.", layer);
-    norm(block + "attn_norm", width, a.norm_bias);
-    if (a.fused_qkv) {
+  const auto matrices = [&](const std::string& name, std::uint32_t count, std::uint64_t out, std::uint64_t in,
+                            bool bias) {
+    for (std::uint32_t i = 0; i < count; ++i) matrix(fmt::format("{}.{}", name, i), out, in, bias);
+  };
+  const auto attention = [&](const std::string& block) {
+    if (a.mla.kv_rank > 0) {
+      const std::uint64_t rank = a.mla.kv_rank, rotated = a.rotary_dim, plain = a.head_dim - rotated;
+      if (a.mla.q_rank > 0) {
+        matrix(block + "attn_q_a", a.mla.q_rank, width, a.attention_bias);
+        norm(block + "attn_q_a_norm", a.mla.q_rank, false);
+      }
+      matrix(block + (a.mla.q_rank > 0 ? "attn_q_b" : "attn_q"), q, a.mla.q_rank > 0 ? a.mla.q_rank : width, false);
+      matrix(block + "attn_kv_a_mqa", rank + rotated, width, a.attention_bias);
+      norm(block + "attn_kv_a_norm", rank, false);
+      matrices(block + "attn_k_b", a.n_heads, rank, plain, false);
+      matrices(block + "attn_v_b", a.n_heads, a.v_head_dim, rank, false);
+    } else if (a.fused_qkv) {
       matrix(block + "attn_qkv", q + k + v, width, a.attention_bias);
     } else {
       matrix(block + "attn_q", q, width, a.attention_bias);
@@ -64,14 +75,44 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
       norm(block + "attn_q_norm", a.head_dim, false);
       norm(block + "attn_k_norm", a.head_dim, false);
     }
+    if (a.attention_sinks) norm(block + "attn_sinks", a.n_heads, false);
     matrix(block + "attn_output", width, a.n_heads * std::uint64_t{a.v_head_dim}, a.output_bias);
-    norm(block + "ffn_norm", width, a.norm_bias);
-    if (a.gated_ffn) matrix(block + "ffn_gate", ffn, width, a.ffn_bias);
-    matrix(block + "ffn_up", ffn, width, a.ffn_bias);
-    matrix(block + "ffn_down", width, ffn, a.ffn_bias);
+  };
+  const auto experts = [&](const std::string& block) {
+    const MixtureOfExperts& moe = a.moe;
+    matrix(block + "ffn_gate_inp", moe.n_experts, width, moe.router_bias);
+    if (moe.correction_bias) schema.push_back({block + "exp_probs_b.bias", Shape{moe.n_experts}});
+    matrices(block + "ffn_gate", moe.n_experts, moe.ffn_width, width, moe.expert_bias);
+    matrices(block + "ffn_up", moe.n_experts, moe.ffn_width, width, moe.expert_bias);
+    matrices(block + "ffn_down", moe.n_experts, width, moe.ffn_width, moe.expert_bias);
+    if (moe.shared_ffn_width == 0) return;
+    matrix(block + "ffn_gate_shexp", moe.shared_ffn_width, width, false);
+    matrix(block + "ffn_up_shexp", moe.shared_ffn_width, width, false);
+    matrix(block + "ffn_down_shexp", width, moe.shared_ffn_width, false);
+    if (moe.shared_gate) matrix(block + "ffn_gate_inp_shexp", 1, width, false);
+  };
+  matrix("token_embd", a.vocab_size, width, false);
+  if (a.embedding_norm) norm("token_embd_norm", width, a.norm_bias);
+  if (a.position == PositionKind::kLearned) {
+    matrix("position_embd", std::uint64_t{a.context_length} + a.position_offset, width, false);
+  }
+  for (std::uint32_t layer = 0; layer < a.n_layers; ++layer) {
+    const std::string block = fmt::format("blk.{}.", layer);
+    norm(block + "attn_norm", width, a.norm_bias);
+    attention(block);
+    if (a.post_norms) norm(block + "post_attention_norm", width, a.norm_bias);
+    if (a.ffn_norm) norm(block + "ffn_norm", width, a.norm_bias);
+    if (a.layer_has_experts(layer)) {
+      experts(block);
+    } else {
+      if (a.gated_ffn && !a.fused_gate_up) matrix(block + "ffn_gate", ffn, width, a.ffn_bias);
+      matrix(block + "ffn_up", a.fused_gate_up ? 2 * ffn : ffn, width, a.ffn_bias);
+      matrix(block + "ffn_down", width, ffn, a.ffn_bias);
+    }
+    if (a.post_norms) norm(block + "post_ffw_norm", width, a.norm_bias);
   }
   norm("output_norm", width, a.norm_bias);
-  if (!a.tied_embeddings) matrix("output", a.vocab_size, width, false);
+  if (!a.tied_embeddings) matrix("output", a.vocab_size, width, a.head_bias);
   return schema;
 }
 

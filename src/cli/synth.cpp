@@ -60,7 +60,7 @@ void reshape(arch::Architecture& shape, const ShapeArgs& args) {
 }
 
 std::string shapes_help() {
-  std::string text = "a family (llama, gpt2) or one of ";
+  std::string text = "a family (llama, gpt2, mixtral, ...) or one of ";
   for (const formats::SynthPreset& preset : formats::synth_presets()) {
     if (text.back() != ' ') text += ", ";
     text += fmt::format("{} ({})", preset.name, preset.description);

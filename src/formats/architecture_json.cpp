@@ -32,6 +32,10 @@ struct Names<ActivationKind> {
   static constexpr std::string_view kNames[] = {"silu", "gelu", "gelu_tanh", "gelu_quick", "relu", "relu2"};
 };
 template <>
+struct Names<RouterScore> {
+  static constexpr std::string_view kNames[] = {"softmax", "sigmoid", "softmax_of_chosen"};
+};
+template <>
 struct Names<RopeScaling::Kind> {
   static constexpr std::string_view kNames[] = {"none", "linear", "dynamic", "yarn", "llama3", "longrope", "factors"};
 };
@@ -45,10 +49,35 @@ void visit_scaling(Scaling& s, Visit&& visit) {
   visit("attention_factor", s.attention_factor);
   visit("beta_fast", s.beta_fast);
   visit("beta_slow", s.beta_slow);
+  visit("truncate", s.truncate);
   visit("low_freq_factor", s.low_freq_factor);
   visit("high_freq_factor", s.high_freq_factor);
   visit("short_factors", s.short_factors);
   visit("long_factors", s.long_factors);
+}
+
+template <class Moe, class Visit>
+void visit_experts(Moe& m, Visit&& visit) {
+  visit("n_experts", m.n_experts);
+  visit("top_k", m.top_k);
+  visit("ffn_width", m.ffn_width);
+  visit("shared_ffn_width", m.shared_ffn_width);
+  visit("shared_gate", m.shared_gate);
+  visit("first_dense_layers", m.first_dense_layers);
+  visit("n_groups", m.n_groups);
+  visit("top_groups", m.top_groups);
+  visit("score", m.score);
+  visit("normalize", m.normalize);
+  visit("scale", m.scale);
+  visit("correction_bias", m.correction_bias);
+  visit("router_bias", m.router_bias);
+  visit("expert_bias", m.expert_bias);
+}
+
+template <class Mla, class Visit>
+void visit_latent(Mla& m, Visit&& visit) {
+  visit("kv_rank", m.kv_rank);
+  visit("q_rank", m.q_rank);
 }
 
 template <class Arch, class Visit>
@@ -67,20 +96,33 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("norm", a.norm);
   visit("norm_eps", a.norm_eps);
   visit("position", a.position);
+  visit("position_offset", a.position_offset);
   visit("rope_layout", a.rope_layout);
   visit("rotary_dim", a.rotary_dim);
   visit("rope_theta", a.rope_theta);
   visit("rope_scaling", a.rope_scaling);
   visit("activation", a.activation);
+  visit("activation_limit", a.activation_limit);
   visit("gated_ffn", a.gated_ffn);
+  visit("fused_gate_up", a.fused_gate_up);
   visit("fused_qkv", a.fused_qkv);
   visit("tied_embeddings", a.tied_embeddings);
   visit("attention_bias", a.attention_bias);
   visit("output_bias", a.output_bias);
   visit("ffn_bias", a.ffn_bias);
   visit("norm_bias", a.norm_bias);
+  visit("head_bias", a.head_bias);
   visit("qk_norm", a.qk_norm);
+  visit("parallel_block", a.parallel_block);
+  visit("ffn_norm", a.ffn_norm);
+  visit("post_norms", a.post_norms);
+  visit("embedding_norm", a.embedding_norm);
+  visit("attention_sinks", a.attention_sinks);
+  visit("moe", a.moe);
+  visit("mla", a.mla);
   visit("window", a.window);
+  visit("full_layers", a.full_layers);
+  visit("window_rope_theta", a.window_rope_theta);
   visit("attention_scale", a.attention_scale);
   visit("attention_softcap", a.attention_softcap);
   visit("logit_softcap", a.logit_softcap);
@@ -89,16 +131,31 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("logit_scale", a.logit_scale);
 }
 
+// Parts of an architecture that are objects of their own.
+template <class T, class Visit>
+void visit_part(T& part, Visit&& visit) {
+  if constexpr (std::is_same_v<std::remove_const_t<T>, RopeScaling>) {
+    visit_scaling(part, visit);
+  } else if constexpr (std::is_same_v<std::remove_const_t<T>, arch::MixtureOfExperts>) {
+    visit_experts(part, visit);
+  } else {
+    visit_latent(part, visit);
+  }
+}
+template <class T>
+inline constexpr bool kIsPart = std::is_same_v<T, RopeScaling> || std::is_same_v<T, arch::MixtureOfExperts> ||
+                                std::is_same_v<T, arch::LatentAttention>;
+
 template <class T>
 Json to_json(const T& value) {
   if constexpr (std::is_enum_v<T>) {
     return std::string(Names<T>::kNames[static_cast<std::size_t>(value)]);
-  } else if constexpr (std::is_same_v<T, RopeScaling>) {
+  } else if constexpr (kIsPart<T>) {
     Json json = Json::object();
-    const RopeScaling defaults;
+    const T defaults;
     Json plain = Json::object();
-    visit_scaling(defaults, [&](const char* name, const auto& field) { plain[name] = to_json(field); });
-    visit_scaling(value, [&](const char* name, const auto& field) {
+    visit_part(defaults, [&](const char* name, const auto& field) { plain[name] = to_json(field); });
+    visit_part(value, [&](const char* name, const auto& field) {
       Json written = to_json(field);
       if (written != plain[name]) json[name] = std::move(written);
     });
@@ -131,10 +188,10 @@ struct Reader {
       const auto found = std::find(std::begin(names), std::end(names), text);
       if (found == std::end(names)) fail(where, "\"{}\" has the unknown value \"{}\"", name, text);
       field = static_cast<T>(found - std::begin(names));
-    } else if constexpr (std::is_same_v<T, RopeScaling>) {
+    } else if constexpr (kIsPart<T>) {
       if (!it->is_object()) fail(where, "\"{}\" is not an object", name);
       Reader inner{*it, where, {}};
-      visit_scaling(field, inner);
+      visit_part(field, inner);
       inner.reject_unknown();
     } else if constexpr (std::is_same_v<T, std::uint32_t>) {
       if (!it->is_number_unsigned()) fail(where, "\"{}\" is not a non-negative integer", name);

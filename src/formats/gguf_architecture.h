@@ -2,15 +2,19 @@
 // head, gated feed-forward layers), and rotary factors that live in tensors of their own.
 #pragma once
 
-#include "arch/architecture.h"
+#include "arch/families.h"
 #include "arch/weights.h"
 #include "formats/metadata.h"
 
 namespace lathe::formats {
 
-// `weights` is the tensor table (data is only needed for the rotary factor tensors). Throws an Error naming the file
-// and the key. The result is validated.
-arch::Architecture architecture_from_gguf(const Metadata& metadata, const arch::Weights& weights);
+// The row of arch/families.h that a file with these tensors belongs to, by its own names for them.
+const arch::Family& gguf_family(const Metadata& metadata, FunctionRef<bool(std::string_view)> has_tensor);
+
+// `weights` is the tensor table in canonical names (data is only needed for the rotary factor tensors). Throws an Error
+// naming the file and the key. The result is validated.
+arch::Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family& family,
+                                          const arch::Weights& weights);
 
 // Sets every key that architecture_from_gguf() reads (others are kept). Throws for what GGUF cannot say (dynamic NTK,
 // a family's fixed property that this model changes).

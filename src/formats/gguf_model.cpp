@@ -9,6 +9,7 @@
 #include "formats/gguf_reader.h"
 #include "formats/gguf_writer.h"
 #include "formats/load_tokenizer.h"
+#include "formats/matrix_stacks.h"
 #include "formats/tokenizer_gguf.h"
 
 namespace lathe::formats {
@@ -19,6 +20,25 @@ void add_tensors(const Bytes& bytes, const GgufFile& file, const LoadOptions& op
     if (weights.find(tensor.name) != nullptr) fail(bytes.name(), "tensor \"{}\" appears twice", tensor.name);
     weights.add(gguf_tensor(bytes, file, tensor, options.weights));
   }
+}
+
+// A matrix of one output, which most files store as a vector.
+PackedTensor as_one_row(const PackedTensor& tensor) {
+  const Shape shape{1, tensor.shape.elements()};
+  if (tensor.parts.empty()) return {tensor.name, tensor.codec, {}, shape, {}};
+  return packed_blocks(tensor.name, *tensor.codec, shape, tensor.part("blocks"));
+}
+
+// From the names of the file to the canonical ones, a tensor for each matrix.
+arch::Weights canonical(const arch::Weights& table, const arch::Family& family, const std::string& file) {
+  arch::Weights weights;
+  for (const auto& [name, tensor] : table.all()) {
+    PackedTensor renamed = tensor;
+    renamed.name = arch::canonical_name_of_gguf(family, name);
+    if (name.ends_with(".ffn_gate_inp_shexp.weight") && tensor.shape.rank() == 1) renamed = as_one_row(renamed);
+    add_unstacked(renamed, file, weights);
+  }
+  return weights;
 }
 
 // The other files of a split model, which share its name but for the number.
@@ -143,10 +163,14 @@ ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options) {
   arch::Weights table;
   add_tensors(bytes, file, options, table);
   if (n_splits > 1) add_splits(bytes, file, static_cast<std::uint64_t>(n_splits), options, table);
-  model.architecture = architecture_from_gguf(file.metadata, table);
+  const arch::Family& family =
+      gguf_family(file.metadata, [&](std::string_view tensor) { return table.find(tensor) != nullptr; });
+  model.weights = canonical(table, family, bytes.name());
+  model.architecture = architecture_from_gguf(file.metadata, family, model.weights);
   for (const auto& [name, tensor] : table.all()) {
-    if (!is_rope_factor_tensor(name)) model.weights.add(tensor);
+    if (is_rope_factor_tensor(name)) model.weights.remove(name);
   }
+  split_latent_products(model.architecture, model.weights);
   model.chat_template = file.metadata.string("tokenizer.chat_template").value_or("");
   model.generation = generation_of(file.metadata);
   model.metadata = std::move(file.metadata);
@@ -159,7 +183,9 @@ ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options) {
 
 SaveResult save_gguf(const ModelFile& model, const std::filesystem::path& path, const SaveOptions& options) {
   const arch::Family& family = arch::family_named(model.architecture.family, path.string());
-  std::vector<TensorSource> tensors = tensor_sources(model, options.dtype, family.gguf_rope_layout);
+  std::vector<TensorSource> tensors =
+      stacked(tensor_sources(model, options.dtype, family.gguf_rope_layout), path.string());
+  for (TensorSource& tensor : tensors) tensor.name = arch::gguf_name(family, tensor.name);
   for (const PackedTensor& factors : rope_factor_tensors(model.architecture)) {
     tensors.push_back({factors.name, factors.codec, {}, factors.shape, [factors] { return factors; }});
   }

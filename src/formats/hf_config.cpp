@@ -1,6 +1,6 @@
 #include "formats/hf_config.h"
 
-#include <algorithm>
+#include <cmath>
 
 #include "arch/families.h"
 #include "base/checked.h"
@@ -10,7 +10,7 @@ namespace lathe::formats {
 namespace {
 
 using arch::Architecture;
-using Kind = arch::RopeScaling::Kind;
+using arch::Field;
 
 struct ActivationName {
   std::string_view name;
@@ -47,126 +47,95 @@ std::string_view activation_name(ActivationKind kind) {
   return "silu";
 }
 
-// Reads sizes under a name or its alias; absent and null mean `otherwise`, 0 there means that the field is needed.
-class Fields {
- public:
-  Fields(const Json& config, const std::string& where) : config_(config), where_(where) {}
-
-  std::uint32_t size(const char* name, const char* alias, std::uint32_t otherwise) const {
-    for (const char* key : {name, alias}) {
-      const auto it = key == nullptr ? config_.end() : config_.find(key);
-      if (it == config_.end() || it->is_null()) continue;
-      if (!it->is_number_unsigned()) fail(where_, "\"{}\" is not a non-negative integer", key);
-      return narrow<std::uint32_t>(it->get<std::uint64_t>(), fmt::format("\"{}\"", key), where_);
-    }
-    if (otherwise == 0) fail(where_, "\"{}\" is missing", name);
-    return otherwise;
-  }
-  float number(const char* name, float otherwise) const { return json_get_or<float>(config_, name, otherwise, where_); }
-  bool flag(const char* name, bool otherwise) const { return json_get_or<bool>(config_, name, otherwise, where_); }
-  std::string text(const char* name, std::string otherwise) const {
-    return json_get_or<std::string>(config_, name, std::move(otherwise), where_);
-  }
-
- private:
-  const Json& config_;
-  const std::string& where_;
-};
-
-// No model looks back further; stands for an absent or null window.
-constexpr std::uint32_t kNoWindow = UINT32_MAX;
-
-// Mistral's files differ from Llama's in their window alone (Jiang et al. 2023).
-constexpr std::string_view kMistral = "mistral", kMistralClass = "MistralForCausalLM";
-bool is_mistral(const Json& config, const std::string& where) {
-  return json_get<std::string>(config, "model_type", where) == kMistral;
+std::uint32_t size_of(double value, const Field& field, const std::string& where) {
+  if (!(value >= 0 && value <= UINT32_MAX)) fail(where, "\"{}\" is out of range", field.hf);
+  return static_cast<std::uint32_t>(value);
 }
 
-// The defaults are those of LlamaConfig.
-void read_llama(const Json& config, Architecture& a, const std::string& where) {
-  const Fields fields(config, where);
-  a.width = fields.size("hidden_size", nullptr, 0);
-  a.ffn_width = fields.size("intermediate_size", nullptr, 0);
-  a.n_layers = fields.size("num_hidden_layers", nullptr, 0);
-  a.n_heads = fields.size("num_attention_heads", nullptr, 0);
-  a.n_kv_heads = fields.size("num_key_value_heads", nullptr, a.n_heads);
-  a.head_dim = a.v_head_dim = fields.size("head_dim", nullptr, std::max(1u, a.width / a.n_heads));
-  a.vocab_size = fields.size("vocab_size", nullptr, 32000);
-  a.context_length = fields.size("max_position_embeddings", nullptr, 2048);
-  a.norm_eps = fields.number("rms_norm_eps", 1e-6f);
-  a.tied_embeddings = fields.flag("tie_word_embeddings", false);
-  if (a.family != "qwen2") a.attention_bias = a.output_bias = fields.flag("attention_bias", false);
-  a.ffn_bias = fields.flag("mlp_bias", false);
-  // Mistral's window is always on; Qwen's only where the config says so.
-  const bool mistral = is_mistral(config, where);
-  if (mistral || fields.flag("use_sliding_window", false)) {
-    a.window = fields.size("sliding_window", nullptr, kNoWindow) % kNoWindow;
-    // Qwen's layers have the window from this one on.
-    const std::uint32_t first = mistral ? 0 : json_get_or<std::uint32_t>(config, "max_window_layers", kNoWindow, where);
-    if (first >= a.n_layers) a.window = 0;
-    if (a.window > 0 && first > 0) fail(where, "sliding windows on only some layers are not supported");
+void set(std::uint32_t& target, const Json& value, const std::string& key, const std::string& where) {
+  if (!value.is_number_unsigned()) fail(where, "\"{}\" is not a non-negative integer", key);
+  target = narrow<std::uint32_t>(value.get<std::uint64_t>(), fmt::format("\"{}\"", key), where);
+}
+
+template <class T>
+T converted(const Json& value, const std::string& key, const std::string& where) {
+  try {
+    return value.get<T>();
+  } catch (const nlohmann::json::exception&) {
+    fail(where, "\"{}\" has the wrong type", key);
   }
-  a.activation = activation_named(fields.text("hidden_act", "silu"), where);
-  rope_from_hf(config, a, where);
 }
 
-// The defaults are those of GPT2Config.
-void read_gpt2(const Json& config, Architecture& a, const std::string& where) {
-  const Fields fields(config, where);
-  a.width = fields.size("n_embd", "hidden_size", 768);
-  a.ffn_width = fields.size(
-      "n_inner", nullptr, static_cast<std::uint32_t>(std::min<std::uint64_t>(4 * std::uint64_t{a.width}, UINT32_MAX)));
-  a.n_layers = fields.size("n_layer", "num_hidden_layers", 12);
-  a.n_heads = a.n_kv_heads = fields.size("n_head", "num_attention_heads", 12);
-  a.head_dim = a.v_head_dim = a.width / a.n_heads;
-  a.vocab_size = fields.size("vocab_size", nullptr, 50257);
-  a.context_length = fields.size("n_positions", "n_ctx", 1024);
-  a.norm_eps = fields.number("layer_norm_epsilon", 1e-5f);
-  a.tied_embeddings = fields.flag("tie_word_embeddings", true);
-  a.activation = activation_named(fields.text("activation_function", "gelu_new"), where);
-  if (!fields.flag("scale_attn_weights", true)) a.attention_scale = 1;
-  if (fields.flag("scale_attn_by_inverse_layer_idx", false)) fail(where, "attention scaled by layer is not supported");
-  if (fields.flag("add_cross_attention", false)) fail(where, "cross-attention is not supported");
+void set(float& target, const Json& value, const std::string& key, const std::string& where) {
+  target = converted<float>(value, key, where);
+}
+void set(bool& target, const Json& value, const std::string& key, const std::string& where) {
+  target = converted<bool>(value, key, where);
+}
+void set(ActivationKind& target, const Json& value, const std::string& key, const std::string& where) {
+  target = activation_named(converted<std::string>(value, key, where), where);
 }
 
-Json llama_config(const Architecture& a) {
-  Json config;
-  config["hidden_size"] = a.width;
-  config["intermediate_size"] = a.ffn_width;
-  config["num_hidden_layers"] = a.n_layers;
-  config["num_attention_heads"] = a.n_heads;
-  config["num_key_value_heads"] = a.n_kv_heads;
-  config["head_dim"] = a.head_dim;
-  config["vocab_size"] = a.vocab_size;
-  config["max_position_embeddings"] = a.context_length;
-  config["rms_norm_eps"] = json_number(a.norm_eps);
-  config["tie_word_embeddings"] = a.tied_embeddings;
-  if (a.family != "qwen2") config["attention_bias"] = a.attention_bias;
-  if (a.window > 0) {
-    config["sliding_window"] = a.window;
-    if (a.family != "llama") config["use_sliding_window"] = true;
-    if (a.family != "llama") config["max_window_layers"] = 0;
+void set_otherwise(const Field& field, Architecture& a, const std::string& where) {
+  double value = 0;
+  if (const auto* number = std::get_if<double>(&field.otherwise)) {
+    value = *number;
+  } else if (const auto* derived = std::get_if<double (*)(const Architecture&)>(&field.otherwise)) {
+    value = (*derived)(a);
+  } else if (std::holds_alternative<ActivationKind& (*)(Architecture&)>(field.value)) {
+    return;  // the family's own
+  } else {
+    fail(where, "\"{}\" is missing", field.hf);
   }
-  config["mlp_bias"] = a.ffn_bias;
-  config["hidden_act"] = activation_name(a.activation);
-  rope_to_hf(a, config);
-  return config;
+  std::visit(
+      [&](auto reference) {
+        auto& target = reference(a);
+        using T = std::remove_reference_t<decltype(target)>;
+        if constexpr (std::is_same_v<T, std::uint32_t>) {
+          target = size_of(value, field, where);
+        } else if constexpr (std::is_same_v<T, float>) {
+          target = static_cast<float>(value);
+        } else if constexpr (std::is_same_v<T, bool>) {
+          target = value != 0;
+        }
+      },
+      field.value);
 }
 
-Json gpt2_config(const Architecture& a) {
-  Json config;
-  config["n_embd"] = a.width;
-  config["n_inner"] = a.ffn_width;
-  config["n_layer"] = a.n_layers;
-  config["n_head"] = a.n_heads;
-  config["vocab_size"] = a.vocab_size;
-  config["n_positions"] = a.context_length;
-  config["n_ctx"] = a.context_length;
-  config["layer_norm_epsilon"] = json_number(a.norm_eps);
-  config["tie_word_embeddings"] = a.tied_embeddings;
-  config["activation_function"] = activation_name(a.activation);
-  if (a.attention_scale == 1) config["scale_attn_weights"] = false;
-  return config;
+void read_field(const Field& field, const Json& config, Architecture& a, const std::string& where) {
+  if (field.hf.empty()) return;
+  for (const std::string_view key : {field.hf, field.hf_alias}) {
+    const auto it = key.empty() ? config.end() : config.find(key);
+    if (it == config.end() || it->is_null()) continue;
+    std::visit([&](auto reference) { set(reference(a), *it, std::string(key), where); }, field.value);
+    return;
+  }
+  set_otherwise(field, a, where);
+}
+
+void write_field(const Field& field, Architecture a, Json& config) {
+  if (field.hf.empty()) return;
+  std::visit(
+      [&](auto reference) {
+        const auto& value = reference(a);
+        Json& target = config[std::string(field.hf)];
+        using T = std::remove_cvref_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, float>) {
+          target = json_number(value);
+        } else if constexpr (std::is_same_v<T, ActivationKind>) {
+          target = activation_name(value);
+        } else {
+          target = value;
+        }
+      },
+      field.value);
+}
+
+// Families whose configurations have no head sizes divide the width.
+void read_heads(Architecture& a) {
+  if (a.n_kv_heads == 0) a.n_kv_heads = a.n_heads;
+  if (a.head_dim == 0) a.head_dim = a.width / std::max(1u, a.n_heads);
+  if (a.v_head_dim == 0) a.v_head_dim = a.head_dim;
 }
 
 // What reading the file again gives must be the model itself.
@@ -188,22 +157,15 @@ void check_round_trip(const Architecture& a, const Json& config, const std::stri
 
 Architecture architecture_from_hf(const Json& config, const std::string& where) {
   if (!config.is_object()) fail(where, "is not a JSON object");
-  const auto type = json_get<std::string>(config, "model_type", where);
-  const arch::Family* family = arch::find_family_by_hf(type == kMistral ? "llama" : type);
-  if (family == nullptr) family = &arch::family_named(type, where);
-  Architecture a = family->defaults;
-  a.family = family->name;
-  a.rope_layout = RopeLayout::kHalves;
+  const arch::Family& family = arch::family_of_config(config, where);
+  Architecture a = family.defaults;
+  a.rope_layout = family.hf_rope_layout;
   a.name = json_get_or<std::string>(config, "_name_or_path", "", where);
-  if (Fields(config, where)
-          .size(family->name == "gpt2" ? "n_head" : "num_attention_heads", "num_attention_heads", 12) == 0) {
-    fail(where, "head count is 0, expected at least 1");
-  }
-  if (family->name == "gpt2") {
-    read_gpt2(config, a, where);
-  } else {
-    read_llama(config, a, where);
-  }
+  for (const Field& field : family.fields) read_field(field, config, a, where);
+  read_heads(a);
+  if (a.position == arch::PositionKind::kRope) rope_from_hf(config, family.rope_keys, a, where);
+  if (family.read_hf != nullptr) family.read_hf(config, a, where);
+  if (family.settle != nullptr) family.settle(a);
   arch::validate(a, where);
   return a;
 }
@@ -211,11 +173,12 @@ Architecture architecture_from_hf(const Json& config, const std::string& where) 
 Json architecture_to_hf(const Architecture& a, const std::string& torch_dtype, const std::string& where) {
   const arch::Family& family = arch::family_named(a.family, where);
   Json config;
-  const bool mistral = a.family == "llama" && a.window > 0;
-  config["architectures"] = {mistral ? kMistralClass : family.hf_class};
-  config["model_type"] = mistral ? kMistral : family.hf_model_type;
+  config["architectures"] = {family.hf_class};
+  config["model_type"] = family.hf_model_type;
   if (!a.name.empty()) config["_name_or_path"] = a.name;
-  config.update(family.name == "gpt2" ? gpt2_config(a) : llama_config(a));
+  for (const Field& field : family.fields) write_field(field, a, config);
+  if (a.position == arch::PositionKind::kRope) rope_to_hf(a, family.rope_keys, config);
+  if (family.write_hf != nullptr) family.write_hf(a, config);
   config["torch_dtype"] = torch_dtype;
   config["use_cache"] = true;
   check_round_trip(a, config, where);

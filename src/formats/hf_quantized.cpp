@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "formats/hf_weights.h"
+#include "formats/packed_parts.h"
 #include "tensor/codecs/int_group.h"
 
 namespace lathe::formats {
@@ -169,14 +170,18 @@ PackedTensor HfQuantizedWeights::assemble(const std::string& linear, const Parts
   }
 }
 
-void HfQuantizedWeights::finish(const arch::Family& family, bool with_data, const std::string& where,
+void HfQuantizedWeights::finish(const arch::Architecture& architecture, bool with_data, const std::string& where,
                                 arch::Weights& weights) const {
+  const arch::Family& family = arch::family_named(architecture.family, where);
   for (const auto& [linear, parts] : linears_) {
     const std::string name = hf_canonical_name(family, linear + ".weight");
     if (name.empty()) {
       throw Error(fmt::format("is not part of a {} model", family.name), fmt::format("{}, linear \"{}\"", where, linear));
     }
     PackedTensor tensor = assemble(linear, parts, with_data, where);
+    // A quantized Conv1D is packed like any other linear, so that only the order of rows can differ.
+    const bool grouped = arch::name_rule(family, name)->storage == arch::Storage::kGroupedQkv;
+    if (grouped && with_data) tensor = ungroup_qkv(tensor, architecture);
     tensor.name = name;
     weights.add(std::move(tensor));
   }

@@ -45,7 +45,7 @@ void read_yarn(const Json& rope, Scaling& scaling, const std::string& where) {
   if (scaling.attention_factor == 0 && mscale > 0 && all_dim > 0) {
     scaling.attention_factor = yarn_mscale(scaling.factor, mscale) / yarn_mscale(scaling.factor, all_dim);
   }
-  if (!json_get_or<bool>(rope, "truncate", true, where)) fail(where, "YaRN without truncation is not supported");
+  scaling.truncate = json_get_or<bool>(rope, "truncate", true, where);
 }
 
 void read_longrope(const Json& config, const Json& rope, const Architecture& a, Scaling& scaling,
@@ -117,12 +117,13 @@ const Json& object_at(const Json& config, const char* key, const std::string& wh
 
 }  // namespace
 
-void rope_from_hf(const Json& config, Architecture& a, const std::string& where) {
+void rope_from_hf(const Json& config, const arch::RopeKeys& keys, Architecture& a, const std::string& where) {
   const Json& parameters = object_at(config, "rope_parameters", where);
   const Json& rope = parameters.empty() ? object_at(config, "rope_scaling", where) : parameters;
-  a.rope_theta = number(rope, "rope_theta", number(config, "rope_theta", a.rope_theta, where), where);
-  const float part = number(rope, "partial_rotary_factor", number(config, "partial_rotary_factor", 1, where), where);
-  if (!(part > 0 && part <= 1)) fail(where, "\"partial_rotary_factor\" is {}", part);
+  a.rope_theta = number(rope, "rope_theta", number(config, keys.theta, a.rope_theta, where), where);
+  const float part =
+      number(rope, "partial_rotary_factor", number(config, keys.part, keys.part_otherwise, where), where);
+  if (!(part > 0 && part <= 1)) fail(where, "\"{}\" is {}", keys.part, part);
   a.rotary_dim = static_cast<std::uint32_t>(static_cast<float>(a.head_dim) * part);
   read_scaling(config, rope, a, where);
 }
@@ -132,9 +133,10 @@ double json_number(float value) {
   return static_cast<float>(brief) == value ? brief : double{value};
 }
 
-void rope_to_hf(const Architecture& a, Json& config) {
-  config["rope_theta"] = json_number(a.rope_theta);
-  if (a.rotary_dim != a.head_dim) config["partial_rotary_factor"] = double(a.rotary_dim) / a.head_dim;
+void rope_to_hf(const Architecture& a, const arch::RopeKeys& keys, Json& config) {
+  config[keys.theta] = json_number(a.rope_theta);
+  const double part = double(a.rotary_dim) / a.head_dim;
+  if (part != double{keys.part_otherwise}) config[keys.part] = part;
   const Scaling& scaling = a.rope_scaling;
   Json rope = Json::object();
   const auto type = [&](const char* name) {
@@ -158,6 +160,7 @@ void rope_to_hf(const Architecture& a, Json& config) {
       type("yarn");
       rope["beta_fast"] = json_number(scaling.beta_fast);
       rope["beta_slow"] = json_number(scaling.beta_slow);
+      if (!scaling.truncate) rope["truncate"] = false;
       break;
     case Kind::kLlama3:
       type("llama3");

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "formats/matrix_stacks.h"
 #include "formats/packed_parts.h"
 #include "formats/safetensors_reader.h"
 
@@ -12,13 +13,44 @@ namespace {
 
 // Masks and frequency tables that older versions stored with the weights.
 bool is_buffer(std::string_view name) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with(".rotary_emb.inv_freq");
+  return name.ends_with(".attn.bias") || name.ends_with(".attention.bias") || name.ends_with(".masked_bias") ||
+         name.ends_with(".rotary_emb.inv_freq");
 }
 
 bool same_bytes(const PackedTensor& a, const PackedTensor& b) {
   return a.codec == b.codec && a.shape == b.shape && a.parts.size() == 1 && b.parts.size() == 1 &&
          a.parts[0].data.size() == b.parts[0].data.size() &&
          std::memcmp(a.parts[0].data.data(), b.parts[0].data.data(), a.parts[0].data.size()) == 0;
+}
+
+PackedTensor canonical_from_stored(const PackedTensor& tensor, arch::Storage storage, const arch::Architecture& a) {
+  switch (storage) {
+    case arch::Storage::kTransposed:
+      return transpose(tensor);
+    case arch::Storage::kGroupedQkv:
+      return tensor.parts.empty() ? tensor : ungroup_qkv(tensor, a);
+    case arch::Storage::kGainLessOne:
+      return shifted(tensor, 1);
+    case arch::Storage::kPlain:
+    case arch::Storage::kLatentKv:  // split_latent_products() takes it apart
+      break;
+  }
+  return tensor;
+}
+
+PackedTensor stored_from_canonical(const PackedTensor& tensor, arch::Storage storage, const arch::Architecture& a) {
+  switch (storage) {
+    case arch::Storage::kTransposed:
+      return transpose(tensor);
+    case arch::Storage::kGroupedQkv:
+      return group_qkv(tensor, a);
+    case arch::Storage::kGainLessOne:
+      return shifted(tensor, -1);
+    case arch::Storage::kPlain:
+    case arch::Storage::kLatentKv:
+      break;
+  }
+  return tensor;
 }
 
 DType plain_dtype(const TensorSource& source, const std::string& where) {
@@ -40,8 +72,9 @@ std::string hf_canonical_name(const arch::Family& family, const std::string& nam
   return arch::canonical_name(family, fmt::format("{}.{}", embedding.substr(0, embedding.find('.')), name));
 }
 
-void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, HfQuantizedWeights* quantized,
-                    arch::Weights& weights) {
+void add_hf_weights(const Bytes& bytes, const arch::Architecture& architecture, bool with_data,
+                    HfQuantizedWeights* quantized, arch::Weights& weights) {
+  const arch::Family& family = arch::family_named(architecture.family, bytes.name());
   const SafetensorsFile file = read_safetensors_header(bytes, with_data);
   for (const SafetensorsEntry& entry : file.tensors) {
     const std::string name = hf_canonical_name(family, entry.name);
@@ -55,7 +88,7 @@ void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_da
     }
     if (weights.find(name) != nullptr) fail(bytes.name(), "tensor \"{}\" appears twice", entry.name);
     PackedTensor tensor = safetensors_tensor(bytes, file, entry, with_data);
-    if (arch::name_rule(family, name)->transposed) tensor = transpose(tensor);
+    tensor = canonical_from_stored(tensor, arch::name_rule(family, name)->storage, architecture);
     tensor.name = name;
     weights.add(std::move(tensor));
   }
@@ -79,7 +112,8 @@ void settle_output_head(arch::Weights& weights, arch::Architecture& a, const std
 std::vector<SafetensorsItem> hf_items(const ModelFile& model, const SaveOptions& options, const std::string& where) {
   const arch::Family& family = arch::family_named(model.architecture.family, where);
   std::vector<SafetensorsItem> items;
-  for (TensorSource& source : tensor_sources(model, options.dtype, RopeLayout::kHalves)) {
+  for (TensorSource& source :
+       with_latent_products_joined(tensor_sources(model, options.dtype, family.hf_rope_layout), model.architecture)) {
     const arch::NameRule* rule = arch::name_rule(family, source.name);
     if (rule == nullptr) {
       throw Error("has no name in Hugging Face checkpoints", fmt::format("{}, tensor \"{}\"", where, source.name),
@@ -87,11 +121,11 @@ std::vector<SafetensorsItem> hf_items(const ModelFile& model, const SaveOptions&
     }
     SafetensorsItem item;
     item.name = arch::hf_name(family, source.name);
-    item.dtype = plain_dtype(source, where);
-    item.shape = rule->transposed ? Shape{source.shape[1], source.shape[0]} : source.shape;
-    item.write = [read = std::move(source.read), transposed = rule->transposed](AtomicFile& file) {
-      const PackedTensor tensor = read();
-      file.write((transposed ? transpose(tensor) : tensor).parts.at(0).data.span());
+    item.dtype = rule->storage == arch::Storage::kGainLessOne ? DType::kF32 : plain_dtype(source, where);
+    const bool transposed = rule->storage == arch::Storage::kTransposed;
+    item.shape = transposed ? Shape{source.shape[1], source.shape[0]} : source.shape;
+    item.write = [read = std::move(source.read), storage = rule->storage, a = model.architecture](AtomicFile& file) {
+      file.write(stored_from_canonical(read(), storage, a).parts.at(0).data.span());
     };
     items.push_back(std::move(item));
   }

@@ -11,11 +11,11 @@
 
 namespace lathe::formats {
 
-// Takes the tensors of one safetensors file into `weights`: canonical names, Conv1D matrices turned to [out, in]. Known
+// Takes the tensors of one safetensors file into `weights`: canonical names, and what arch::Storage says undone. Known
 // buffers are passed over; parts of quantized linears go to `quantized` where there is one; other tensors that the family
 // has not are reported and left out.
-void add_hf_weights(const Bytes& bytes, const arch::Family& family, bool with_data, HfQuantizedWeights* quantized,
-                    arch::Weights& weights);
+void add_hf_weights(const Bytes& bytes, const arch::Architecture& architecture, bool with_data,
+                    HfQuantizedWeights* quantized, arch::Weights& weights);
 
 // The canonical name of a checkpoint's tensor, empty when the family has none. Base models are stored without the
 // prefix ("transformer.", "model.") that the same tensors have in a model with a head.

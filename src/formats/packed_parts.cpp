@@ -57,6 +57,48 @@ PackedTensor permute_rows(const PackedTensor& tensor, const std::function<std::u
   return result;
 }
 
+namespace {
+
+// Where row `row` of the canonical order lies in the grouped one.
+std::uint64_t grouped_row(const arch::Architecture& a, std::uint64_t row) {
+  const std::uint64_t group = a.n_heads / a.n_kv_heads, dim = a.head_dim, size = (group + 1) * dim + a.v_head_dim;
+  if (row < a.q_width()) {
+    const std::uint64_t head = row / dim;
+    return head / group * size + head % group * dim + row % dim;
+  }
+  row -= a.q_width();
+  if (row < a.k_width()) return row / dim * size + group * dim + row % dim;
+  row -= a.k_width();
+  return row / a.v_head_dim * size + (group + 1) * dim + row % a.v_head_dim;
+}
+
+void check_qkv_rows(const PackedTensor& tensor, const arch::Architecture& a) {
+  const std::uint64_t rows = tensor.shape.rank() == 1 ? tensor.shape.elements() : tensor.shape.rows();
+  const std::uint64_t expected = std::uint64_t{a.q_width()} + a.k_width() + a.v_width();
+  if (rows != expected) fail(where_of(tensor), "has {} rows, expected {}", rows, expected);
+}
+
+}  // namespace
+
+PackedTensor ungroup_qkv(const PackedTensor& tensor, const arch::Architecture& a) {
+  check_qkv_rows(tensor, a);
+  return permute_rows(tensor, [&](std::uint64_t row) { return grouped_row(a, row); });
+}
+
+PackedTensor group_qkv(const PackedTensor& tensor, const arch::Architecture& a) {
+  check_qkv_rows(tensor, a);
+  std::vector<std::uint64_t> source(std::uint64_t{a.q_width()} + a.k_width() + a.v_width());
+  for (std::uint64_t row = 0; row < source.size(); ++row) source[grouped_row(a, row)] = row;
+  return permute_rows(tensor, [&](std::uint64_t row) { return source[row]; });
+}
+
+PackedTensor shifted(const PackedTensor& tensor, float offset) {
+  if (tensor.parts.empty()) return {tensor.name, &codec_named("F32"), {}, tensor.shape, {}};
+  std::vector<float> values = tensor.to_floats();
+  for (float& value : values) value += offset;
+  return pack(tensor.name, codec_named("F32"), tensor.shape, values);
+}
+
 PackedTensor transpose(const PackedTensor& tensor) {
   const BlockFormat* format = block_format(*tensor.codec);
   if (format == nullptr || format->block_size != 1 || tensor.shape.rank() != 2) {

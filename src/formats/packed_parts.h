@@ -19,6 +19,14 @@ PackedTensor packed_parts(std::string name, const Codec& codec, const CodecParam
 // for others. A vector counts as one column.
 PackedTensor permute_rows(const PackedTensor& tensor, const std::function<std::uint64_t(std::uint64_t)>& source);
 
+// q, k and v rows of `a` as arch::Storage::kGroupedQkv orders them, to and from the canonical order: all queries, all
+// keys, all values.
+PackedTensor ungroup_qkv(const PackedTensor& tensor, const arch::Architecture& a);
+PackedTensor group_qkv(const PackedTensor& tensor, const arch::Architecture& a);
+
+// Every value plus `offset`, as F32.
+PackedTensor shifted(const PackedTensor& tensor, float offset);
+
 // [rows, cols] stored as [cols, rows] (GPT-2's Conv1D in Hugging Face checkpoints); only for plain element types.
 PackedTensor transpose(const PackedTensor& tensor);
 

@@ -1,5 +1,6 @@
 #include "formats/synth.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "formats/gguf_architecture.h"
 #include "formats/gguf_model.h"
 #include "formats/gguf_writer.h"
+#include "formats/matrix_stacks.h"
 #include "formats/random.h"
 #include "tensor/codecs/block_codec.h"
 
@@ -35,22 +37,23 @@ Architecture llama(std::uint32_t layers, std::uint32_t width, std::uint32_t ffn,
   return a;
 }
 
-// The same sizes in another family of Llama's kind.
-Architecture of_family(std::string_view name, const Architecture& sizes) {
-  const arch::Family& family = arch::family_named(name, "synth");
-  Architecture a = sizes;
-  a.family = family.name;
-  a.norm_eps = family.defaults.norm_eps;
-  a.attention_bias = family.defaults.attention_bias;
-  a.qk_norm = family.defaults.qk_norm;
-  a.rope_layout = family.gguf_rope_layout;
-  return a;
-}
-
 Architecture llama3(std::uint32_t layers, std::uint32_t width, std::uint32_t ffn, std::uint32_t heads,
                     std::uint32_t kv_heads) {
   Architecture a = llama(layers, width, ffn, heads, kv_heads, 128256, 8192);
   a.rope_theta = 500000;
+  return a;
+}
+
+Architecture mixture(std::string_view name, std::uint32_t layers, std::uint32_t width, std::uint32_t experts,
+                     std::uint32_t top_k, std::uint32_t expert_ffn) {
+  const arch::Family& family = arch::family_named(name, "synth");
+  Architecture a = arch::small_shape(family);
+  a.n_layers = layers, a.width = width;
+  a.n_heads = width / 64, a.n_kv_heads = std::max(1u, a.n_heads / 4);
+  a.head_dim = a.v_head_dim = a.rotary_dim = 64;
+  a.ffn_width = a.moe.ffn_width = expert_ffn;
+  a.moe.n_experts = experts, a.moe.top_k = top_k;
+  a.vocab_size = 32000, a.context_length = 4096;
   return a;
 }
 
@@ -161,6 +164,9 @@ SynthResult write_synthetic_gguf(const Architecture& a, const std::filesystem::p
     tensors.push_back(maker.source(spec, tensors.size()));
     result.parameters += spec.shape.elements();
   }
+  tensors = stacked(std::move(tensors), path.string());
+  const arch::Family& family = arch::family_named(a.family, path.string());
+  for (TensorSource& tensor : tensors) tensor.name = arch::gguf_name(family, tensor.name);
   for (const PackedTensor& factors : rope_factor_tensors(a)) {
     tensors.push_back({factors.name, factors.codec, {}, factors.shape, [factors] { return factors; }});
   }
@@ -172,10 +178,8 @@ SynthResult write_synthetic_gguf(const Architecture& a, const std::filesystem::p
   return result;
 }
 
-}  // namespace
-
-const std::vector<SynthPreset>& synth_presets() {
-  static const std::vector<SynthPreset> kPresets = {
+std::vector<SynthPreset> presets() {
+  std::vector<SynthPreset> all = {
       {"llama-tiny", "4 layers x 256, for tests", llama(4, 256, 768, 8, 4, 4096, 512)},
       {"llama-15m", "6 layers x 288", llama(6, 288, 768, 6, 6, 32000, 256)},
       {"llama-110m", "12 layers x 768", llama(12, 768, 2048, 12, 12, 32000, 1024)},
@@ -185,12 +189,26 @@ const std::vector<SynthPreset>& synth_presets() {
       {"llama-13b", "40 layers x 5120, the shape of Llama 2 13B", llama(40, 5120, 13824, 40, 40, 32000, 4096)},
       {"llama3-8b", "32 layers x 4096, the shape of Llama 3 8B", llama3(32, 4096, 14336, 32, 8)},
       {"llama3-70b", "80 layers x 8192, the shape of Llama 3 70B", llama3(80, 8192, 28672, 64, 8)},
-      {"qwen2-tiny", "4 layers x 256, for tests", of_family("qwen2", llama(4, 256, 768, 8, 4, 4096, 512))},
-      {"qwen3-tiny", "4 layers x 256, for tests", of_family("qwen3", llama(4, 256, 768, 8, 4, 4096, 512))},
+      {"mixtral-2b", "16 layers x 1024, 8 experts of which 2 take part", mixture("mixtral", 16, 1024, 8, 2, 3584)},
+      {"qwen3moe-2b", "16 layers x 1024, 64 experts of which 8 take part", mixture("qwen3moe", 16, 1024, 64, 8, 512)},
       {"gpt2-tiny", "4 layers x 128, for tests", gpt2(4, 128, 4, 1024, 256)},
       {"gpt2", "12 layers x 768", gpt2(12, 768, 12, 50257, 1024)},
       {"gpt2-xl", "48 layers x 1600", gpt2(48, 1600, 25, 50257, 1024)},
   };
+  // A small model of every family.
+  for (const arch::Family& family : arch::families()) {
+    const std::string name = fmt::format("{}-tiny", family.name);
+    if (std::any_of(all.begin(), all.end(), [&](const SynthPreset& preset) { return preset.name == name; })) continue;
+    const Architecture a = arch::small_shape(family);
+    all.push_back({name, fmt::format("{} layers x {}, for tests", a.n_layers, a.width), a});
+  }
+  return all;
+}
+
+}  // namespace
+
+const std::vector<SynthPreset>& synth_presets() {
+  static const std::vector<SynthPreset> kPresets = presets();
   return kPresets;
 }
 

@@ -13,8 +13,8 @@
 namespace lathe::formats {
 
 struct SynthPreset {
-  std::string_view name;
-  std::string_view description;
+  std::string name;
+  std::string description;
   arch::Architecture architecture;
 };
 

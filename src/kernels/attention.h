@@ -53,6 +53,9 @@ struct AttentionParams {
   bool causal = true;                   // a row sees positions <= its own
   std::int64_t window = 0;              // > 0: and > its own - window
   const float* alibi_slopes = nullptr;  // device address, n_heads: scores += slope * (key position - query position)
+  // Device address, n_heads: a score that takes part in the softmax without a value, as if it were one more key
+  // (attention sinks of gpt-oss).
+  const float* sinks = nullptr;
 };
 
 }  // namespace lathe::kernels

@@ -12,6 +12,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/device_tensor.h"
+#include "kernels/router.h"
 #include "tensor/activation_format.h"
 #include "tensor/linear.h"
 #include "tensor/op_kinds.h"
@@ -42,6 +43,12 @@ struct LinearCall {
   const PreparedLinear* weight = nullptr;
   DeviceTensor out;         // [rows, out_features], f32
   bool accumulate = false;  // out += instead of out =
+};
+
+// One product of a group whose rows choose among matrices of one shape.
+struct GroupedCall {
+  std::span<const PreparedLinear* const> weights;
+  DeviceTensor out;  // [choices, out_features], f32
 };
 
 // An order of execution; work enqueued on one stream runs in that order. One thread uses a stream at a time.
@@ -77,6 +84,17 @@ class Backend {
                      bool accumulate) = 0;
   // Every call's out = weight * x (+ bias); x [rows, in_features] is prepared once per activation format.
   virtual void linear(Stream& stream, DeviceTensor x, std::span<const LinearCall> calls) = 0;
+  // Every call's out[i] = weights[choice[i]] * x[i * x.rows / out.rows] (+ bias): products with experts, where x.rows
+  // divides out.rows. choice: i32 [out.rows] on the device, each below weights.size(), or nullptr for i mod
+  // weights.size() (a matrix per head). A matrix that no row chose is not read.
+  virtual void grouped_linear(Stream& stream, DeviceTensor x, const std::int32_t* choice,
+                              std::span<const GroupedCall> calls) = 0;
+  // The top_k experts of each row of logits [rows, experts], best first, the lowest index on a tie, into experts (i32
+  // [rows, top_k]), and what their outputs are weighed with into weights [rows, top_k].
+  virtual void route(Stream& stream, const RouterParams& params, DeviceTensor weights, DeviceTensor experts,
+                     DeviceTensor logits) = 0;
+  // out[r] = (or +=) the sum over j of weights[r][j] * x[r * weights.cols + j], in the order of j.
+  virtual void combine(Stream& stream, DeviceTensor out, DeviceTensor x, DeviceTensor weights, bool accumulate) = 0;
   // Low-rank update of chosen rows: out[r] += scale * B (A x[r]) for r in rows; A [rank, in], B [out, rank] (LoRA).
   virtual void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a,
                         const PreparedLinear& b, float scale, std::span<const std::uint32_t> rows) = 0;
@@ -86,7 +104,8 @@ class Backend {
   // table[r] = mscale * {cos, sin}(positions[r] * inv_freq[i]), as [rows, 2 * n_freq]: cosines, then sines.
   virtual void rope_table(Stream& stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
                           std::uint64_t n_freq, float mscale) = 0;
-  // Rotates the first 2 * n_freq elements of each head_dim-wide head of x in place (Su et al. 2021).
+  // Rotates the first 2 * n_freq elements of each head_dim-wide head of x in place (Su et al. 2021). x may have several
+  // rows, one after the other, for every row of the table.
   virtual void rope(Stream& stream, DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout) = 0;
 
   virtual std::uint64_t kv_block_bytes(const KvLayout& layout) const = 0;
@@ -101,7 +120,10 @@ class Backend {
   virtual void activate(Stream& stream, ActivationKind kind, DeviceTensor out, DeviceTensor x) = 0;
   // out = activation(gate) * up
   virtual void gated(Stream& stream, ActivationKind kind, DeviceTensor out, DeviceTensor gate, DeviceTensor up) = 0;
+  // out = (min(max(up, -limit), limit) + 1) * gelu_quick(min(gate, limit)), the gate of gpt-oss.
+  virtual void gated_clamped(Stream& stream, DeviceTensor out, DeviceTensor gate, DeviceTensor up, float limit) = 0;
   virtual void add(Stream& stream, DeviceTensor out, DeviceTensor a, DeviceTensor b) = 0;
+  virtual void assign(Stream& stream, DeviceTensor out, DeviceTensor x) = 0;  // out = x
   virtual void scale(Stream& stream, DeviceTensor x, float factor) = 0;
   // x = cap * tanh(x / cap)
   virtual void softcap(Stream& stream, DeviceTensor x, float cap) = 0;

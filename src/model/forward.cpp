@@ -64,12 +64,14 @@ ForwardContext::ForwardContext(std::shared_ptr<const Model> model, std::uint32_t
   }
   ids_ = backend_.allocate(max_rows * sizeof(std::int32_t));
   positions_ = backend_.allocate(max_rows * sizeof(std::int32_t));
-  if (a.position == arch::PositionKind::kRope) {
-    const arch::RopeFrequencies frequencies = arch::rope_frequencies(a, context);
-    n_freq_ = frequencies.inv_freq.size();
-    mscale_ = frequencies.mscale;
-    inv_freq_ = backend_.upload_floats(*stream_, frequencies.inv_freq);
-    rope_table_ = backend_.allocate(max_rows * 2 * n_freq_ * sizeof(float));
+  for (const arch::RopeRule& rule : list.ropes) {
+    const arch::RopeFrequencies frequencies = arch::rope_frequencies(rule, context);
+    Rotation rotation;
+    rotation.n_freq = frequencies.inv_freq.size();
+    rotation.mscale = frequencies.mscale;
+    rotation.inv_freq = backend_.upload_floats(*stream_, frequencies.inv_freq);
+    rotation.table = backend_.allocate(max_rows * 2 * rotation.n_freq * sizeof(float));
+    rotations_.push_back(std::move(rotation));
   }
   if (a.position == arch::PositionKind::kAlibi)
     alibi_slopes_ = backend_.upload_floats(*stream_, arch::alibi_slopes(a.n_heads));
@@ -77,8 +79,12 @@ ForwardContext::ForwardContext(std::shared_ptr<const Model> model, std::uint32_t
 
 DeviceTensor ForwardContext::slot(int index, std::uint64_t rows) const {
   const arch::Slot& slot = model_->op_list().slots[index];
-  if (slot.parent == arch::kNoSlot) return DeviceTensor::dense(buffers_[index].data(), rows, slot.width);
-  return this->slot(slot.parent, rows).slice_cols(slot.offset, slot.width);
+  const DType dtype = slot.ids ? DType::kI32 : DType::kF32;
+  if (slot.parent == arch::kNoSlot) return DeviceTensor::dense(buffers_[index].data(), rows, slot.width, dtype);
+  const DeviceTensor parent = this->slot(slot.parent, rows);
+  if (slot.heads == 1) return parent.slice_cols(slot.offset, slot.width);
+  return DeviceTensor::dense(parent.data, rows * slot.heads, parent.cols / slot.heads)
+      .slice_cols(slot.offset, slot.width);
 }
 
 // What concerns whole sequences; collect() looks at their rows.
@@ -87,9 +93,11 @@ void ForwardContext::check(std::span<const SequenceInput> inputs, const ForwardO
   const std::uint32_t last = std::min(options.last_layer, a.n_layers);
   if (options.first_layer > last) fail("forward", "there are no layers {} to {}", options.first_layer, last);
   const kernels::KvLayout& layout = inputs.front().state->layout();
-  if (layout.n_kv_heads != a.n_kv_heads || layout.k_dim != a.head_dim || layout.v_dim != a.v_head_dim) {
-    fail("forward", "a state of {} heads of {} and {} does not fit a model of {} heads of {} and {}", layout.n_kv_heads,
-         layout.k_dim, layout.v_dim, a.n_kv_heads, a.head_dim, a.v_head_dim);
+  for (const arch::StateGroup& group : model_->op_list().state) {
+    if (layout.n_kv_heads != group.n_kv_heads || layout.k_dim != group.k_dim || layout.v_dim != group.v_dim) {
+      fail("forward", "a state of {} heads of {} and {} does not fit a model of {} heads of {} and {}",
+           layout.n_kv_heads, layout.k_dim, layout.v_dim, group.n_kv_heads, group.k_dim, group.v_dim);
+    }
   }
   std::vector<const SequenceState*> states;
   for (const SequenceInput& input : inputs) {
@@ -165,10 +173,10 @@ ForwardContext::Rows ForwardContext::collect(std::span<const SequenceInput> inpu
 void ForwardContext::load_inputs(const Rows& rows, std::span<const SequenceInput> inputs, bool embed_tokens) {
   const std::uint64_t total = rows.total(), width = model_->architecture().width;
   backend_.upload(*stream_, positions_.data(), rows.positions.data(), total * sizeof(std::int32_t));
-  if (n_freq_ > 0) {
-    backend_.rope_table(*stream_, DeviceTensor::dense(rope_table_.data(), total, 2 * n_freq_),
+  for (const Rotation& rotation : rotations_) {
+    backend_.rope_table(*stream_, DeviceTensor::dense(rotation.table.data(), total, 2 * rotation.n_freq),
                         static_cast<const std::int32_t*>(positions_.data()),
-                        static_cast<const float*>(inv_freq_.data()), n_freq_, mscale_);
+                        static_cast<const float*>(rotation.inv_freq.data()), rotation.n_freq, rotation.mscale);
   }
   const DeviceTensor residual = slot(model_->op_list().residual, total);
   if (embed_tokens) {
@@ -249,7 +257,6 @@ void ForwardContext::emit(const Rows& rows, const ForwardOptions& options, std::
 void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs,
                          std::uint64_t count, ForwardHooks* hooks) {
   const Op& op = *prepared.op;
-  const arch::Architecture& a = model_->architecture();
   const bool timed = hooks != nullptr && hooks->wants_op_time();
   if (timed) backend_.synchronize(*stream_);
   const auto start = std::chrono::steady_clock::now();
@@ -261,27 +268,27 @@ void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span
       backend_.embed(*stream_, out(), *prepared.table, static_cast<const std::int32_t*>(positions_.data()), 1, true);
       break;
     case OpKind::kNorm:
-      backend_.norm(*stream_, a.norm, out(), in(), weight(), static_cast<const float*>(prepared.bias.data()),
-                    out().cols, a.norm_eps);
-      break;
-    case OpKind::kHeadNorm:
-      backend_.norm(*stream_, NormKind::kRms, out(), in(), weight(), nullptr, a.head_dim, a.norm_eps);
+      backend_.norm(*stream_, op.norm, out(), in(), weight(), static_cast<const float*>(prepared.bias.data()),
+                    op.norm_size, op.norm_eps);
       break;
     case OpKind::kLinear:
       linear(prepared, rows, count, hooks);
       break;
     case OpKind::kRope:
-      backend_.rope(*stream_, out(), DeviceTensor::dense(rope_table_.data(), count, 2 * n_freq_), a.head_dim,
-                    a.rope_layout);
+      rotate(op, count);
       break;
     case OpKind::kAttention:
       attention(prepared, rows, inputs);
       break;
     case OpKind::kActivate:
-      backend_.activate(*stream_, a.activation, out(), in());
+      backend_.activate(*stream_, op.activation, out(), in());
       break;
     case OpKind::kGated:
-      backend_.gated(*stream_, a.activation, out(), in(), slot(op.in2, count));
+      if (op.activation_limit > 0) {
+        backend_.gated_clamped(*stream_, out(), in(), slot(op.in2, count), op.activation_limit);
+      } else {
+        backend_.gated(*stream_, op.activation, out(), in(), slot(op.in2, count));
+      }
       break;
     case OpKind::kScale:
       backend_.scale(*stream_, out(), op.factor);
@@ -292,6 +299,18 @@ void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span
     case OpKind::kSoftcap:
       backend_.softcap(*stream_, out(), op.factor);
       break;
+    case OpKind::kRoute:
+      route(prepared, count, hooks);
+      break;
+    case OpKind::kGroupedLinear:
+      grouped_linear(prepared, count, hooks);
+      break;
+    case OpKind::kCombine:
+      backend_.combine(*stream_, out(), in(), slot(op.in2, count), op.accumulate);
+      break;
+    case OpKind::kAssign:
+      backend_.assign(*stream_, out(), in());
+      break;
     case OpKind::kEmbed:
     case OpKind::kLayerEnd:
     case OpKind::kSelectRows:
@@ -301,6 +320,12 @@ void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span
     backend_.synchronize(*stream_);
     hooks->on_op_time(op, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
+}
+
+void ForwardContext::rotate(const Op& op, std::uint64_t count) {
+  const Rotation& rotation = rotations_[static_cast<std::size_t>(op.rope)];
+  backend_.rope(*stream_, slot(op.out, count), DeviceTensor::dense(rotation.table.data(), count, 2 * rotation.n_freq),
+                op.head_dim, op.rope_layout);
 }
 
 void ForwardContext::linear(const PreparedOp& prepared, const Rows& rows, std::uint64_t count, ForwardHooks* hooks) {
@@ -314,6 +339,37 @@ void ForwardContext::linear(const PreparedOp& prepared, const Rows& rows, std::u
   backend_.linear(*stream_, x, calls);
   // Row indices of the batch are only known before row selection; the head takes no adapters.
   if (op.layer >= 0 && !rows.adapted.empty()) adapters(prepared, rows, count);
+}
+
+void ForwardContext::grouped_linear(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks) {
+  const Op& op = *prepared.op;
+  const DeviceTensor x = slot(op.in, count);
+  if (hooks != nullptr) hooks->on_linear_input(op, x, backend_, *stream_);
+  std::vector<const kernels::PreparedLinear*> weights;
+  for (const auto& linear : prepared.linears) weights.push_back(linear.get());
+  std::vector<kernels::GroupedCall> calls;
+  std::size_t first = 0;
+  for (const arch::LinearUse& use : op.linears) {
+    calls.push_back({std::span(weights).subspan(first, use.matrices), slot(use.out, count)});
+    first += use.matrices;
+  }
+  const void* choice = op.choice == arch::kNoSlot ? nullptr : slot(op.choice, count).data;
+  backend_.grouped_linear(*stream_, x, static_cast<const std::int32_t*>(choice), calls);
+}
+
+void ForwardContext::route(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks) {
+  const Op& op = *prepared.op;
+  const arch::RouterUse& use = op.router;
+  const kernels::RouterParams params{use.score,
+                                     use.top_k,
+                                     use.n_groups,
+                                     use.top_groups,
+                                     use.normalize,
+                                     use.scale,
+                                     static_cast<const float*>(prepared.bias.data())};
+  const DeviceTensor logits = slot(op.in, count), experts = slot(op.choice, count), weights = slot(op.out, count);
+  backend_.route(*stream_, params, weights, experts, logits);
+  if (hooks != nullptr) hooks->on_router(op, logits, experts, weights, backend_, *stream_);
 }
 
 void ForwardContext::adapters(const PreparedOp& prepared, const Rows& rows, std::uint64_t count) {
@@ -331,7 +387,6 @@ void ForwardContext::adapters(const PreparedOp& prepared, const Rows& rows, std:
 
 void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs) {
   const Op& op = *prepared.op;
-  const arch::Architecture& a = model_->architecture();
   const std::uint32_t layer = static_cast<std::uint32_t>(op.layer);
   const DeviceTensor k = slot(op.k, rows.total()), v = slot(op.v, rows.total());
   std::vector<kernels::AttentionSequence> sequences;
@@ -343,11 +398,13 @@ void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std
                          range.bidirectional, state.mass(layer)});
   }
   kernels::AttentionParams params;
-  params.n_heads = a.n_heads;
-  params.scale = a.attention_scale > 0 ? a.attention_scale : 1 / std::sqrt(static_cast<float>(a.head_dim));
-  params.softcap = a.attention_softcap;
-  params.window = a.window;
-  params.alibi_slopes = static_cast<const float*>(alibi_slopes_.data());
+  params.n_heads = op.attention.n_heads;
+  params.scale = op.attention.scale;
+  params.softcap = op.attention.softcap;
+  params.causal = op.attention.causal;
+  params.window = op.attention.window;
+  params.sinks = static_cast<const float*>(prepared.weight.data());
+  if (op.attention.alibi) params.alibi_slopes = static_cast<const float*>(alibi_slopes_.data());
   backend_.attention(*stream_, inputs.front().state->layout(), params, slot(op.out, rows.total()),
                      slot(op.in, rows.total()), sequences);
 }

@@ -70,7 +70,10 @@ class ForwardContext {
   void load_inputs(const Rows& rows, std::span<const SequenceInput> inputs, bool embed_tokens);
   void run(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs, std::uint64_t count,
            ForwardHooks* hooks);
+  void rotate(const arch::Op& op, std::uint64_t count);
   void linear(const PreparedOp& prepared, const Rows& rows, std::uint64_t count, ForwardHooks* hooks);
+  void grouped_linear(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
+  void route(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
   void adapters(const PreparedOp& prepared, const Rows& rows, std::uint64_t count);
   void attention(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs);
   void emit(const Rows& rows, const ForwardOptions& options, std::size_t first_head_op, bool reached_end, RowSink sink);
@@ -80,9 +83,13 @@ class ForwardContext {
   std::unique_ptr<kernels::Stream> stream_;
   std::uint32_t max_rows_, context_;
   std::vector<kernels::DeviceBuffer> buffers_;  // by slot; views have none
-  kernels::DeviceBuffer ids_, positions_, inv_freq_, rope_table_, alibi_slopes_;
-  std::uint64_t n_freq_ = 0;
-  float mscale_ = 1;
+  kernels::DeviceBuffer ids_, positions_, alibi_slopes_;
+  struct Rotation {
+    kernels::DeviceBuffer inv_freq, table;
+    std::uint64_t n_freq = 0;
+    float mscale = 1;
+  };
+  std::vector<Rotation> rotations_;  // by OpList::ropes
   std::vector<float> host_row_;
 };
 

@@ -32,27 +32,49 @@ Model::Model(arch::Architecture architecture, const arch::Weights& weights, std:
   parameters_ = weights.parameters();
 }
 
+std::shared_ptr<const kernels::PreparedLinear> Model::prepare_linear(const std::string& name, bool has_bias,
+                                                                     const arch::Weights& weights) {
+  auto& shared = linears_[name];
+  if (shared == nullptr) {
+    Linear linear;
+    linear.weight = weights.at(name + ".weight");
+    if (has_bias) linear.bias = finite_floats(weights.at(name + ".bias"));
+    shared = backend_->prepare(linear);
+  }
+  return shared;
+}
+
 void Model::prepare(PreparedOp& prepared, const arch::Weights& weights, kernels::Stream& stream) {
   const arch::Op& op = *prepared.op;
   for (const arch::LinearUse& use : op.linears) {
-    auto& shared = linears_[use.weight];
-    if (shared == nullptr) {
-      Linear linear;
-      linear.weight = weights.at(use.weight + ".weight");
-      if (use.has_bias) linear.bias = finite_floats(weights.at(use.weight + ".bias"));
-      shared = backend_->prepare(linear);
+    if (use.matrices == 0) {
+      prepared.linears.push_back(prepare_linear(use.weight, use.has_bias, weights));
+      bytes_per_token_ += prepared.linears.back()->bytes();
+      continue;
     }
-    bytes_per_token_ += shared->bytes();
-    prepared.linears.push_back(shared);
+    std::uint64_t bytes = 0;
+    for (std::uint32_t i = 0; i < use.matrices; ++i) {
+      prepared.linears.push_back(prepare_linear(fmt::format("{}.{}", use.weight, i), use.has_bias, weights));
+      bytes += prepared.linears.back()->bytes();
+    }
+    // A row of the output for each matrix that a token takes.
+    bytes_per_token_ += bytes / use.matrices * list_.slots[static_cast<std::size_t>(use.out)].heads;
   }
   if (op.kind == arch::OpKind::kEmbed || op.kind == arch::OpKind::kPositionEmbed) {
-    const PackedTensor& table = weights.at(op.weight + ".weight");
+    const PackedTensor& stored = weights.at(op.weight + ".weight");
+    const PackedTensor table = stored.rows(op.position_offset, stored.shape.rows());
     prepared.table = backend_->prepare_table(table);
     bytes_per_token_ += table.bytes() / std::max<std::uint64_t>(1, table.shape.rows());
   }
-  if (op.kind == arch::OpKind::kNorm || op.kind == arch::OpKind::kHeadNorm) {
+  if (op.kind == arch::OpKind::kNorm) {
     prepared.weight = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".weight")));
     if (op.has_bias) prepared.bias = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".bias")));
+  }
+  if (op.attention.sinks) {
+    prepared.weight = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".weight")));
+  }
+  if (op.router.correction) {
+    prepared.bias = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".bias")));
   }
 }
 

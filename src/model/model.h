@@ -19,9 +19,10 @@ namespace lathe::model {
 // An operation with what it reads, looked up once.
 struct PreparedOp {
   const arch::Op* op = nullptr;
-  std::vector<std::shared_ptr<const kernels::PreparedLinear>> linears;  // one per op->linears
+  // One per op->linears, or LinearUse::matrices of them for each.
+  std::vector<std::shared_ptr<const kernels::PreparedLinear>> linears;
   std::shared_ptr<const kernels::PreparedTable> table;
-  kernels::DeviceBuffer weight, bias;  // f32 vectors of norms
+  kernels::DeviceBuffer weight, bias;  // f32 vectors: of norms, sinks, a router's correction
 };
 
 class Model {
@@ -40,11 +41,14 @@ class Model {
   const std::string& source() const { return source_; }
   void set_source(std::string source) { source_ = std::move(source); }
   std::uint64_t parameters() const { return parameters_; }
-  // Weight bytes that one decoded token reads (every linear layer once, one row of each table).
+  // Weight bytes that one decoded token reads (every linear layer once, as many experts as it takes, one row of each
+  // table).
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }
 
  private:
   void prepare(PreparedOp& prepared, const arch::Weights& weights, kernels::Stream& stream);
+  std::shared_ptr<const kernels::PreparedLinear> prepare_linear(const std::string& name, bool has_bias,
+                                                                const arch::Weights& weights);
 
   arch::Architecture architecture_;
   std::string source_;

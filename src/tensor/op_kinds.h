@@ -11,4 +11,8 @@ enum class ActivationKind : std::uint8_t { kSilu, kGelu, kGeluTanh, kGeluQuick, 
 // Which elements of a head rotate together: (2i, 2i + 1), or (i, i + rotary_dim / 2).
 enum class RopeLayout : std::uint8_t { kInterleaved, kHalves };
 
+// What a router makes of its logits before it chooses: softmax over all experts (Switch, Mixtral), a sigmoid of each
+// (DeepSeek-V3), or nothing, with a softmax over the chosen ones afterwards (gpt-oss).
+enum class RouterScore : std::uint8_t { kSoftmax, kSigmoid, kSoftmaxOfChosen };
+
 }  // namespace lathe

@@ -11,11 +11,13 @@ using kernels::AttentionParams;
 using kernels::AttentionSequence;
 using kernels::DeviceBuffer;
 using kernels::DeviceTensor;
+using kernels::GroupedCall;
 using kernels::KvLayout;
 using kernels::KvRun;
 using kernels::LinearCall;
 using kernels::PreparedLinear;
 using kernels::PreparedTable;
+using kernels::RouterParams;
 using kernels::Stream;
 
 struct FakeBackend::Allocation {
@@ -114,6 +116,27 @@ void FakeBackend::linear(Stream& stream, DeviceTensor x, std::span<const LinearC
   inner_->linear(stream, real(x), translated);
 }
 
+void FakeBackend::grouped_linear(Stream& stream, DeviceTensor x, const std::int32_t* choice,
+                                 std::span<const GroupedCall> calls) {
+  log.push_back("grouped_linear " + std::to_string(calls.size()));
+  std::vector<GroupedCall> translated(calls.begin(), calls.end());
+  for (GroupedCall& call : translated) call.out = real(call.out);
+  inner_->grouped_linear(stream, real(x), real(choice, calls.empty() ? 0 : calls.front().out.rows), translated);
+}
+
+void FakeBackend::route(Stream& stream, const RouterParams& params, DeviceTensor weights, DeviceTensor experts,
+                        DeviceTensor logits) {
+  log.push_back("route");
+  RouterParams own = params;
+  own.correction = real(params.correction, logits.cols);
+  inner_->route(stream, own, real(weights), real(experts), real(logits));
+}
+
+void FakeBackend::combine(Stream& stream, DeviceTensor out, DeviceTensor x, DeviceTensor weights, bool accumulate) {
+  log.push_back("combine");
+  inner_->combine(stream, real(out), real(x), real(weights), accumulate);
+}
+
 void FakeBackend::low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a,
                            const PreparedLinear& b, float scale, std::span<const std::uint32_t> rows) {
   log.push_back("low_rank");
@@ -166,6 +189,7 @@ void FakeBackend::attention(Stream& stream, const KvLayout& layout, const Attent
   }
   AttentionParams own = params;
   own.alibi_slopes = real(params.alibi_slopes, params.n_heads);
+  own.sinks = real(params.sinks, params.n_heads);
   inner_->attention(stream, layout, own, real(out), real(q), translated);
 }
 
@@ -177,6 +201,16 @@ void FakeBackend::activate(Stream& stream, ActivationKind kind, DeviceTensor out
 void FakeBackend::gated(Stream& stream, ActivationKind kind, DeviceTensor out, DeviceTensor gate, DeviceTensor up) {
   log.push_back("gated");
   inner_->gated(stream, kind, real(out), real(gate), real(up));
+}
+
+void FakeBackend::gated_clamped(Stream& stream, DeviceTensor out, DeviceTensor gate, DeviceTensor up, float limit) {
+  log.push_back("gated_clamped");
+  inner_->gated_clamped(stream, real(out), real(gate), real(up), limit);
+}
+
+void FakeBackend::assign(Stream& stream, DeviceTensor out, DeviceTensor x) {
+  log.push_back("assign");
+  inner_->assign(stream, real(out), real(x));
 }
 
 void FakeBackend::add(Stream& stream, DeviceTensor out, DeviceTensor a, DeviceTensor b) {

@@ -38,6 +38,12 @@ class FakeBackend final : public kernels::Backend {
   void embed(kernels::Stream& stream, kernels::DeviceTensor out, const kernels::PreparedTable& table,
              const std::int32_t* ids, float scale, bool accumulate) override;
   void linear(kernels::Stream& stream, kernels::DeviceTensor x, std::span<const kernels::LinearCall> calls) override;
+  void grouped_linear(kernels::Stream& stream, kernels::DeviceTensor x, const std::int32_t* choice,
+                      std::span<const kernels::GroupedCall> calls) override;
+  void route(kernels::Stream& stream, const kernels::RouterParams& params, kernels::DeviceTensor weights,
+             kernels::DeviceTensor experts, kernels::DeviceTensor logits) override;
+  void combine(kernels::Stream& stream, kernels::DeviceTensor out, kernels::DeviceTensor x,
+               kernels::DeviceTensor weights, bool accumulate) override;
   void low_rank(kernels::Stream& stream, kernels::DeviceTensor out, kernels::DeviceTensor x,
                 const kernels::PreparedLinear& a, const kernels::PreparedLinear& b, float scale,
                 std::span<const std::uint32_t> rows) override;
@@ -57,6 +63,9 @@ class FakeBackend final : public kernels::Backend {
                 kernels::DeviceTensor x) override;
   void gated(kernels::Stream& stream, ActivationKind kind, kernels::DeviceTensor out, kernels::DeviceTensor gate,
              kernels::DeviceTensor up) override;
+  void gated_clamped(kernels::Stream& stream, kernels::DeviceTensor out, kernels::DeviceTensor gate,
+                     kernels::DeviceTensor up, float limit) override;
+  void assign(kernels::Stream& stream, kernels::DeviceTensor out, kernels::DeviceTensor x) override;
   void add(kernels::Stream& stream, kernels::DeviceTensor out, kernels::DeviceTensor a,
            kernels::DeviceTensor b) override;
   void scale(kernels::Stream& stream, kernels::DeviceTensor x, float factor) override;

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numbers>
 #include <stdexcept>
+#include <utility>
 
 namespace lathe::test {
 namespace {
@@ -25,8 +26,10 @@ class Pass {
     std::vector<Row> x = embed(ids);
     for (std::uint32_t layer = 0; layer < a_.n_layers; ++layer) {
       prefix_ = "blk." + std::to_string(layer) + ".";
+      enter_layer(layer);
+      const std::vector<Row> before = x;
       attention_block(x);
-      for (Row& row : x) feed_forward_block(row);
+      for (std::size_t t = 0; t < x.size(); ++t) feed_forward_block(x[t], a_.parallel_block ? before[t] : x[t]);
       result.layers.emplace_back();
       for (const Row& row : x) append(result.layers.back(), row);
     }
@@ -34,7 +37,7 @@ class Pass {
     for (const Row& row : x) {
       const Row hidden = normalized(row, "output_norm");
       append(result.hidden, hidden);
-      Row logits = product(a_.tied_embeddings ? "token_embd" : "output", hidden, a_.vocab_size, false);
+      Row logits = product(a_.tied_embeddings ? "token_embd" : "output", hidden, a_.vocab_size, a_.head_bias);
       for (double& logit : logits) {
         logit *= a_.logit_scale;
         if (a_.logit_softcap > 0) logit = a_.logit_softcap * std::tanh(logit / a_.logit_softcap);
@@ -53,6 +56,17 @@ class Pass {
     return it->second;
   }
 
+  // What layers differ in: the window, and with it perhaps the rotation.
+  void enter_layer(std::uint32_t layer) {
+    window_ = layer < a_.full_layers.size() && a_.full_layers[layer] ? 0 : a_.window;
+    rope_ = a_;
+    if (window_ > 0 && a_.window_rope_theta > 0) {
+      rope_.rope_theta = a_.window_rope_theta;
+      rope_.rope_scaling = {};
+    }
+    experts_ = a_.moe.n_experts > 0 && layer >= a_.moe.first_dense_layers;
+  }
+
   std::vector<Row> embed(std::span<const std::int32_t> ids) const {
     std::vector<Row> x;
     const std::size_t width = a_.width;
@@ -60,9 +74,11 @@ class Pass {
       const float* row = weight("token_embd.weight").data() + static_cast<std::size_t>(ids[t]) * width;
       x.emplace_back(row, row + width);
       for (double& value : x.back()) value *= a_.embedding_scale;
-      if (a_.position != PositionKind::kLearned) continue;
-      const float* place = weight("position_embd.weight").data() + t * width;
-      for (std::size_t i = 0; i < width; ++i) x.back()[i] += place[i];
+      if (a_.position == PositionKind::kLearned) {
+        const float* place = weight("position_embd.weight").data() + (t + a_.position_offset) * width;
+        for (std::size_t i = 0; i < width; ++i) x.back()[i] += place[i];
+      }
+      if (a_.embedding_norm) x.back() = normalized(x.back(), "token_embd_norm");
     }
     return x;
   }
@@ -115,12 +131,12 @@ class Pass {
   // One head at position t: each pair of elements is a complex number, turned by t times its frequency.
   void rotate(double* head, std::size_t t) const {
     const std::uint32_t pairs = a_.rotary_dim / 2;
-    const double magnitude = reference_rope_magnitude(a_);
+    const double magnitude = reference_rope_magnitude(rope_);
     for (std::uint32_t i = 0; i < pairs; ++i) {
       double& re = a_.rope_layout == RopeLayout::kHalves ? head[i] : head[2 * i];
       double& im = a_.rope_layout == RopeLayout::kHalves ? head[i + pairs] : head[2 * i + 1];
       const std::complex<double> turned =
-          std::complex(re, im) * std::polar(magnitude, double(t) * reference_rope_frequency(a_, i, context_));
+          std::complex(re, im) * std::polar(magnitude, double(t) * reference_rope_frequency(rope_, i, context_));
       re = turned.real(), im = turned.imag();
     }
   }
@@ -134,38 +150,76 @@ class Pass {
   }
 
   void attention_block(std::vector<Row>& x) const {
-    const std::uint32_t q_width = a_.n_heads * a_.head_dim, k_width = a_.n_kv_heads * a_.head_dim,
-                        v_width = a_.n_kv_heads * a_.v_head_dim;
     std::vector<Row> q, k, v;
     for (std::size_t t = 0; t < x.size(); ++t) {
       const Row in = normalized(x[t], "attn_norm");
-      if (a_.fused_qkv) {
-        const Row all = product("attn_qkv", in, q_width + k_width + v_width, a_.attention_bias);
-        q.emplace_back(all.begin(), all.begin() + q_width);
-        k.emplace_back(all.begin() + q_width, all.begin() + q_width + k_width);
-        v.emplace_back(all.begin() + q_width + k_width, all.end());
+      if (a_.mla.kv_rank > 0) {
+        latent_heads(in, t, q, k, v);
       } else {
-        q.push_back(product("attn_q", in, q_width, a_.attention_bias));
-        k.push_back(product("attn_k", in, k_width, a_.attention_bias));
-        v.push_back(product("attn_v", in, v_width, a_.attention_bias));
+        plain_heads(in, t, q, k, v);
       }
-      prepare_heads(q.back(), a_.n_heads, "attn_q_norm.weight", t);
-      prepare_heads(k.back(), a_.n_kv_heads, "attn_k_norm.weight", t);
     }
+    const std::uint32_t group = a_.mla.kv_rank > 0 ? 1 : a_.n_heads / a_.n_kv_heads;
     for (std::size_t t = 0; t < x.size(); ++t) {
       Row mixed;
-      for (std::uint32_t h = 0; h < a_.n_heads; ++h) append(mixed, attend(q[t], k, v, h, t));
-      join(x[t], product("attn_output", mixed, a_.width, a_.output_bias));
+      for (std::uint32_t h = 0; h < a_.n_heads; ++h) append(mixed, attend(q[t], k, v, h, h / group, t));
+      join(x[t], product("attn_output", mixed, a_.width, a_.output_bias), "post_attention_norm");
+    }
+  }
+
+  void plain_heads(const Row& in, std::size_t t, std::vector<Row>& q, std::vector<Row>& k, std::vector<Row>& v) const {
+    const std::uint32_t q_width = a_.n_heads * a_.head_dim, k_width = a_.n_kv_heads * a_.head_dim,
+                        v_width = a_.n_kv_heads * a_.v_head_dim;
+    if (a_.fused_qkv) {
+      const Row all = product("attn_qkv", in, q_width + k_width + v_width, a_.attention_bias);
+      q.emplace_back(all.begin(), all.begin() + q_width);
+      k.emplace_back(all.begin() + q_width, all.begin() + q_width + k_width);
+      v.emplace_back(all.begin() + q_width + k_width, all.end());
+    } else {
+      q.push_back(product("attn_q", in, q_width, a_.attention_bias));
+      k.push_back(product("attn_k", in, k_width, a_.attention_bias));
+      v.push_back(product("attn_v", in, v_width, a_.attention_bias));
+    }
+    prepare_heads(q.back(), a_.n_heads, "attn_q_norm.weight", t);
+    prepare_heads(k.back(), a_.n_kv_heads, "attn_k_norm.weight", t);
+  }
+
+  // DeepSeek-V2, equations 37 to 46, written out: every head has keys and values of its own, made of the latent; the
+  // rotated part of a key is the same for all heads.
+  void latent_heads(const Row& in, std::size_t t, std::vector<Row>& q, std::vector<Row>& k, std::vector<Row>& v) const {
+    const std::size_t rank = a_.mla.kv_rank, rotated = a_.rotary_dim, plain = a_.head_dim - rotated;
+    if (a_.mla.q_rank > 0) {
+      Row low = product("attn_q_a", in, a_.mla.q_rank, a_.attention_bias);
+      rms_normalize(low.data(), low.size(), weight("attn_q_a_norm.weight"));
+      q.push_back(product("attn_q_b", low, a_.n_heads * a_.head_dim, false));
+    } else {
+      q.push_back(product("attn_q", in, a_.n_heads * a_.head_dim, false));
+    }
+    for (std::uint32_t h = 0; h < a_.n_heads; ++h) rotate(q.back().data() + h * a_.head_dim + plain, t);
+    Row latent = product("attn_kv_a_mqa", in, rank + rotated, a_.attention_bias);
+    Row shared(latent.begin() + static_cast<std::ptrdiff_t>(rank), latent.end());
+    latent.resize(rank);
+    rms_normalize(latent.data(), rank, weight("attn_kv_a_norm.weight"));
+    rotate(shared.data(), t);
+    k.emplace_back(), v.emplace_back();
+    for (std::uint32_t h = 0; h < a_.n_heads; ++h) {
+      const std::vector<float>& to_key = weight("attn_k_b." + std::to_string(h) + ".weight");  // [rank, plain]
+      for (std::size_t i = 0; i < plain; ++i) {
+        k.back().push_back(0);
+        for (std::size_t r = 0; r < rank; ++r) k.back().back() += double{to_key[r * plain + i]} * latent[r];
+      }
+      append(k.back(), shared);
+      append(v.back(), product("attn_v_b." + std::to_string(h), latent, a_.v_head_dim, false));
     }
   }
 
   // Softmax of the scaled scores over the visible past, then the weighted values.
-  Row attend(const Row& q, const std::vector<Row>& k, const std::vector<Row>& v, std::uint32_t h, std::size_t t) const {
-    const std::uint32_t kv = h / (a_.n_heads / a_.n_kv_heads);
+  Row attend(const Row& q, const std::vector<Row>& k, const std::vector<Row>& v, std::uint32_t h, std::uint32_t kv,
+             std::size_t t) const {
     const double scale = a_.attention_scale > 0 ? a_.attention_scale : 1 / std::sqrt(double(a_.head_dim));
-    const std::size_t from = a_.window > 0 && t + 1 > a_.window ? t + 1 - a_.window : 0;
+    const std::size_t from = window_ > 0 && t + 1 > window_ ? t + 1 - window_ : 0;
     Row p;
-    double sum = 0;
+    double sum = a_.attention_sinks ? std::exp(double{weight("attn_sinks.weight")[h]}) : 0;
     for (std::size_t s = from; s <= t; ++s) {
       double score = 0;
       for (std::uint32_t d = 0; d < a_.head_dim; ++d) score += q[h * a_.head_dim + d] * k[s][kv * a_.head_dim + d];
@@ -193,19 +247,95 @@ class Pass {
     return std::pow(step, 2 * (h - n) + 1);
   }
 
-  void feed_forward_block(Row& x) const {
-    const Row in = normalized(x, "ffn_norm");
-    Row up = product("ffn_up", in, a_.ffn_width, a_.ffn_bias);
-    if (a_.gated_ffn) {
-      const Row gate = product("ffn_gate", in, a_.ffn_width, a_.ffn_bias);
-      for (std::size_t i = 0; i < up.size(); ++i) up[i] *= reference_activation(a_.activation, gate[i]);
-    } else {
-      for (double& value : up) value = reference_activation(a_.activation, value);
-    }
-    join(x, product("ffn_down", up, a_.width, a_.ffn_bias));
+  void feed_forward_block(Row& x, const Row& from) const {
+    const Row in = normalized(from, a_.ffn_norm ? "ffn_norm" : "attn_norm");
+    join(x, experts_ ? mixture(in) : feed_forward("ffn_", "", in, a_.ffn_width, a_.ffn_bias), "post_ffw_norm");
   }
 
-  void join(Row& x, const Row& branch) const {
+  // The names are <prefix>gate<suffix>, <prefix>up<suffix>, <prefix>down<suffix>.
+  Row feed_forward(const std::string& prefix, const std::string& suffix, const Row& in, std::uint64_t width,
+                   bool bias) const {
+    Row gate, up;
+    if (a_.fused_gate_up && suffix.empty()) {
+      const Row both = product(prefix + "up", in, 2 * width, bias);
+      gate.assign(both.begin(), both.begin() + static_cast<std::ptrdiff_t>(width));
+      up.assign(both.begin() + static_cast<std::ptrdiff_t>(width), both.end());
+    } else {
+      up = product(prefix + "up" + suffix, in, width, bias);
+      if (a_.gated_ffn) gate = product(prefix + "gate" + suffix, in, width, bias);
+    }
+    for (std::size_t i = 0; i < up.size(); ++i) {
+      if (a_.activation_limit > 0) {
+        const double limit = a_.activation_limit, g = std::min(gate[i], limit);
+        up[i] = (std::clamp(up[i], -limit, limit) + 1) * g / (1 + std::exp(-1.702 * g));
+      } else if (a_.gated_ffn) {
+        up[i] *= reference_activation(a_.activation, gate[i]);
+      } else {
+        up[i] = reference_activation(a_.activation, up[i]);
+      }
+    }
+    return product(prefix + "down" + suffix, up, a_.width, bias);
+  }
+
+  Row mixture(const Row& in) const {
+    const arch::MixtureOfExperts& moe = a_.moe;
+    const Row logits = product("ffn_gate_inp", in, moe.n_experts, moe.router_bias);
+    Row out(a_.width);
+    for (const auto& [expert, share] : chosen(logits)) {
+      const Row part = feed_forward("ffn_", "." + std::to_string(expert), in, moe.ffn_width, moe.expert_bias);
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] += share * part[i];
+    }
+    if (moe.shared_ffn_width > 0) {
+      const Row part = feed_forward("ffn_", "_shexp", in, moe.shared_ffn_width, false);
+      double share = 1;
+      if (moe.shared_gate) share = 1 / (1 + std::exp(-product("ffn_gate_inp_shexp", in, 1, false)[0]));
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] += share * part[i];
+    }
+    return out;
+  }
+
+  // Expert and weight, by sorting whole lists.
+  std::vector<std::pair<std::size_t, double>> chosen(const Row& logits) const {
+    const arch::MixtureOfExperts& moe = a_.moe;
+    Row score(logits.size()), rank(logits.size());
+    double total = 0;
+    for (const double logit : logits) total += std::exp(logit);
+    for (std::size_t e = 0; e < logits.size(); ++e) {
+      if (moe.score == RouterScore::kSoftmax) score[e] = std::exp(logits[e]) / total;
+      if (moe.score == RouterScore::kSigmoid) score[e] = 1 / (1 + std::exp(-logits[e]));
+      if (moe.score == RouterScore::kSoftmaxOfChosen) score[e] = std::exp(logits[e]);  // divided by their sum below
+      rank[e] = score[e] + (moe.correction_bias ? double{weight("exp_probs_b.bias")[e]} : 0.0);
+    }
+    const std::size_t size = logits.size() / moe.n_groups;
+    std::vector<std::pair<double, std::size_t>> groups;
+    for (std::size_t g = 0; g < moe.n_groups; ++g) {
+      Row members(rank.begin() + static_cast<std::ptrdiff_t>(g * size),
+                  rank.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+      std::sort(members.rbegin(), members.rend());
+      groups.emplace_back(moe.correction_bias && size > 1 ? -(members[0] + members[1]) : -members[0], g);
+    }
+    std::sort(groups.begin(), groups.end());
+    std::vector<std::pair<double, std::size_t>> order;
+    for (std::size_t g = 0; g < moe.top_groups; ++g) {
+      for (std::size_t i = 0; i < size; ++i) {
+        const std::size_t e = groups[g].second * size + i;
+        order.emplace_back(-rank[e], e);
+      }
+    }
+    std::sort(order.begin(), order.end());
+    double sum = 0;
+    for (std::size_t i = 0; i < moe.top_k; ++i) sum += score[order[i].second];
+    const bool share = moe.normalize || moe.score == RouterScore::kSoftmaxOfChosen;
+    std::vector<std::pair<std::size_t, double>> result;
+    for (std::size_t i = 0; i < moe.top_k; ++i) {
+      const std::size_t e = order[i].second;
+      result.emplace_back(e, moe.scale * score[e] / (share ? sum : 1));
+    }
+    return result;
+  }
+
+  void join(Row& x, Row branch, const std::string& post_norm) const {
+    if (a_.post_norms) branch = normalized(branch, post_norm);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] += a_.residual_scale * branch[i];
   }
 
@@ -214,6 +344,9 @@ class Pass {
   std::uint32_t context_;
   std::size_t int8_group_;
   std::string prefix_;
+  std::uint32_t window_ = 0;
+  Architecture rope_;  // how this layer rotates
+  bool experts_ = false;
 };
 
 }  // namespace

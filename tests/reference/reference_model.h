@@ -1,4 +1,4 @@
-// A plain forward pass in double precision for Llama- and GPT-2-like models: loops over decoded weights, the full
+// A plain forward pass in double precision for every family: loops over decoded weights, the full
 // attention matrix, formulas as published. It shares nothing with the executor but the Architecture struct, so that a
 // mistake in either shows up as a difference.
 #pragma once

@@ -25,6 +25,17 @@ double yarn_kept(const Architecture& a, std::uint32_t i) {
   const auto turns = [&](double index) {
     return original_context(a) * plain(a.rope_theta, index, dims) / (2 * std::numbers::pi);
   };
+  if (!a.rope_scaling.truncate) {
+    // The (fractional) index that makes so many turns, by halving.
+    const auto index_of = [&](double wanted) {
+      double low = -4 * dims, high = 8 * dims;
+      for (int step = 0; step < 200; ++step) (turns((low + high) / 2) >= wanted ? low : high) = (low + high) / 2;
+      return low;
+    };
+    const double first = std::max(0.0, index_of(a.rope_scaling.beta_fast)),
+                 last = std::min(dims - 1, index_of(a.rope_scaling.beta_slow));
+    return std::clamp((last - i) / std::max(1e-3, last - first), 0.0, 1.0);
+  }
   double fast = -1, slow = 0;  // the last index with enough turns, the first with few enough
   while (fast + 1 <= 4 * dims && turns(fast + 1) >= a.rope_scaling.beta_fast) ++fast;
   while (slow <= 4 * dims && turns(slow) > a.rope_scaling.beta_slow) ++slow;

@@ -27,6 +27,7 @@ struct Call {
   const float* query(const AttentionSequence& sequence, std::uint64_t row, std::uint64_t head) const {
     return static_cast<const float*>(q.data) + (sequence.row_begin + row) * q.stride + head * layout.k_dim;
   }
+  const float* sink(std::uint64_t head) const { return params.sinks ? params.sinks + head : nullptr; }
   float* output(const AttentionSequence& sequence, std::uint64_t row, std::uint64_t head) const {
     return static_cast<float*>(out.data) + (sequence.row_begin + row) * out.stride + head * layout.v_dim;
   }
@@ -160,9 +161,9 @@ void run_sequence_by_tiles(ThreadPool& pool, CpuStream& stream, const Call& call
     }
     for (std::uint64_t i = begin; i < end; ++i) {
       const std::uint64_t row = i / call.group, head = kv_head * call.group + i % call.group;
-      finish_partial(merged[i - begin], space.merged + (i - begin) * v_pad, call.output(sequence, row, head),
-                     call.layout.v_dim);
-      if (totals) totals[row * call.params.n_heads + head] = merged[i - begin];
+      const Partial total = finish_partial(merged[i - begin], space.merged + (i - begin) * v_pad,
+                                           call.output(sequence, row, head), call.layout.v_dim, call.sink(head));
+      if (totals) totals[row * call.params.n_heads + head] = total;
     }
   });
 }
@@ -225,8 +226,9 @@ void run_split(ThreadPool& pool, CpuStream& stream, const Call& call, std::vecto
             const std::size_t at = (p * kv_heads + head / call.group) * per_head + row * call.group + head % call.group;
             merge_partial(merged, merged_values, split.partials[at], split.values + at * v_pad, call.layout.v_dim);
           }
-          finish_partial(merged, merged_values, call.output(*split.sequence, row, head), call.layout.v_dim);
-          if (totals) totals[i] = merged;
+          const Partial total = finish_partial(merged, merged_values, call.output(*split.sequence, row, head),
+                                               call.layout.v_dim, call.sink(head));
+          if (totals) totals[i] = total;
         }
       });
 }

@@ -8,9 +8,11 @@
 #include "base/thread_pool.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/grouped.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/router.h"
 #include "kernels/cpu/stream.h"
 
 namespace lathe::kernels {
@@ -95,6 +97,51 @@ class CpuBackend final : public Backend {
     run_linear(pool_, kernels_, static_cast<CpuStream&>(stream), x, calls);
   }
 
+  void grouped_linear(Stream& stream, DeviceTensor x, const std::int32_t* choice,
+                      std::span<const GroupedCall> calls) override {
+    for (const GroupedCall& call : calls) {
+      check(x.rows == 0 || (call.out.rows % x.rows == 0 && call.out.rows == calls.front().out.rows), "grouped_linear",
+            call.out, x);
+      if (call.weights.empty() || call.weights.size() != calls.front().weights.size()) {
+        fail("grouped_linear", "{} matrices beside {}", call.weights.size(), calls.front().weights.size());
+      }
+      for (std::size_t i = 0; choice && i < call.out.rows; ++i) {
+        if (choice[i] < 0 || static_cast<std::size_t>(choice[i]) >= call.weights.size()) {
+          fail("grouped_linear", "matrix {} of {}", choice[i], call.weights.size());
+        }
+      }
+    }
+    run_grouped_linear(pool_, kernels_, static_cast<CpuStream&>(stream), x, choice, calls);
+  }
+
+  void route(Stream& stream, const RouterParams& params, DeviceTensor weights, DeviceTensor experts,
+             DeviceTensor logits) override {
+    check(weights.rows == logits.rows && weights.cols == params.top_k && params.top_k <= logits.cols, "route", weights,
+          logits);
+    check(same_shape(weights, experts) && experts.dtype == DType::kI32, "route", weights, experts);
+    if (params.n_groups == 0 || logits.cols % params.n_groups != 0 ||
+        params.top_k > logits.cols / params.n_groups * params.top_groups) {
+      fail("route", "{} of {} groups of {} experts do not hold {}", params.top_groups, params.n_groups, logits.cols,
+           params.top_k);
+    }
+    for_rows(logits, [&](std::size_t r, int worker) {
+      route_row(params, std::span(row_of(logits, r), logits.cols), row_of(weights, r),
+                static_cast<std::int32_t*>(experts.data) + r * experts.stride,
+                workspace(stream, worker).get<float>(2 * logits.cols));
+    });
+  }
+
+  void combine(Stream&, DeviceTensor out, DeviceTensor x, DeviceTensor weights, bool accumulate) override {
+    check(out.cols == x.cols && out.rows == weights.rows && x.rows == weights.rows * weights.cols, "combine", out, x);
+    for_rows(out, [&](std::size_t r, int) {
+      float* target = row_of(out, r);
+      if (!accumulate) std::fill_n(target, out.cols, 0.0f);
+      for (std::size_t j = 0; j < weights.cols; ++j) {
+        kernels_.elementwise->add_scaled(target, row_of(x, r * weights.cols + j), row_of(weights, r)[j], out.cols);
+      }
+    });
+  }
+
   void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a, const PreparedLinear& b,
                 float scale, std::span<const std::uint32_t> rows) override {
     if (rows.empty()) return;
@@ -143,9 +190,13 @@ class CpuBackend final : public Backend {
 
   void rope(Stream&, DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout) override {
     const std::size_t n_freq = table.cols / 2;
-    check(x.rows == table.rows && head_dim > 0 && x.cols % head_dim == 0 && table.cols <= head_dim, "rope", x, table);
+    check((table.rows == 0 ? x.rows == 0 : x.rows % table.rows == 0) && head_dim > 0 && x.cols % head_dim == 0 &&
+              table.cols <= head_dim,
+          "rope", x, table);
+    if (x.rows == 0) return;
+    const std::size_t rows_each = x.rows / table.rows;
     for_rows(x, [&](std::size_t r, int) {
-      const float* cosines = row_of(table, r);
+      const float* cosines = row_of(table, r / rows_each);
       for (std::size_t head = 0; head < x.cols; head += head_dim) {
         kernels_.rope->rotate(row_of(x, r) + head, cosines, cosines + n_freq, n_freq, layout);
       }
@@ -202,6 +253,19 @@ class CpuBackend final : public Backend {
     for_rows(out, [&](std::size_t r, int) {
       kernels_.elementwise->gated(kind, row_of(out, r), row_of(gate, r), row_of(up, r), out.cols);
     });
+  }
+
+  void gated_clamped(Stream&, DeviceTensor out, DeviceTensor gate, DeviceTensor up, float limit) override {
+    check(same_shape(out, gate), "gated", out, gate);
+    check(same_shape(out, up), "gated", out, up);
+    for_rows(out, [&](std::size_t r, int) {
+      kernels_.elementwise->gated_clamped(row_of(out, r), row_of(gate, r), row_of(up, r), limit, out.cols);
+    });
+  }
+
+  void assign(Stream&, DeviceTensor out, DeviceTensor x) override {
+    check(same_shape(out, x), "assign", out, x);
+    for_rows(out, [&](std::size_t r, int) { move(row_of(out, r), row_of(x, r), x.cols * sizeof(float)); });
   }
 
   void add(Stream&, DeviceTensor out, DeviceTensor a, DeviceTensor b) override {

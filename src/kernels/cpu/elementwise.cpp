@@ -85,6 +85,21 @@ void gated(ActivationKind kind, float* out, const float* gate, const float* up, 
   });
 }
 
+void gated_clamped(float* out, const float* gate, const float* up, float limit, std::size_t n) {
+  const DF d;
+  const VF high = hn::Set(d, limit), low = hn::Set(d, -limit), one = hn::Set(d, 1.0f);
+  // Comparisons rather than minima, so that NaN stays NaN on every instruction set.
+  const auto at_most = [](VF x, VF limit_of_x)
+                           HWY_ATTR { return hn::IfThenElse(hn::Gt(x, limit_of_x), limit_of_x, x); };
+  map(
+      out, n,
+      [&](VF g, VF u) HWY_ATTR {
+        const VF clamped = hn::IfThenElse(hn::Lt(u, low), low, at_most(u, high));
+        return hn::Mul(hn::Add(clamped, one), activation<ActivationKind::kGeluQuick>(at_most(g, high)));
+      },
+      gate, up);
+}
+
 void add(float* out, const float* a, const float* b, std::size_t n) {
   map(
       out, n, [](VF x, VF y) HWY_ATTR { return hn::Add(x, y); }, a, b);
@@ -130,7 +145,7 @@ std::size_t argmax(const float* x, std::size_t n) {
 }
 
 const ElementwiseKernels* elementwise_table() {
-  static constexpr ElementwiseKernels kTable{activate, gated, add, scale, add_scaled, softcap, argmax};
+  static constexpr ElementwiseKernels kTable{activate, gated, gated_clamped, add, scale, add_scaled, softcap, argmax};
   return &kTable;
 }
 

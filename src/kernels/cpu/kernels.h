@@ -25,6 +25,7 @@ struct NormKernels {
 struct ElementwiseKernels {
   void (*activate)(ActivationKind kind, float* out, const float* x, std::size_t n);
   void (*gated)(ActivationKind kind, float* out, const float* gate, const float* up, std::size_t n);
+  void (*gated_clamped)(float* out, const float* gate, const float* up, float limit, std::size_t n);
   void (*add)(float* out, const float* a, const float* b, std::size_t n);
   void (*scale)(float* x, float factor, std::size_t n);
   void (*add_scaled)(float* out, const float* x, float factor, std::size_t n);  // out += factor * x

@@ -32,10 +32,20 @@ inline void merge_partial(Partial& into, float* into_values, const Partial& from
   for (std::size_t i = 0; i < v_dim; ++i) into_values[i] = into_values[i] * a + from_values[i] * b;
 }
 
-// The attention output; zeros when nothing was seen.
-inline void finish_partial(const Partial& partial, const float* values, float* out, std::size_t v_dim) {
-  const float inverse = partial.empty() ? 0 : 1 / partial.sum;
-  for (std::size_t i = 0; i < v_dim; ++i) out[i] = partial.empty() ? 0 : values[i] * inverse;
+// The attention output; zeros when nothing was seen. `sink`, if there is one, is a score that takes part in the softmax
+// without a value. Returns the maximum and the sum of all that took part.
+inline Partial finish_partial(Partial partial, const float* values, float* out, std::size_t v_dim,
+                              const float* sink = nullptr) {
+  const bool seen = !partial.empty();
+  float factor = 1;
+  if (seen && sink) {
+    const float max = std::fmax(partial.max, *sink);
+    factor = std::exp(partial.max - max);
+    partial = {max, partial.sum * factor + std::exp(*sink - max)};
+  }
+  factor = seen ? factor / partial.sum : 0;
+  for (std::size_t i = 0; i < v_dim; ++i) out[i] = seen ? values[i] * factor : 0;
+  return partial;
 }
 
 }  // namespace lathe::kernels::cpu

@@ -43,6 +43,14 @@ void gated(ActivationKind kind, float* out, const float* gate, const float* up, 
   for (std::size_t i = 0; i < n; ++i) out[i] = reference_activation(kind, gate[i]) * up[i];
 }
 
+void gated_clamped(float* out, const float* gate, const float* up, float limit, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float g = gate[i] > limit ? limit : gate[i];
+    const float u = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+    out[i] = static_cast<float>((u + 1.0) * reference_activation(ActivationKind::kGeluQuick, g));
+  }
+}
+
 void add(float* out, const float* a, const float* b, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
@@ -131,7 +139,7 @@ void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x,
 }  // namespace
 
 const NormKernels kReferenceNorm{rms_norm, layer_norm};
-const ElementwiseKernels kReferenceElementwise{activate, gated, add, scale, add_scaled, softcap, argmax};
+const ElementwiseKernels kReferenceElementwise{activate, gated, gated_clamped, add, scale, add_scaled, softcap, argmax};
 const RopeKernels kReferenceRope{rotate};
 const QuantizeKernels kReferenceQuantize{quantize_q8};
 
@@ -225,7 +233,8 @@ void reference_attention_head(const KvLayout& layout, const AttentionParams& par
       seen.push_back({block, at, index, score});
     }
   }
-  double sum = 0;
+  if (params.sinks) largest = std::max(largest, static_cast<double>(params.sinks[head]));
+  double sum = params.sinks ? std::exp(params.sinks[head] - largest) : 0;
   for (Seen& key : seen) sum += key.score = std::exp(key.score - largest);
   for (std::uint64_t d = 0; d < layout.v_dim; ++d) {
     double value = 0;

@@ -17,6 +17,7 @@ class CpuStream final : public Stream {
   Scratch lut_tables, lut_meta;
   Scratch rank_in, rank_mid, rank_out;  // low-rank updates
   Scratch partials;                     // attention
+  Scratch grouped_in, grouped_out;      // rows that chose the same expert
   std::vector<Scratch> worker;          // one for each thread of the pool
 };
 

@@ -143,6 +143,12 @@ __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs
       __syncthreads();
     }
   }
+  if (args.params.sinks != nullptr && sum > 0) {
+    const float sink = args.params.sinks[head], new_most = fmaxf(most, sink), correction = expf(most - new_most);
+    sum = sum * correction + expf(sink - new_most);
+    most = new_most;
+    for (int part = 0; part < kMaxValuesEach; ++part) values[part] *= correction;
+  }
   for (int part = 0; part < kMaxValuesEach; ++part) {
     const std::uint32_t d = threadIdx.x + part * kTile;
     if (d < layout.v_dim) {

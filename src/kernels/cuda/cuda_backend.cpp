@@ -180,6 +180,35 @@ class CudaBackend final : public Backend {
       cuda::linear(handle(stream), call.out, x, static_cast<const CudaLinear*>(call.weight)->args(), call.accumulate);
     launched("linear");
   }
+  void grouped_linear(Stream& stream, DeviceTensor x, const std::int32_t* choice,
+                      std::span<const GroupedCall> calls) override {
+    auto& cuda_stream = static_cast<CudaStream&>(stream);
+    for (const GroupedCall& call : calls) {
+      std::vector<cuda::LinearArgs> args;
+      for (const PreparedLinear* weight : call.weights) {
+        args.push_back(static_cast<const CudaLinear*>(weight)->args());
+        if (args.back().weight.format != args.front().weight.format)
+          fail("grouped_linear", "the matrices of a group have different formats");
+      }
+      Arguments arguments;
+      arguments.add(std::span<const cuda::LinearArgs>(args));
+      cuda::grouped_linear(cuda_stream.handle(), call.out, x,
+                           reinterpret_cast<const cuda::LinearArgs*>(arguments.send(cuda_stream)),
+                           args.front().weight.format, static_cast<std::uint32_t>(args.size()), choice);
+    }
+    launched("grouped_linear");
+  }
+  void route(Stream& stream, const RouterParams& params, DeviceTensor weights, DeviceTensor experts,
+             DeviceTensor logits) override {
+    auto& cuda_stream = static_cast<CudaStream&>(stream);
+    char* scratch = cuda_stream.scratch(3 * logits.rows * logits.cols * sizeof(float));
+    cuda::route(cuda_stream.handle(), params, weights, experts, logits, reinterpret_cast<float*>(scratch));
+    launched("route");
+  }
+  void combine(Stream& stream, DeviceTensor out, DeviceTensor x, DeviceTensor weights, bool accumulate) override {
+    cuda::combine(handle(stream), out, x, weights, accumulate);
+    launched("combine");
+  }
   void low_rank(Stream& stream, DeviceTensor out, DeviceTensor x, const PreparedLinear& a, const PreparedLinear& b,
                 float scale, std::span<const std::uint32_t> rows) override {
     if (rows.empty()) return;
@@ -282,6 +311,14 @@ class CudaBackend final : public Backend {
   void gated(Stream& stream, ActivationKind kind, DeviceTensor out, DeviceTensor gate, DeviceTensor up) override {
     cuda::gated(handle(stream), kind, out, gate, up);
     launched("gated");
+  }
+  void gated_clamped(Stream& stream, DeviceTensor out, DeviceTensor gate, DeviceTensor up, float limit) override {
+    cuda::gated_clamped(handle(stream), out, gate, up, limit);
+    launched("gated_clamped");
+  }
+  void assign(Stream& stream, DeviceTensor out, DeviceTensor x) override {
+    cuda::assign(handle(stream), out, x);
+    launched("assign");
   }
   void add(Stream& stream, DeviceTensor out, DeviceTensor a, DeviceTensor b) override {
     cuda::add(handle(stream), out, a, b);

@@ -65,11 +65,12 @@ __global__ void rope_table_kernel(DeviceTensor table, const std::int32_t* positi
 
 __global__ void rope_kernel(DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout) {
   const std::uint64_t n_freq = table.cols / 2, heads = x.cols / head_dim, row = blockIdx.x;
+  const std::uint64_t table_row = row / (x.rows / table.rows);
   for (std::uint64_t i = threadIdx.x; i < heads * n_freq; i += blockDim.x) {
     const std::uint64_t head = i / n_freq * head_dim, f = i % n_freq;
     float& a = element(x, row, head + (layout == RopeLayout::kInterleaved ? 2 * f : f));
     float& b = element(x, row, head + (layout == RopeLayout::kInterleaved ? 2 * f + 1 : f + n_freq));
-    const float cosine = element(table, row, f), sine = element(table, row, n_freq + f), old = a;
+    const float cosine = element(table, table_row, f), sine = element(table, table_row, n_freq + f), old = a;
     a = old * cosine - b * sine;
     b = old * sine + b * cosine;
   }
@@ -155,6 +156,18 @@ void gated(cudaStream_t stream, ActivationKind kind, DeviceTensor out, DeviceTen
   map(stream, out, [=] __device__(std::uint64_t r, std::uint64_t c) {
     return apply(kind, element(gate, r, c)) * element(up, r, c);
   });
+}
+
+void gated_clamped(cudaStream_t stream, DeviceTensor out, DeviceTensor gate, DeviceTensor up, float limit) {
+  map(stream, out, [=] __device__(std::uint64_t r, std::uint64_t c) {
+    const float g = element(gate, r, c), u = element(up, r, c);
+    const float clamped = u > limit ? limit : u < -limit ? -limit : u;
+    return (clamped + 1) * apply(ActivationKind::kGeluQuick, g > limit ? limit : g);
+  });
+}
+
+void assign(cudaStream_t stream, DeviceTensor out, DeviceTensor x) {
+  map(stream, out, [=] __device__(std::uint64_t r, std::uint64_t c) { return element(x, r, c); });
 }
 
 void add(cudaStream_t stream, DeviceTensor out, DeviceTensor a, DeviceTensor b) {

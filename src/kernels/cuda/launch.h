@@ -9,6 +9,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/device_tensor.h"
+#include "kernels/router.h"
 #include "tensor/op_kinds.h"
 
 namespace lathe::kernels::cuda {
@@ -30,6 +31,13 @@ struct LinearArgs {
 };
 
 void linear(cudaStream_t stream, DeviceTensor out, DeviceTensor x, const LinearArgs& args, bool accumulate);
+// out[i] = weights[choice[i]] * x[i * x.rows / out.rows]; weights: device array of `count` of one format and shape.
+void grouped_linear(cudaStream_t stream, DeviceTensor out, DeviceTensor x, const LinearArgs* weights,
+                    MatrixFormat format, std::uint32_t count, const std::int32_t* choice);
+// As Backend::route; scratch: 3 * logits.rows * logits.cols floats.
+void route(cudaStream_t stream, const RouterParams& params, DeviceTensor weights, DeviceTensor experts,
+           DeviceTensor logits, float* scratch);
+void combine(cudaStream_t stream, DeviceTensor out, DeviceTensor x, DeviceTensor weights, bool accumulate);
 void embed(cudaStream_t stream, DeviceTensor out, const Matrix& table, const std::int32_t* ids, float scale,
            bool accumulate);
 
@@ -41,7 +49,9 @@ void rope(cudaStream_t stream, DeviceTensor x, DeviceTensor table, std::uint32_t
 
 void activate(cudaStream_t stream, ActivationKind kind, DeviceTensor out, DeviceTensor x);
 void gated(cudaStream_t stream, ActivationKind kind, DeviceTensor out, DeviceTensor gate, DeviceTensor up);
+void gated_clamped(cudaStream_t stream, DeviceTensor out, DeviceTensor gate, DeviceTensor up, float limit);
 void add(cudaStream_t stream, DeviceTensor out, DeviceTensor a, DeviceTensor b);
+void assign(cudaStream_t stream, DeviceTensor out, DeviceTensor x);
 void scale(cudaStream_t stream, DeviceTensor x, float factor);
 void softcap(cudaStream_t stream, DeviceTensor x, float cap);
 // out[i] = x[rows[i]]; out[rows[i]] += factor * x[i]. `rows` is a device array.

@@ -72,6 +72,26 @@ __global__ void linear_kernel(DeviceTensor out, DeviceTensor x, LinearArgs args,
   }
 }
 
+// One warp computes one output feature of one row.
+template <class Load>
+__global__ void grouped_linear_kernel(DeviceTensor out, DeviceTensor x, const LinearArgs* weights, std::uint32_t count,
+                                      const std::int32_t* choice) {
+  const std::uint64_t feature = std::uint64_t{blockIdx.x} * kWarpsPerBlock + threadIdx.x / kWarp, row = blockIdx.y;
+  const LinearArgs& args = weights[choice != nullptr ? static_cast<std::uint32_t>(choice[row]) : row % count];
+  if (feature >= args.weight.rows) return;
+  const int lane = threadIdx.x % kWarp;
+  const char* weight = static_cast<const char*>(args.weight.data) + feature * args.weight.row_bytes;
+  const float* input = static_cast<const float*>(x.data) + row / (out.rows / x.rows) * x.stride;
+  float sum = 0;
+  for (std::uint64_t column = lane; column < args.weight.cols; column += kWarp) {
+    float w = Load::at(weight, column);
+    if (args.input_scale != nullptr) w *= args.input_scale[column];
+    sum = fmaf(w, input[args.permutation != nullptr ? args.permutation[column] : column], sum);
+  }
+  sum = warp_sum(sum) + (args.bias != nullptr ? args.bias[feature] : 0.0f);
+  if (lane == 0) static_cast<float*>(out.data)[row * out.stride + feature] = sum;
+}
+
 template <class Load>
 __global__ void embed_kernel(DeviceTensor out, Matrix table, const std::int32_t* ids, float scale, bool accumulate) {
   const char* row =
@@ -108,6 +128,16 @@ void linear(cudaStream_t stream, DeviceTensor out, DeviceTensor x, const LinearA
                   static_cast<unsigned>((x.rows + kRowsPerWarp - 1) / kRowsPerWarp));
   with_loader(args.weight.format, [&](auto load) {
     linear_kernel<decltype(load)><<<grid, kWarp * kWarpsPerBlock, 0, stream>>>(out, x, args, accumulate);
+  });
+}
+
+void grouped_linear(cudaStream_t stream, DeviceTensor out, DeviceTensor x, const LinearArgs* weights,
+                    MatrixFormat format, std::uint32_t count, const std::int32_t* choice) {
+  if (out.rows == 0) return;
+  const dim3 grid(static_cast<unsigned>((out.cols + kWarpsPerBlock - 1) / kWarpsPerBlock),
+                  static_cast<unsigned>(out.rows));
+  with_loader(format, [&](auto load) {
+    grouped_linear_kernel<decltype(load)><<<grid, kWarp * kWarpsPerBlock, 0, stream>>>(out, x, weights, count, choice);
   });
 }
 
