@@ -1,6 +1,7 @@
 #include "formats/adapter_file.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <optional>
 
@@ -148,6 +149,10 @@ void check(const AdapterFile& adapter, const arch::Architecture& a) {
         std::find_if(schema.begin(), schema.end(), [&](const auto& spec) { return spec.name == wanted; });
     // Embeddings are looked up, not multiplied, and the head runs after the rows of a batch were picked.
     const bool outside = name == "token_embd" || name == "position_embd" || name == "output";
+    // "blk.0.ffn_up.3": an expert's, or a head's.
+    if (!name.empty() && std::isdigit(static_cast<unsigned char>(name.back())) != 0) {
+      fail(adapter.path, "targets \"{}\": adapters on experts are not supported", name);
+    }
     if (target == schema.end() || target->shape.rank() != 2 || outside) {
       fail(adapter.path, "targets \"{}\", which is no linear layer of this model's blocks", name);
     }

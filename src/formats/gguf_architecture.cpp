@@ -406,10 +406,10 @@ Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family
   const std::string_view eps =
       a.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
   a.norm_eps = keys.number(eps).value_or(a.norm_eps);
-  a.window = keys.size("attention.sliding_window").value_or(0);
+  a.window = keys.size("attention.sliding_window").value_or(a.window);
   a.attention_scale = keys.number("attention.scale").value_or(0);
-  a.attention_softcap = keys.number("attn_logit_softcapping").value_or(0);
-  a.logit_softcap = keys.number("final_logit_softcapping").value_or(0);
+  a.attention_softcap = keys.number("attn_logit_softcapping").value_or(a.attention_softcap);
+  a.logit_softcap = keys.number("final_logit_softcapping").value_or(a.logit_softcap);
   a.embedding_scale = keys.number("embedding_scale").value_or(1);
   a.residual_scale = keys.number("residual_scale").value_or(1);
   if (const auto scale = keys.number("logit_scale"); scale && *scale != 0) a.logit_scale = *scale;

@@ -1,6 +1,6 @@
 #include "formats/hf_config.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "arch/families.h"
 #include "base/checked.h"
