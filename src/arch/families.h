@@ -73,6 +73,7 @@ struct Family {
   std::vector<NameRule> names;
   std::vector<Field> fields;
   RopeKeys rope_keys;
+  std::string_view hf_quantization = {};  // the "quant_method" of its published checkpoints, where Lathe reads it
   // What is more than a field. `where` is the file.
   void (*read_hf)(const Json& config, Architecture& architecture, const std::string& where) = nullptr;
   void (*write_hf)(const Architecture& architecture, Json& config) = nullptr;

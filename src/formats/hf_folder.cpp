@@ -10,6 +10,7 @@
 #include "formats/hf_weights.h"
 #include "formats/load_tokenizer.h"
 #include "formats/matrix_stacks.h"
+#include "formats/mxfp4_experts.h"
 #include "formats/safetensors_reader.h"
 
 namespace lathe::formats {
@@ -76,12 +77,14 @@ ModelFile load_files(const Json& config, const std::string& config_name, const s
   ModelFile model;
   model.architecture = architecture_from_hf(config, config_name);
   std::optional<HfQuantizedWeights> quantized;
-  if (const auto quantization = hf_quantization(config, config_name)) quantized.emplace(*quantization);
+  const arch::Family& family = arch::family_named(model.architecture.family, config_name);
+  if (const auto quantization = hf_quantization(config, family, config_name)) quantized.emplace(*quantization);
   for (const Bytes& bytes : files) {
     add_hf_weights(bytes, model.architecture, options.weights, quantized ? &*quantized : nullptr, model.weights);
   }
   if (quantized) quantized->finish(model.architecture, options.weights, config_name, model.weights);
   split_latent_products(model.architecture, model.weights);
+  split_mxfp4_experts(model.architecture, model.weights, config_name);
   settle_output_head(model.weights, model.architecture, config_name);
   return model;
 }

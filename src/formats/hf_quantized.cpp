@@ -45,11 +45,13 @@ std::uint32_t awq_at(const std::vector<std::uint32_t>& words, std::uint64_t row_
 
 }  // namespace
 
-std::optional<HfQuantization> hf_quantization(const Json& config, const std::string& where) {
+std::optional<HfQuantization> hf_quantization(const Json& config, const arch::Family& family,
+                                              const std::string& where) {
   const auto found = config.find("quantization_config");
   if (found == config.end() || !found->is_object()) return std::nullopt;
   const Json& json = *found;
   const auto method = json_get_or<std::string>(json, "quant_method", "", where);
+  if (!method.empty() && method == family.hf_quantization) return std::nullopt;
   HfQuantization q;
   if (method == "gptq") {
     const auto format = json_get_or<std::string>(json, "checkpoint_format", "gptq", where);

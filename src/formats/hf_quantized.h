@@ -21,9 +21,10 @@ struct HfQuantization {
   bool symmetric = false;    // what the file says; zero points that differ make INT_ASYM of it
 };
 
-// config.json's "quantization_config"; nothing when there is none. Throws an Error naming the method or the setting for
-// what Lathe does not read.
-std::optional<HfQuantization> hf_quantization(const Json& config, const std::string& where);
+// config.json's "quantization_config"; nothing when there is none, or its method is the one of the family's own
+// checkpoints (arch::Family::hf_quantization). Throws an Error naming the method or the setting for what Lathe does not
+// read.
+std::optional<HfQuantization> hf_quantization(const Json& config, const arch::Family& family, const std::string& where);
 
 // Gathers the parts of quantized linears from the files of a checkpoint.
 class HfQuantizedWeights {

@@ -90,6 +90,18 @@ TEST(Validate, NamesTheFault) {
       {scaling(Kind::kLlama3, [](RopeScaling& s) { s.low_freq_factor = 0; }), "low_freq_factor"},
       {scaling(Kind::kLlama3, [](RopeScaling& s) { s.high_freq_factor = 1; }), "not above low_freq_factor 1"},
       {[](Architecture& a) { a.rotary_dim = 2, a.rope_scaling.kind = Kind::kDynamicNtk; }, "more than 2 rotary"},
+      {[](Architecture& a) { a.full_layers = {true}; }, "1 layers are said to have a window or none, of 2"},
+      {[](Architecture& a) { a.ffn_norm = false; }, "feed-forward layers have no norm"},
+      {[](Architecture& a) { a.parallel_block = a.post_norms = true; }, "norms after parallel branches"},
+      {[](Architecture& a) { a.head_bias = a.tied_embeddings = true; }, "has no bias"},
+      {[](Architecture& a) { a.gated_ffn = false, a.fused_gate_up = true; }, "none to fuse"},
+      {[=](Architecture& a) { a.window_rope_theta = nan; }, "RoPE base of layers with a window"},
+      {[](Architecture& a) { a.moe.n_experts = 4; }, "number of experts per token is 0"},
+      {[](Architecture& a) { a.moe.n_experts = 4, a.moe.top_k = 2; }, "feed-forward width of experts is 0"},
+      {[](Architecture& a) { a.moe = {.n_experts = 4, .top_k = 3, .ffn_width = 8, .n_groups = 2}; },
+       "3 experts per token, but 1 groups of 2 hold 2"},
+      {[](Architecture& a) { a.mla.q_rank = 8; }, "lacks the rank of keys and values"},
+      {[](Architecture& a) { a.mla.kv_rank = 8; }, "latent attention rotates 16 of 16"},
   };
   for (const Case& c : cases) {
     Architecture a = good();

@@ -35,6 +35,7 @@ std::vector<Architecture> all_flags() {
       all.push_back(a);
     }
   }
+  for (const Family& family : families()) all.push_back(small_shape(family));
   return all;
 }
 
@@ -49,15 +50,21 @@ TEST(Lower, NamesExactlyTheTensorsOfTheSchema) {
     const auto width = [&](int slot) { return list.slots.at(static_cast<std::size_t>(slot)).width; };
     for (const Op& op : list.ops) {
       for (const LinearUse& use : op.linears) {
-        used.insert(use.weight + ".weight");
-        EXPECT_EQ(schema.at(use.weight + ".weight"), (Shape{use.out_features, width(op.in)})) << use.weight;
         EXPECT_EQ(width(use.out), use.out_features);
-        if (use.has_bias) {
-          used.insert(use.weight + ".bias");
-          EXPECT_EQ(schema.at(use.weight + ".bias"), Shape{use.out_features});
+        for (std::uint32_t i = 0; i < std::max(1u, use.matrices); ++i) {
+          const std::string name = use.matrices == 0 ? use.weight : use.weight + "." + std::to_string(i);
+          used.insert(name + ".weight");
+          EXPECT_EQ(schema.at(name + ".weight"), (Shape{use.out_features, width(op.in)})) << name;
+          if (!use.has_bias) continue;
+          used.insert(name + ".bias");
+          EXPECT_EQ(schema.at(name + ".bias"), Shape{use.out_features});
         }
       }
       if (op.weight.empty()) continue;
+      if (op.kind == OpKind::kRoute) {
+        used.insert(op.weight + ".bias");
+        continue;
+      }
       used.insert(op.weight + ".weight");
       if (op.has_bias) used.insert(op.weight + ".bias");
     }
@@ -71,16 +78,31 @@ TEST(Lower, SlotsFitWhatUsesThem) {
     const OpList list = lower(a);
     const auto slot = [&](int index) { return list.slots.at(static_cast<std::size_t>(index)); };
     for (const Slot& s : list.slots) {
-      if (s.parent != kNoSlot) EXPECT_LE(s.offset + s.width, slot(s.parent).width);
+      if (s.parent == kNoSlot) continue;
+      EXPECT_EQ(slot(s.parent).width % s.heads, 0u);
+      EXPECT_LE(s.offset + s.width, slot(s.parent).width / s.heads);
     }
     for (const Op& op : list.ops) {
       switch (op.kind) {
-        case OpKind::kAttention:
-          EXPECT_EQ(slot(op.in).width, a.q_width());
-          EXPECT_EQ(slot(op.k).width, a.k_width());
-          EXPECT_EQ(slot(op.v).width, a.v_width());
-          EXPECT_EQ(slot(op.out).width, std::uint64_t{a.n_heads} * a.v_head_dim);
+        case OpKind::kAttention: {
+          const AttentionUse& use = op.attention;
+          EXPECT_EQ(slot(op.in).width, std::uint64_t{use.n_heads} * use.k_dim);
+          EXPECT_EQ(slot(op.k).width, std::uint64_t{use.n_kv_heads} * use.k_dim);
+          EXPECT_EQ(slot(op.v).width, std::uint64_t{use.n_kv_heads} * use.v_dim);
+          EXPECT_EQ(slot(op.out).width, std::uint64_t{use.n_heads} * use.v_dim);
           break;
+        }
+        case OpKind::kRoute:
+          EXPECT_EQ(slot(op.in).width, op.router.n_experts);
+          EXPECT_EQ(slot(op.out).width, op.router.top_k);
+          EXPECT_EQ(slot(op.choice).width, op.router.top_k);
+          EXPECT_TRUE(slot(op.choice).ids);
+          break;
+        case OpKind::kCombine:
+          EXPECT_EQ(slot(op.in).width, slot(op.out).width);
+          EXPECT_EQ(slot(op.in).heads, slot(op.in2).width);
+          break;
+        case OpKind::kAssign:
         case OpKind::kNorm:
         case OpKind::kActivate:
         case OpKind::kGated:

@@ -9,6 +9,7 @@
 #include "formats/hf_config.h"
 #include "formats/model_file.h"
 #include "formats/packed_parts.h"
+#include "formats/safetensors_writer.h"
 #include "formats/synth.h"
 #include "support/data.h"
 
@@ -364,6 +365,66 @@ TEST(BadExperts, AreRefusedByName) {
       EXPECT_NE(text.find("some/config.json"), std::string::npos) << text;
     }
   }
+}
+
+// A checkpoint of gpt-oss put together by hand from a GGUF file's MXFP4 experts: rows of gate and up alternate, and two
+// neighbouring weights share a byte.
+TEST(Mxfp4Experts, AreReadFromCheckpoints) {
+  const test::TempDir folder;
+  Architecture a = arch::small_shape(arch::family_named("gpt-oss", "test"));
+  a.vocab_size = 600;
+  synthesize(a, folder / "a.gguf", {.codec = "MXFP4", .seed = 5});
+  const ModelFile model = load_model(folder / "a.gguf");
+  const std::uint64_t experts = a.moe.n_experts, ffn = a.moe.ffn_width, width = a.width;
+  std::vector<SafetensorsItem> items;
+  const auto bytes_item = [&](std::string name, DType dtype, const Shape& shape, std::string bytes) {
+    items.push_back({std::move(name), dtype, shape,
+                     [bytes = std::move(bytes)](AtomicFile& file) { file.write(std::as_bytes(std::span(bytes))); }});
+  };
+  const auto floats_of = [](const PackedTensor& tensor) {
+    const std::vector<float> values = tensor.to_floats();
+    return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  };
+  const auto stack = [&](const std::string& block, const std::string& hf, std::vector<std::string> names,
+                         std::uint64_t out, std::uint64_t in) {
+    std::string codes, scales, biases;
+    for (std::uint64_t e = 0; e < experts; ++e) {
+      for (std::uint64_t row = 0; row < out; ++row) {
+        for (const std::string& name : names) {
+          const std::string matrix = fmt::format("{}{}.{}", block, name, e);
+          const std::string_view blocks = model.weights.at(matrix + ".weight").part("blocks").text();
+          for (std::uint64_t b = row * in / 32; b < (row + 1) * in / 32; ++b) {
+            const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(blocks[b * 17 + i]); };
+            scales += static_cast<char>(byte(0));
+            const auto code = [&](std::size_t i) { return i < 16 ? byte(1 + i) & 15 : byte(1 + i - 16) >> 4; };
+            for (std::size_t i = 0; i < 32; i += 2) codes += static_cast<char>(code(i) | code(i + 1) << 4);
+          }
+          const std::vector<float> bias = model.weights.at(matrix + ".bias").to_floats();
+          biases.append(reinterpret_cast<const char*>(&bias[row]), sizeof(float));
+        }
+      }
+    }
+    const std::uint64_t rows = out * names.size();
+    bytes_item(hf + "_blocks", DType::kU8, Shape{experts, rows, in / 32, 16}, codes);
+    bytes_item(hf + "_scales", DType::kU8, Shape{experts, rows, in / 32}, scales);
+    bytes_item(hf + "_bias", DType::kF32, Shape{experts, rows}, biases);
+  };
+  const arch::Family& family = arch::family_named("gpt-oss", "test");
+  for (const auto& [name, tensor] : model.weights.all()) {
+    const std::string hf = arch::hf_name(family, name);
+    if (!hf.empty()) bytes_item(hf, DType::kF32, tensor.shape, floats_of(tensor));
+  }
+  for (std::uint32_t layer = 0; layer < a.n_layers; ++layer) {
+    const std::string block = fmt::format("blk.{}.", layer), hf = fmt::format("model.layers.{}.mlp.experts.", layer);
+    stack(block, hf + "gate_up_proj", {"ffn_gate", "ffn_up"}, ffn, width);
+    stack(block, hf + "down_proj", {"ffn_down"}, width, ffn);
+  }
+  std::filesystem::create_directories(folder / "hf");
+  write_safetensors(folder / "hf/model.safetensors", items, {{"format", "pt"}});
+  Json config = architecture_to_hf(a, "float32", "out");
+  config["quantization_config"] = {{"quant_method", "mxfp4"}};
+  write_file(folder / "hf/config.json", config.dump());
+  expect_same(model, load_model(folder / "hf"));
 }
 
 // A sink for every head, no more and no fewer.

@@ -9,6 +9,7 @@ Family gpt_oss_family() {
   family.name = family.gguf = "gpt-oss";
   family.hf_model_type = "gpt_oss";
   family.hf_class = "GptOssForCausalLM";
+  family.hf_quantization = "mxfp4";
   Architecture& a = family.defaults;
   a.attention_bias = a.output_bias = a.attention_sinks = true;
   a.window = 128;
@@ -21,6 +22,11 @@ Family gpt_oss_family() {
   family.names = joined(llama_names(), {{"blk.{}.attn_sinks.weight", layer + "self_attn.sinks"},
                                         {"blk.{}.ffn_gate_inp.weight", layer + "mlp.router.weight"},
                                         {"blk.{}.ffn_gate_inp.bias", layer + "mlp.router.bias"}});
+  // All experts of a layer in one array (formats/mxfp4_experts.h).
+  for (const char* part : {"_blocks", "_scales", "_bias"}) {
+    family.names.push_back({std::string("blk.{}.ffn_gate_up") + part, layer + "mlp.experts.gate_up_proj" + part});
+    family.names.push_back({std::string("blk.{}.ffn_down") + part, layer + "mlp.experts.down_proj" + part});
+  }
   for (NameRule& rule : family.names) {
     if (rule.canonical == "blk.{}.ffn_norm.weight") rule.gguf = "blk.{}.post_attention_norm.weight";
   }
