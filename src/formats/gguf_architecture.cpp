@@ -1,60 +1,19 @@
 #include "formats/gguf_architecture.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "arch/families.h"
-#include "arch/rope.h"
+#include "formats/gguf_experts.h"
+#include "formats/gguf_keys.h"
+#include "formats/gguf_rope.h"
 
 namespace lathe::formats {
 namespace {
 
 using arch::Architecture;
 using arch::PositionKind;
-using Scaling = arch::RopeScaling;
 
-constexpr std::string_view kRopeFreqs = "rope_freqs.weight", kRopeShort = "rope_factors_short.weight",
-                           kRopeLong = "rope_factors_long.weight";
-
-// The keys of one model: "<arch>.<name>".
-class Keys {
- public:
-  Keys(const Metadata& metadata, std::string prefix) : metadata_(metadata), prefix_(std::move(prefix)) {}
-  const std::string& file() const { return metadata_.file(); }
-  std::string full(std::string_view name) const { return fmt::format("{}.{}", prefix_, name); }
-
-  // Scalars, or arrays with one value per layer: all must agree, since layers are alike here.
-  std::optional<std::uint32_t> size(std::string_view name) const {
-    const std::string key = full(name);
-    const auto values = metadata_.integers(key);
-    if (!values) return std::nullopt;
-    if (values->empty()) fail(file(), "metadata key \"{}\" is an empty array", key);
-    if (std::adjacent_find(values->begin(), values->end(), std::not_equal_to<>()) != values->end()) {
-      fail(file(), "metadata key \"{}\" differs from layer to layer, which is not supported", key);
-    }
-    return narrow<std::uint32_t>(values->front(), fmt::format("metadata key \"{}\"", key), file());
-  }
-  std::uint32_t need(std::string_view name) const {
-    if (const auto value = size(name)) return *value;
-    fail(file(), "metadata key \"{}\" is missing", full(name));
-  }
-  std::optional<float> number(std::string_view name) const {
-    const auto value = metadata_.number(full(name));
-    if (!value) return std::nullopt;
-    return static_cast<float>(*value);
-  }
-  std::optional<std::vector<std::int64_t>> integers(std::string_view name) const {
-    return metadata_.integers(full(name));
-  }
-  std::optional<bool> flag(std::string_view name) const { return metadata_.boolean(full(name)); }
-  std::optional<std::string> string(std::string_view name) const { return metadata_.string(full(name)); }
-
- private:
-  const Metadata& metadata_;
-  std::string prefix_;
-};
-
-std::uint32_t vocabulary_size(const Keys& keys, const Metadata& metadata, const arch::Weights& weights) {
+std::uint32_t vocabulary_size(const GgufKeys& keys, const Metadata& metadata, const arch::Weights& weights) {
   if (const PackedTensor* embedding = weights.find("token_embd.weight")) {
     return narrow<std::uint32_t>(embedding->shape.rows(), "vocabulary size", keys.file());
   }
@@ -68,7 +27,7 @@ std::uint32_t vocabulary_size(const Keys& keys, const Metadata& metadata, const 
 }
 
 // The family's own keys.
-void read_fields(const Keys& keys, const arch::Family& family, Architecture& a) {
+void read_fields(const GgufKeys& keys, const arch::Family& family, Architecture& a) {
   for (const arch::Field& field : family.fields) {
     if (field.gguf.empty()) continue;
     std::visit(
@@ -107,70 +66,8 @@ void write_fields(const arch::Family& family, Architecture a, Metadata& metadata
   }
 }
 
-// GGUF's numbers for RouterScore: softmax, sigmoid, softmax over the chosen.
-constexpr RouterScore kScores[] = {RouterScore::kSoftmax, RouterScore::kSigmoid, RouterScore::kSoftmaxOfChosen};
-
-void read_experts(const Keys& keys, const arch::Weights& weights, Architecture& a) {
-  arch::MixtureOfExperts& moe = a.moe;
-  moe.n_experts = keys.size("expert_count").value_or(0);
-  if (moe.n_experts == 0) {
-    moe = {};
-    return;
-  }
-  moe.top_k = keys.need("expert_used_count");
-  moe.ffn_width = keys.size("expert_feed_forward_length").value_or(a.ffn_width);
-  moe.first_dense_layers = keys.size("leading_dense_block_count").value_or(0);
-  const std::uint32_t shared = keys.size("expert_shared_count").value_or(0);
-  if (std::uint64_t{shared} * moe.ffn_width > arch::kMaxWidth) {
-    fail(keys.file(), "metadata key \"{}\" is {}", keys.full("expert_shared_count"), shared);
-  }
-  moe.shared_ffn_width = keys.size("expert_shared_feed_forward_length").value_or(shared * moe.ffn_width);
-  moe.n_groups = std::max(1u, keys.size("expert_group_count").value_or(1));
-  moe.top_groups = std::max(1u, keys.size("expert_group_used_count").value_or(1));
-  moe.normalize = keys.flag("expert_weights_norm").value_or(moe.normalize);
-  if (const auto scale = keys.number("expert_weights_scale"); scale && *scale != 0) moe.scale = *scale;
-  if (const auto score = keys.size("expert_gating_func"); score && *score != 0) {
-    if (*score > std::size(kScores)) {
-      fail(keys.file(), "metadata key \"{}\" is {}", keys.full("expert_gating_func"), *score);
-    }
-    moe.score = kScores[*score - 1];
-  }
-  if (weights.all().empty()) return;
-  const auto has = [&](std::string_view name) {
-    return weights.find(fmt::format("blk.{}.{}", moe.first_dense_layers, name)) != nullptr;
-  };
-  moe.correction_bias = has("exp_probs_b.bias");
-  moe.router_bias = has("ffn_gate_inp.bias");
-  moe.expert_bias = has("ffn_gate.0.bias");
-  moe.shared_gate = has("ffn_gate_inp_shexp.weight");
-}
-
-void write_experts(const arch::MixtureOfExperts& moe, const std::string& prefix, Metadata& metadata) {
-  if (moe.n_experts == 0) return;
-  const auto set = [&](std::string_view name, MetaValue value) {
-    metadata.set(fmt::format("{}.{}", prefix, name), std::move(value));
-  };
-  set("expert_count", MetaValue::u32(moe.n_experts));
-  set("expert_used_count", MetaValue::u32(moe.top_k));
-  set("expert_feed_forward_length", MetaValue::u32(moe.ffn_width));
-  if (moe.shared_ffn_width > 0) {
-    set("expert_shared_feed_forward_length", MetaValue::u32(moe.shared_ffn_width));
-    if (moe.shared_ffn_width % moe.ffn_width == 0)
-      set("expert_shared_count", MetaValue::u32(moe.shared_ffn_width / moe.ffn_width));
-  }
-  if (moe.first_dense_layers > 0) set("leading_dense_block_count", MetaValue::u32(moe.first_dense_layers));
-  if (moe.n_groups > 1) {
-    set("expert_group_count", MetaValue::u32(moe.n_groups));
-    set("expert_group_used_count", MetaValue::u32(moe.top_groups));
-  }
-  set("expert_weights_norm", MetaValue::boolean(moe.normalize));
-  set("expert_weights_scale", MetaValue::f32(moe.scale));
-  const auto* score = std::find(std::begin(kScores), std::end(kScores), moe.score);
-  set("expert_gating_func", MetaValue::u32(static_cast<std::uint32_t>(score - std::begin(kScores)) + 1));
-}
-
 // One flag per layer, or the period of the layers without a window; most files leave it to the family.
-void read_windows(const Keys& keys, Architecture& a) {
+void read_windows(const GgufKeys& keys, Architecture& a) {
   const auto pattern = keys.integers("attention.sliding_window_pattern");
   if (!pattern || a.window == 0) return;
   if (pattern->size() == 1 && a.n_layers > 1) {
@@ -183,26 +80,9 @@ void read_windows(const Keys& keys, Architecture& a) {
   for (const std::int64_t windowed : *pattern) a.full_layers.push_back(windowed == 0);
 }
 
-// YaRN's sharpening of the scores (DeepSeek's mscale_all_dim, a tenth of it in GGUF files).
-void read_sharpening(const Keys& keys, Architecture& a) {
-  const auto multiplier = keys.number("rope.scaling.yarn_log_multiplier");
-  if (!multiplier || a.rope_scaling.kind != Scaling::Kind::kYarn || a.rope_scaling.factor <= 1) return;
-  a.rope_scaling.attention_factor = 1;
-  if (a.attention_scale > 0) return;
-  const double m = double{*multiplier} * std::log(double{a.rope_scaling.factor}) + 1;
-  a.attention_scale = static_cast<float>(m * m / std::sqrt(double(a.head_dim)));
-}
-
-void write_sharpening(const Architecture& a, const std::string& prefix, Metadata& metadata) {
-  if (a.mla.kv_rank == 0 || a.attention_scale == 0 || a.rope_scaling.kind != Scaling::Kind::kYarn) return;
-  const double m = std::sqrt(a.attention_scale * std::sqrt(double(a.head_dim)));
-  metadata.set(prefix + ".rope.scaling.yarn_log_multiplier",
-               MetaValue::f32(static_cast<float>((m - 1) / std::log(double{a.rope_scaling.factor}))));
-}
-
 // The cache of latent attention holds one head of [latent, rotated] and [latent]; the sizes of heads before that have
 // keys of their own, or the plain ones in files that keep the product whole.
-void read_latent_heads(const Keys& keys, Architecture& a) {
+void read_latent_heads(const GgufKeys& keys, Architecture& a) {
   if (a.mla.kv_rank == 0) return;
   a.head_dim = keys.size("attention.key_length_mla").value_or(a.head_dim);
   a.v_head_dim = keys.size("attention.value_length_mla").value_or(a.v_head_dim);
@@ -225,124 +105,6 @@ void read_presence(const arch::Weights& weights, Architecture& a) {
   a.attention_sinks = a.attention_sinks || has("blk.0.attn_sinks.weight");
   if (a.parallel_block) a.ffn_norm = has("blk.0.ffn_norm.weight");
   a.qk_norm = a.qk_norm || has("blk.0.attn_q_norm.weight");
-}
-
-std::vector<float> factors_of(const PackedTensor& tensor) {
-  if (tensor.parts.empty()) return {};
-  return tensor.to_floats();
-}
-
-// llama.cpp multiplies YaRN's own 0.1 ln(factor) + 1 by attn_factor; Architecture holds the product.
-float yarn_magnitude(float factor) { return factor > 1 ? 0.1f * std::log(factor) + 1.0f : 1.0f; }
-
-void read_rope(const Keys& keys, const arch::Weights& weights, Architecture& a) {
-  a.rotary_dim = keys.size("rope.dimension_count").value_or(a.head_dim);
-  a.rope_theta = keys.number("rope.freq_base").value_or(a.rope_theta);
-  Scaling& scaling = a.rope_scaling;
-  const std::string type = keys.string("rope.scaling.type").value_or("none");
-  float factor = keys.number("rope.scaling.factor").value_or(keys.number("rope.scale_linear").value_or(1));
-  if (factor == 0) factor = 1;  // how some converters say "none"
-  const std::uint32_t original = keys.size("rope.scaling.original_context_length").value_or(0);
-  const float attn_factor =
-      keys.number("rope.scaling.attn_factor").value_or(keys.number("rope.scaling.yarn_attn_factor").value_or(1));
-  const PackedTensor *short_factors = weights.find(kRopeShort), *long_factors = weights.find(kRopeLong);
-  if (type == "yarn") {
-    scaling.kind = Scaling::Kind::kYarn;
-    scaling.factor = factor;
-    scaling.original_context = original;
-    scaling.beta_fast = keys.number("rope.scaling.yarn_beta_fast").value_or(scaling.beta_fast);
-    scaling.beta_slow = keys.number("rope.scaling.yarn_beta_slow").value_or(scaling.beta_slow);
-    scaling.attention_factor = attn_factor == 1 ? 0 : attn_factor * yarn_magnitude(factor);
-  } else if (type == "longrope" || (short_factors != nullptr && long_factors != nullptr)) {
-    if (short_factors == nullptr || long_factors == nullptr) {
-      fail(keys.file(), "LongRope needs the tensors {} and {}", kRopeShort, kRopeLong);
-    }
-    scaling.kind = Scaling::Kind::kLongRope;
-    scaling.factor = factor;
-    scaling.original_context = original;
-    scaling.short_factors = factors_of(*short_factors);
-    scaling.long_factors = factors_of(*long_factors);
-    scaling.attention_factor = attn_factor;
-  } else if (type == "linear" || type == "none") {
-    if (factor != 1) {
-      scaling.kind = Scaling::Kind::kLinear;
-      scaling.factor = factor;
-    }
-  } else {
-    throw Error(fmt::format("the RoPE scaling \"{}\" is not supported", type), keys.file(),
-                "known are none, linear, yarn and longrope");
-  }
-  if (const PackedTensor* factors = weights.find(kRopeFreqs)) {
-    if (scaling.kind != Scaling::Kind::kNone) {
-      fail(keys.file(), "has both {} and RoPE scaling \"{}\"", kRopeFreqs, type);
-    }
-    scaling.short_factors = factors_of(*factors);
-    if (!scaling.short_factors.empty()) scaling.kind = Scaling::Kind::kFactors;
-  }
-}
-
-PackedTensor factor_tensor(std::string_view name, const std::vector<float>& factors) {
-  return pack(std::string(name), codec_named("F32"), Shape{factors.size()}, factors);
-}
-
-// Factors that divide the plain frequencies into the Llama 3 ones.
-std::vector<float> llama3_factors(const Architecture& a) {
-  Architecture plain = a;
-  plain.rope_scaling = {};
-  const auto base = arch::rope_frequencies(plain, a.context_length).inv_freq;
-  const auto scaled = arch::rope_frequencies(a, a.context_length).inv_freq;
-  std::vector<float> factors(base.size());
-  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = base[i] / scaled[i];
-  return factors;
-}
-
-void write_rope(const Architecture& a, const std::string& prefix, Metadata& metadata) {
-  const auto key = [&](std::string_view name) { return fmt::format("{}.rope.{}", prefix, name); };
-  metadata.set(key("dimension_count"), MetaValue::u32(a.rotary_dim));
-  metadata.set(key("freq_base"), MetaValue::f32(a.rope_theta));
-  const Scaling& scaling = a.rope_scaling;
-  for (const std::string_view stale :
-       {"scaling.type", "scaling.factor", "scaling.original_context_length", "scaling.attn_factor",
-        "scaling.yarn_attn_factor", "scaling.yarn_beta_fast", "scaling.yarn_beta_slow", "scale_linear"}) {
-    metadata.erase(key(stale));
-  }
-  const auto type = [&](std::string name) { metadata.set(key("scaling.type"), MetaValue::string(std::move(name))); };
-  const auto number = [&](std::string_view name, float value) { metadata.set(key(name), MetaValue::f32(value)); };
-  const auto original = [&] {
-    if (scaling.original_context > 0) {
-      metadata.set(key("scaling.original_context_length"), MetaValue::u32(scaling.original_context));
-    }
-  };
-  switch (scaling.kind) {
-    case Scaling::Kind::kNone:
-    case Scaling::Kind::kFactors:
-    case Scaling::Kind::kLlama3:
-      return;  // the last two live in rope_freqs.weight
-    case Scaling::Kind::kLinear:
-      type("linear");
-      number("scaling.factor", scaling.factor);
-      return;
-    case Scaling::Kind::kYarn:
-      type("yarn");
-      number("scaling.factor", scaling.factor);
-      original();
-      number("scaling.yarn_beta_fast", scaling.beta_fast);
-      number("scaling.yarn_beta_slow", scaling.beta_slow);
-      if (scaling.attention_factor > 0) {
-        number("scaling.attn_factor", scaling.attention_factor / yarn_magnitude(scaling.factor));
-      }
-      return;
-    case Scaling::Kind::kLongRope:
-      type("longrope");
-      number("scaling.factor", scaling.factor);
-      original();
-      number("scaling.attn_factor", arch::rope_frequencies(a, a.context_length).mscale);
-      return;
-    case Scaling::Kind::kDynamicNtk:
-      break;
-  }
-  throw Error("GGUF files cannot say dynamic NTK RoPE scaling", metadata.file(),
-              "save as .lathe or as a Hugging Face folder");
 }
 
 // What reading the keys again gives, with the tensors that the model has, must be the model itself but for how GGUF
@@ -387,7 +149,7 @@ const arch::Family& gguf_family(const Metadata& metadata, FunctionRef<bool(std::
 Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family& family,
                                     const arch::Weights& weights) {
   const std::string& file = metadata.file();
-  const Keys keys(metadata, std::string(family.gguf));
+  const GgufKeys keys(metadata, std::string(family.gguf));
   Architecture a = family.defaults;
   a.name = metadata.string("general.name").value_or("");
   a.rope_layout = family.gguf_rope_layout;
@@ -415,12 +177,11 @@ Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family
   if (const auto scale = keys.number("logit_scale"); scale && *scale != 0) a.logit_scale = *scale;
   read_fields(keys, family, a);
   read_latent_heads(keys, a);
-  read_experts(keys, weights, a);
+  read_gguf_experts(keys, weights, a);
   read_windows(keys, a);
   read_presence(weights, a);
   if (a.position == PositionKind::kRope) {
-    read_rope(keys, weights, a);
-    read_sharpening(keys, a);
+    read_gguf_rope(keys, weights, a);
   }
   if (family.settle != nullptr) family.settle(a);
   a.family = arch::settled_family(family, a).name;
@@ -457,7 +218,7 @@ void architecture_to_gguf(const Architecture& a, Metadata& metadata) {
   optional("attention.value_length_mla", latent, MetaValue::u32(a.v_head_dim));
   metadata.set(key(a.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"),
                MetaValue::f32(a.norm_eps));
-  if (a.position == PositionKind::kRope) write_rope(a, prefix, metadata);
+  if (a.position == PositionKind::kRope) write_gguf_rope(a, prefix, metadata);
   size("vocab_size", a.vocab_size);
   optional("attention.sliding_window", a.window > 0, MetaValue::u32(a.window));
   optional("attention.scale", a.attention_scale > 0, MetaValue::f32(a.attention_scale));
@@ -467,26 +228,8 @@ void architecture_to_gguf(const Architecture& a, Metadata& metadata) {
   optional("residual_scale", a.residual_scale != 1, MetaValue::f32(a.residual_scale));
   optional("logit_scale", a.logit_scale != 1, MetaValue::f32(a.logit_scale));
   write_fields(family, a, metadata);
-  write_experts(a.moe, prefix, metadata);
-  write_sharpening(a, prefix, metadata);
+  write_gguf_experts(a.moe, prefix, metadata);
   check_round_trip(a, metadata);
-}
-
-bool is_rope_factor_tensor(std::string_view name) {
-  return name == kRopeFreqs || name == kRopeShort || name == kRopeLong;
-}
-
-std::vector<PackedTensor> rope_factor_tensors(const Architecture& a) {
-  std::vector<PackedTensor> tensors;
-  if (a.position != PositionKind::kRope) return tensors;
-  const Scaling& scaling = a.rope_scaling;
-  if (scaling.kind == Scaling::Kind::kFactors) tensors.push_back(factor_tensor(kRopeFreqs, scaling.short_factors));
-  if (scaling.kind == Scaling::Kind::kLlama3) tensors.push_back(factor_tensor(kRopeFreqs, llama3_factors(a)));
-  if (scaling.kind == Scaling::Kind::kLongRope) {
-    tensors.push_back(factor_tensor(kRopeLong, scaling.long_factors));
-    tensors.push_back(factor_tensor(kRopeShort, scaling.short_factors));
-  }
-  return tensors;
 }
 
 }  // namespace lathe::formats

@@ -1,5 +1,5 @@
-// GGUF metadata <-> Architecture: the `<arch>.*` keys, what the presence of tensors says (biases, a separate output
-// head, gated feed-forward layers), and rotary factors that live in tensors of their own.
+// GGUF metadata <-> Architecture: the `<arch>.*` keys, and what the presence of tensors says (biases, a separate output
+// head, gated feed-forward layers).
 #pragma once
 
 #include "arch/families.h"
@@ -19,10 +19,5 @@ arch::Architecture architecture_from_gguf(const Metadata& metadata, const arch::
 // Sets every key that architecture_from_gguf() reads (others are kept). Throws for what GGUF cannot say (dynamic NTK,
 // a family's fixed property that this model changes).
 void architecture_to_gguf(const arch::Architecture& architecture, Metadata& metadata);
-
-// The rotary factor tensors of GGUF files (rope_freqs.weight, rope_factors_{short,long}.weight): what the architecture
-// says as floats, GGUF holds as F32 tensors.
-bool is_rope_factor_tensor(std::string_view name);
-std::vector<PackedTensor> rope_factor_tensors(const arch::Architecture& architecture);
 
 }  // namespace lathe::formats

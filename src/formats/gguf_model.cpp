@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "formats/gguf_architecture.h"
 #include "formats/gguf_reader.h"
+#include "formats/gguf_rope.h"
 #include "formats/gguf_writer.h"
 #include "formats/load_tokenizer.h"
 #include "formats/matrix_stacks.h"

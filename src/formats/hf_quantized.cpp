@@ -39,7 +39,8 @@ std::uint32_t stream_at(const std::uint32_t* words, std::uint64_t stride, std::u
 // Integer of row r, column c of an AWQ matrix whose rows are `words` words.
 std::uint32_t awq_at(const std::vector<std::uint32_t>& words, std::uint64_t row_words, std::uint64_t r,
                      std::uint64_t c) {
-  const auto nibble = static_cast<std::uint64_t>(std::find(kAwqOrder.begin(), kAwqOrder.end(), c % 8) - kAwqOrder.begin());
+  const auto nibble =
+      static_cast<std::uint64_t>(std::find(kAwqOrder.begin(), kAwqOrder.end(), c % 8) - kAwqOrder.begin());
   return words[r * row_words + c / 8] >> (4 * nibble) & 15u;
 }
 
@@ -56,8 +57,8 @@ std::optional<HfQuantization> hf_quantization(const Json& config, const arch::Fa
   if (method == "gptq") {
     const auto format = json_get_or<std::string>(json, "checkpoint_format", "gptq", where);
     if (format != "gptq" && format != "gptq_v2") {
-      throw Error(fmt::format("is quantized in GPTQ's checkpoint format \"{}\", which Lathe does not read", format), where,
-                  "\"gptq\" and \"gptq_v2\" can be read");
+      throw Error(fmt::format("is quantized in GPTQ's checkpoint format \"{}\", which Lathe does not read", format),
+                  where, "\"gptq\" and \"gptq_v2\" can be read");
     }
     q.method = Method::kGptq;
     q.zero_offset = format == "gptq";
@@ -104,14 +105,16 @@ PackedTensor HfQuantizedWeights::assemble(const std::string& linear, const Parts
   const bool gptq = quantization_.method == Method::kGptq;
   const auto need = [&](std::string_view name, std::string_view codec) -> const PackedTensor& {
     const auto found = parts.find(name);
-    if (found == parts.end()) throw Error(fmt::format("its part \"{}\" is missing", name), place, "the checkpoint is incomplete");
+    if (found == parts.end())
+      throw Error(fmt::format("its part \"{}\" is missing", name), place, "the checkpoint is incomplete");
     if (found->second.codec->name() != codec || found->second.shape.rank() != 2) {
       fail(place, "its part \"{}\" is {} {}, expected a matrix of {}", name, found->second.codec->name(),
            found->second.shape.text(), codec);
     }
     return found->second;
   };
-  const PackedTensor &qweight = need("qweight", "I32"), &qzeros = need("qzeros", "I32"), &scales = need("scales", "F16");
+  const PackedTensor &qweight = need("qweight", "I32"), &qzeros = need("qzeros", "I32"),
+                     &scales = need("scales", "F16");
   const auto bits = static_cast<std::uint64_t>(quantization_.bits);
   // Stored as [inputs, outputs], with the integers packed along the inputs (GPTQ) or the outputs (AWQ).
   const std::uint64_t out = scales.shape[1], groups = scales.shape[0];
@@ -149,8 +152,8 @@ PackedTensor HfQuantizedWeights::assemble(const std::string& linear, const Parts
   bool symmetric = true;
   for (std::uint64_t g = 0; g < groups; ++g) {
     for (std::uint64_t o = 0; o < out; ++o) {
-      const std::uint32_t stored =
-          gptq ? stream_at(zero_words.data() + g * out_words, 1, o, quantization_.bits) : awq_at(zero_words, out_words, g, o);
+      const std::uint32_t stored = gptq ? stream_at(zero_words.data() + g * out_words, 1, o, quantization_.bits)
+                                        : awq_at(zero_words, out_words, g, o);
       const float zero = static_cast<float>(stored + (quantization_.zero_offset ? 1 : 0));
       grids[o * groups + g] = {scale_values[g * out + o], zero};
       symmetric = symmetric && zero == middle;
@@ -159,8 +162,8 @@ PackedTensor HfQuantizedWeights::assemble(const std::string& linear, const Parts
   std::vector<std::uint8_t> levels(out * in);
   for (std::uint64_t o = 0; o < out; ++o) {
     for (std::uint64_t i = 0; i < in; ++i) {
-      const std::uint32_t level = gptq ? stream_at(weight_words.data() + o, out, i, quantization_.bits)
-                                       : awq_at(weight_words, out_words, i, o);
+      const std::uint32_t level =
+          gptq ? stream_at(weight_words.data() + o, out, i, quantization_.bits) : awq_at(weight_words, out_words, i, o);
       levels[o * in + i] = static_cast<std::uint8_t>(level);
     }
   }
@@ -178,7 +181,8 @@ void HfQuantizedWeights::finish(const arch::Architecture& architecture, bool wit
   for (const auto& [linear, parts] : linears_) {
     const std::string name = hf_canonical_name(family, linear + ".weight");
     if (name.empty()) {
-      throw Error(fmt::format("is not part of a {} model", family.name), fmt::format("{}, linear \"{}\"", where, linear));
+      throw Error(fmt::format("is not part of a {} model", family.name),
+                  fmt::format("{}, linear \"{}\"", where, linear));
     }
     PackedTensor tensor = assemble(linear, parts, with_data, where);
     // A quantized Conv1D is packed like any other linear, so that only the order of rows can differ.

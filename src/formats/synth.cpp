@@ -11,6 +11,7 @@
 #include "base/thread_pool.h"
 #include "formats/gguf_architecture.h"
 #include "formats/gguf_model.h"
+#include "formats/gguf_rope.h"
 #include "formats/gguf_writer.h"
 #include "formats/matrix_stacks.h"
 #include "formats/random.h"
