@@ -54,6 +54,9 @@ void validate(const RopeScaling& scaling, std::uint32_t rotary_dim, std::uint32_
 void validate(const MixtureOfExperts& moe, const Architecture& a, std::string_view where) {
   check_range(moe.n_experts, kMaxExperts, "expert count", where);
   check_range(moe.top_k, moe.n_experts, "number of experts per token", where);
+  if (std::uint64_t{moe.n_experts} * a.n_layers > kMaxMatrices) {
+    fail(where, "{} experts in each of {} layers, expected at most {} in all", moe.n_experts, a.n_layers, kMaxMatrices);
+  }
   check_range(moe.ffn_width, kMaxWidth, "feed-forward width of experts", where);
   if (moe.shared_ffn_width > kMaxWidth) fail(where, "width of the shared experts is {}", moe.shared_ffn_width);
   if (moe.first_dense_layers > a.n_layers) {
@@ -76,6 +79,9 @@ void validate(const MixtureOfExperts& moe, const Architecture& a, std::string_vi
 }
 
 void validate(const LatentAttention& mla, const Architecture& a, std::string_view where) {
+  if (std::uint64_t{a.n_heads} * a.n_layers > kMaxMatrices) {
+    fail(where, "{} heads with matrices of their own in each of {} layers", a.n_heads, a.n_layers);
+  }
   if (mla.kv_rank > kMaxWidth / a.n_heads) fail(where, "latent rank of keys and values is {}", mla.kv_rank);
   if (mla.q_rank > kMaxWidth) fail(where, "latent rank of queries is {}", mla.q_rank);
   if (a.position != PositionKind::kRope || a.rotary_dim >= a.head_dim) {

@@ -126,6 +126,7 @@ void validate(const Architecture& architecture, std::string_view where);
 
 // Bounds on what a file may ask for, far above any real model.
 inline constexpr std::uint32_t kMaxLayers = 4096, kMaxWidth = 1 << 20, kMaxHeads = 1 << 14, kMaxVocab = 1 << 24,
-                               kMaxContext = 1 << 28, kMaxExperts = 1 << 12;
+                               kMaxContext = 1 << 28, kMaxExperts = 1 << 12,
+                               kMaxMatrices = 1 << 16;  // of one kind in all layers: experts, heads of latent attention
 
 }  // namespace lathe::arch

@@ -10,6 +10,9 @@
 namespace lathe::formats {
 namespace {
 
+// Far above what any model has: a few bytes of a damaged header must not become gigabytes of tensors.
+constexpr std::size_t kMaxTensors = 1 << 18;
+
 struct Stack {
   std::string_view stacked, matrix;  // names without the layer
 };
@@ -76,7 +79,9 @@ void add_unstacked(const PackedTensor& tensor, const std::string& file, arch::We
   for (const Stack& stack : kStacks) {
     if (parts.name != stack.stacked || !parts.number.empty() || tensor.shape.rank() != rank) continue;
     const std::uint64_t count = tensor.shape[0];
-    if (count > arch::kMaxHeads) fail(file, "tensor \"{}\" holds {} matrices", tensor.name, count);
+    if (count > arch::kMaxHeads || weights.all().size() + count > kMaxTensors) {
+      fail(file, "tensor \"{}\" holds {} matrices, which makes too many", tensor.name, count);
+    }
     const Shape shape = without_first(tensor.shape);
     for (std::uint64_t i = 0; i < count; ++i) {
       const std::string name = fmt::format("{}{}.{}{}", parts.block, stack.matrix, i, parts.kind);

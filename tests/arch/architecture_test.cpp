@@ -100,6 +100,11 @@ TEST(Validate, NamesTheFault) {
       {[](Architecture& a) { a.moe.n_experts = 4, a.moe.top_k = 2; }, "feed-forward width of experts is 0"},
       {[](Architecture& a) { a.moe = {.n_experts = 4, .top_k = 3, .ffn_width = 8, .n_groups = 2}; },
        "3 experts per token, but 1 groups of 2 hold 2"},
+      {[](Architecture& a) {
+         a.n_layers = 100;
+         a.moe = {.n_experts = 4096, .top_k = 3, .ffn_width = 8};
+       },
+       "4096 experts in each of 100 layers"},
       {[](Architecture& a) { a.mla.q_rank = 8; }, "lacks the rank of keys and values"},
       {[](Architecture& a) { a.mla.kv_rank = 8; }, "latent attention rotates 16 of 16"},
   };
