@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arch/lower.h"
 #include "base/cancel.h"
 #include "cache/paged_kv.h"
 
@@ -16,7 +17,8 @@ LayerRunner::LayerRunner(const arch::Architecture& a, std::shared_ptr<kernels::B
                          const Sequences& sequences)
     : architecture_(a), backend_(std::move(backend)), sequences_(sequences), policy_(cache::full_policy()) {
   for (const auto& sequence : sequences_) longest_ = std::max(longest_, static_cast<std::uint32_t>(sequence.size()));
-  const kernels::KvLayout layout{kernels::KvCodec::kF32, a.n_kv_heads, a.head_dim, a.v_head_dim, kBlockTokens};
+  const arch::StateGroup group = arch::lower(a).state.front();  // the sizes are the same in all
+  const kernels::KvLayout layout{kernels::KvCodec::kF32, group.n_kv_heads, group.k_dim, group.v_dim, kBlockTokens};
   const std::uint64_t blocks = longest_ / kBlockTokens + 2;
   pool_ = std::make_unique<cache::BlockPool>(backend_, layout, a.n_layers,
                                              blocks * a.n_layers * backend_->kv_block_bytes(layout));

@@ -73,13 +73,20 @@ std::vector<std::int32_t> random_ids(std::size_t count, std::uint32_t vocab, std
   return ids;
 }
 
+namespace {
+
+kernels::KvLayout layout_of(const model::Model& model, const ExecutorOptions& options) {
+  const arch::StateGroup& group = model.op_list().state.front();
+  return {options.kv, group.n_kv_heads, group.k_dim, group.v_dim, options.block_tokens};
+}
+
+}  // namespace
+
 Executor::Executor(const arch::Architecture& architecture, const arch::Weights& weights,
                    std::shared_ptr<kernels::Backend> backend, const ExecutorOptions& options)
     : model_(std::make_shared<model::Model>(architecture, weights, backend)),
       forward_(model_, options.max_rows, options.context),
-      pool_(backend,
-            {options.kv, architecture.n_kv_heads, architecture.head_dim, architecture.v_head_dim, options.block_tokens},
-            architecture.n_layers, options.kv_bytes),
+      pool_(backend, layout_of(*model_, options), architecture.n_layers, options.kv_bytes),
       policy_(cache::kv_policy_named(options.policy)) {}
 
 std::unique_ptr<cache::PagedKv> Executor::sequence(std::vector<cache::BlockRef> prefix) {
