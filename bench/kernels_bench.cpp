@@ -159,7 +159,7 @@ void register_all() {
     std::uint64_t out, in;
   };
   for (const char* codec : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K",
-                            "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}) {
+                            "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "MXFP4"}) {
     for (const Size size : {Size{2048, 5632}, Size{4096, 4096}}) {
       for (const std::uint64_t rows : {1, 4, 512}) {
         benchmark::RegisterBenchmark(fmt::format("linear/{}/{}x{}/rows:{}", codec, size.out, size.in, rows).c_str(),

@@ -2,7 +2,9 @@
 // median of each and of the ratio, pair by pair, so that a machine whose speed drifts does not decide the outcome.
 //   npm install --prefix bench/peers
 //   node bench/peers/compare.mjs --headers LLAMA_CPP_CHECKOUT [--threads 2] [--prompt 256] [--generate 64] [--rounds 5]
-//     [--kernel auto] MODEL.gguf|OURS=THEIRS.gguf ...
+//     [--batch 1] [--kernel auto] [--variant haswell] MODEL.gguf|OURS=THEIRS.gguf ...
+// --kernel pins Lathe's instruction set and --variant llama.cpp's build for one (haswell is AVX2); left out, each picks.
+// A context of 4k is --prompt 4096: decoding goes on behind the prompt.
 // OURS=THEIRS runs two files of one model, for codecs that only one of the two has.
 // The checkout is of the release that the package's prebuilt library is made from; only its headers are used.
 import {execFileSync} from "node:child_process";
@@ -12,7 +14,7 @@ import {dirname, join} from "node:path";
 import {fileURLToPath} from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const options = {headers: "", kernel: "auto", threads: 2, prompt: 256, generate: 64, rounds: 5, lathe: join(here, "../../build/release/bin/lathe")};
+const options = {headers: "", kernel: "auto", variant: "", threads: 2, prompt: 256, generate: 64, rounds: 5, batch: 1, lathe: join(here, "../../build/release/bin/lathe")};
 const models = [];
 for (let args = process.argv.slice(2); args.length > 0; ) {
   const arg = args.shift();
@@ -20,11 +22,12 @@ for (let args = process.argv.slice(2); args.length > 0; ) {
   else if (arg.slice(2) in options && args.length > 0) options[arg.slice(2)] = args.shift();
   else throw new Error(`unknown option ${arg}; there are ${Object.keys(options).map((name) => "--" + name).join(" ")}`);
 }
-const {headers, kernel, threads, prompt, generate, rounds, lathe} = options;
+const {headers, kernel, variant, threads, prompt, generate, rounds, batch, lathe} = options;
 
 const run = (command, args) => JSON.parse(execFileSync(command, args.map(String), {stdio: ["ignore", "pipe", "ignore"]}));
 const runLathe = (model) => {
-  const result = run(lathe, ["bench", model, "-t", threads, "-p", prompt, "-n", generate, "--repeat", 1, "--kernel", kernel, "--json"]);
+  const result = run(lathe, ["bench", model, "-t", threads, "-p", prompt, "-n", generate, "--repeat", 1, "--batch", batch,
+    "--kernel", kernel, "--json"]);
   return {
     prefill: result.prefill.tokens_per_second,
     decode: result.decode.tokens_per_second,
@@ -38,7 +41,8 @@ const library = (stem) => join(libraries, readdirSync(libraries).find((name) => 
 const peer = join(mkdtempSync(join(tmpdir(), "lathe-peers-")), "llama_cpp");
 execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(headers, "include"), "-I", join(headers, "ggml/include"),
   library("libllama.v"), library("libggml.v"), library("libggml-base"), `-Wl,-rpath,${libraries}`, "-o", peer], {stdio: "inherit"});
-const runPeer = (model) => run(peer, [libraries, model, threads, prompt, generate]);
+const backend = variant ? library(`libggml-cpu-${variant}`) : libraries;
+const runPeer = (model) => run(peer, [backend, model, threads, prompt, generate, batch]);
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 const row = (cells) => console.log(`| ${cells.join(" | ")} |`);

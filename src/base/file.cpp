@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 namespace lathe {
 namespace {
@@ -34,6 +36,16 @@ class Descriptor {
  private:
   int value_;
 };
+
+// Where the living mappings lie: what drop_pages may drop. Never destroyed: mappings may outlive other static objects.
+struct Mappings {
+  std::mutex mutex;
+  std::map<std::uintptr_t, std::uintptr_t> end_by_begin;
+};
+Mappings& mappings() {
+  static Mappings& living = *new Mappings;
+  return living;
+}
 
 Descriptor open_for_reading(const std::filesystem::path& path, struct ::stat& status) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -80,7 +92,18 @@ Bytes map_file(const std::filesystem::path& path) {
   if (size == 0) fail(path.string(), "is empty");
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.get(), 0);
   if (address == MAP_FAILED) fail_errno(path, "map");
-  std::shared_ptr<const void> owner(address, [size](const void* mapped) { ::munmap(const_cast<void*>(mapped), size); });
+  const auto begin = reinterpret_cast<std::uintptr_t>(address);
+  {
+    const std::lock_guard lock(mappings().mutex);
+    mappings().end_by_begin[begin] = begin + size;
+  }
+  std::shared_ptr<const void> owner(address, [size](const void* mapped) {
+    {
+      const std::lock_guard lock(mappings().mutex);
+      mappings().end_by_begin.erase(reinterpret_cast<std::uintptr_t>(mapped));
+    }
+    ::munmap(const_cast<void*>(mapped), size);
+  });
   return Bytes({static_cast<const std::byte*>(address), size}, path.string(), std::move(owner));
 }
 
@@ -88,8 +111,11 @@ void drop_pages(std::span<const std::byte> bytes) {
   static const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) & ~(page - 1);
   const auto end = (reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size()) & ~(page - 1);
-  // PAGEOUT, not DONTNEED: memory that is no mapping after all must keep its content.
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_PAGEOUT);
+  if (end <= begin) return;
+  const std::lock_guard lock(mappings().mutex);
+  const auto next = mappings().end_by_begin.upper_bound(begin);
+  if (next == mappings().end_by_begin.begin() || end > std::prev(next)->second) return;
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 std::string read_file(const std::filesystem::path& path, std::uint64_t limit) {

@@ -16,7 +16,8 @@ namespace lathe {
 // Maps a regular file read-only. The bytes live as long as any Bytes made from it.
 Bytes map_file(const std::filesystem::path& path);
 
-// Tells the kernel that the pages wholly inside `bytes` (part of a mapping) are not needed in memory any more.
+// Tells the kernel that the pages wholly inside `bytes` are not needed in memory any more; they are read again when
+// they are. Does nothing to bytes that are not of a mapped file.
 void drop_pages(std::span<const std::byte> bytes);
 
 // Reads a whole file of at most `limit` bytes ("-" reads standard input).

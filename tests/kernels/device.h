@@ -85,8 +85,9 @@ inline PackedTensor random_blocks(std::string_view codec_name, std::uint64_t row
     std::vector<std::size_t> at;  // offsets of half-precision numbers in a block
   };
   static const Halves kHalves[] = {
-      {"Q4_0", {0}},   {"Q4_1", {0, 2}}, {"Q5_0", {0}},    {"Q5_1", {0, 2}}, {"Q8_0", {0}},   {"Q2_K", {80, 82}},
-      {"Q3_K", {108}}, {"Q4_K", {0, 2}}, {"Q5_K", {0, 2}}, {"Q6_K", {208}},  {"IQ4_NL", {0}}, {"IQ4_XS", {0}},
+      {"Q4_0", {0}},      {"Q4_1", {0, 2}}, {"Q5_0", {0}},   {"Q5_1", {0, 2}}, {"Q8_0", {0}},
+      {"Q2_K", {80, 82}}, {"TQ2_0", {64}},  {"Q3_K", {108}}, {"Q4_K", {0, 2}}, {"Q5_K", {0, 2}},
+      {"Q6_K", {208}},    {"IQ4_NL", {0}},  {"IQ4_XS", {0}},
   };
   std::mt19937 random(seed);
   std::uniform_real_distribution<float> scale(-0.1f, 0.1f);
@@ -102,6 +103,11 @@ inline PackedTensor random_blocks(std::string_view codec_name, std::uint64_t row
     }
   } else {
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+    if (codec_name == "MXFP4") {  // exponents of ordinary numbers
+      for (std::size_t block = 0; block < bytes.size(); block += format.block_bytes) {
+        bytes[block] = static_cast<std::byte>(120 + random() % 8);
+      }
+    }
     for (const Halves& halves : kHalves) {
       if (halves.codec != codec_name) continue;
       for (std::size_t block = 0; block < bytes.size(); block += format.block_bytes) {

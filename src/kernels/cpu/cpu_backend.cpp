@@ -65,7 +65,7 @@ class CpuBackend final : public Backend {
   void synchronize(Stream&) override {}
 
   std::shared_ptr<const PreparedLinear> prepare(const Linear& linear) override {
-    return std::make_shared<CpuLinear>(linear, kernels_, held_);
+    return std::make_shared<CpuLinear>(linear, kernels_, pool_, weights_, held_);
   }
   std::shared_ptr<const PreparedTable> prepare_table(const PackedTensor& table) override {
     return std::make_shared<CpuTable>(table, held_);
@@ -316,6 +316,7 @@ class CpuBackend final : public Backend {
 
   KernelSet kernels_;
   ThreadPool pool_;
+  Arena weights_;
   ByteCounter held_ = std::make_shared<std::atomic<std::uint64_t>>(0);
 };
 

@@ -1,6 +1,10 @@
 // 8-bit dot products, the one place where kernels use intrinsics: VNNI's vpdpbusd (AVX-512 and AVX), AVX2's and
 // AVX-512's vpmaddubsw, NEON's SDOT. Exact on every instruction set. Vectors hold one 32-bit word (4 columns) of a
 // weight row per lane; the activations of those 4 columns are the same for all lanes.
+//
+// There are two kinds. Wide ones add 4 products to a 32-bit sum at once. The others ("pairs") make 16-bit sums of 2,
+// which are added up while they fit and then widened by a second multiplication, in which a scale comes for nothing.
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -18,15 +22,19 @@
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
-// Four activations, in every lane.
-HWY_INLINE VI broadcast4(const std::int8_t* x) {
+// Four bytes (four activations, or two 16-bit numbers), in every lane.
+HWY_INLINE VI broadcast4(const void* x) {
   std::int32_t word;
   std::memcpy(&word, x, sizeof word);
   return hn::Set(DI(), word);
 }
 
-// Signed weights are stored with this bit flipped in every byte, and the dot product then is too large by 128 times the
-// sum of the activations, where the instruction wants unsigned weights.
+// Whether dot products are of the wide kind; kVnni: AVX2 with AVX-VNNI beside it.
+template <bool kVnni>
+inline constexpr bool kWideDots = HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON || kVnni;
+
+// Signed weights are stored with the top bit flipped in every byte, and the dot product then is too large by 128 times
+// the sum of the activations, where the instruction wants unsigned weights.
 #if HWY_TARGET == HWY_AVX3_DL
 inline constexpr bool kSignedBiased = true;
 HWY_INLINE VI encode_signed(VI w) { return hn::Xor(w, hn::Set(DI(), static_cast<std::int32_t>(0x80808080u))); }
@@ -35,51 +43,59 @@ inline constexpr bool kSignedBiased = false;
 HWY_INLINE VI encode_signed(VI w) { return w; }
 #endif
 
+// Assembly below because Highway's attributes name neither avx512vnni nor, for AVX2, avxvnni, so that compilers refuse
+// the intrinsics; select.cpp has made sure that the machine has the instructions.
 #if HWY_TARGET == HWY_AVX3_DL
 
-// Written in assembly because Highway's attributes for this target name avxvnni but not avx512vnni, so that compilers
-// refuse the intrinsic; the instruction itself is what the target was chosen for.
+template <bool kSigned>
 HWY_INLINE VI dot4(VI sum, VI w, const std::int8_t* x) {
   using Word [[gnu::may_alias, gnu::aligned(1)]] = std::int32_t;
   asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "m"(*reinterpret_cast<const Word*>(x)));
   return sum;
 }
-HWY_INLINE VI dot4_signed(VI sum, VI w, const std::int8_t* x) { return dot4(sum, w, x); }
+HWY_INLINE VI madd(VI a, VI b) { return VI{_mm512_madd_epi16(a.raw, b.raw)}; }
 
 #elif HWY_TARGET == HWY_AVX3
 
-HWY_INLINE VI pairs(VI w, VI x) { return VI{_mm512_maddubs_epi16(w.raw, x.raw)}; }
-HWY_INLINE VI pairs_signed(VI w, VI x) {
-  const __m512i negated = _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.raw), _mm512_setzero_si512(), x.raw);
-  return VI{_mm512_maddubs_epi16(_mm512_abs_epi8(w.raw), negated)};
+template <bool kSigned>
+HWY_INLINE VI pairs(VI w, VI x) {
+  if constexpr (!kSigned) return VI{_mm512_maddubs_epi16(w.raw, x.raw)};
+  const __m512i signs = _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.raw), _mm512_setzero_si512(), x.raw);
+  return VI{_mm512_maddubs_epi16(_mm512_abs_epi8(w.raw), signs)};
 }
-HWY_INLINE VI add_pairs(VI a, VI b) { return VI{_mm512_add_epi16(a.raw, b.raw)}; }
-HWY_INLINE VI widen(VI sum, VI pairs) {
-  return VI{_mm512_add_epi32(sum.raw, _mm512_madd_epi16(pairs.raw, _mm512_set1_epi16(1)))};
+HWY_INLINE VI add16(VI a, VI b) {
+  VI sum{_mm512_add_epi16(a.raw, b.raw)};
+  asm("" : "+v"(sum.raw));  // or GCC sorts all products of a run before all sums, and spills them
+  return sum;
 }
+HWY_INLINE VI madd(VI a, VI b) { return VI{_mm512_madd_epi16(a.raw, b.raw)}; }
 
 #elif HWY_TARGET == HWY_AVX2
 
-HWY_INLINE VI pairs(VI w, VI x) { return VI{_mm256_maddubs_epi16(w.raw, x.raw)}; }
-HWY_INLINE VI pairs_signed(VI w, VI x) {
+template <bool kSigned>
+HWY_INLINE VI pairs(VI w, VI x) {
+  if constexpr (!kSigned) return VI{_mm256_maddubs_epi16(w.raw, x.raw)};
   return VI{_mm256_maddubs_epi16(_mm256_abs_epi8(w.raw), _mm256_sign_epi8(x.raw, w.raw))};
 }
-// In assembly for the reason given above.
-template <bool kSigned>
-HWY_INLINE VI dot4_vnni(VI sum, VI w, VI x) {
-  const __m256i magnitude = kSigned ? _mm256_abs_epi8(w.raw) : w.raw;
-  const __m256i signs = kSigned ? _mm256_sign_epi8(x.raw, w.raw) : x.raw;
-  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(magnitude), "x"(signs));
+HWY_INLINE VI add16(VI a, VI b) {
+  VI sum{_mm256_add_epi16(a.raw, b.raw)};
+  asm("" : "+x"(sum.raw));  // or GCC sorts all products of a run before all sums, and spills them
   return sum;
 }
-HWY_INLINE VI add_pairs(VI a, VI b) { return VI{_mm256_add_epi16(a.raw, b.raw)}; }
-HWY_INLINE VI widen(VI sum, VI pairs) {
-  return VI{_mm256_add_epi32(sum.raw, _mm256_madd_epi16(pairs.raw, _mm256_set1_epi16(1)))};
+HWY_INLINE VI madd(VI a, VI b) { return VI{_mm256_madd_epi16(a.raw, b.raw)}; }
+template <bool kSigned>
+HWY_INLINE VI dot4(VI sum, VI w, const std::int8_t* x) {
+  const VI activations = broadcast4(x);
+  const __m256i magnitude = kSigned ? _mm256_abs_epi8(w.raw) : w.raw;
+  const __m256i signs = kSigned ? _mm256_sign_epi8(activations.raw, w.raw) : activations.raw;
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(magnitude), "x"(signs));
+  return sum;
 }
 
 #elif HWY_TARGET == HWY_NEON
 
-HWY_INLINE VI dot4_signed(VI sum, VI w, const std::int8_t* x) {
+template <bool kSigned>  // unsigned weights are at most 127: as good as signed
+HWY_INLINE VI dot4(VI sum, VI w, const std::int8_t* x) {
   const int8x16_t a = vreinterpretq_s8_s32(w.raw), b = vreinterpretq_s8_s32(broadcast4(x).raw);
 #if defined(__ARM_FEATURE_DOTPROD)
   return VI{vdotq_s32(sum.raw, a, b)};
@@ -88,40 +104,72 @@ HWY_INLINE VI dot4_signed(VI sum, VI w, const std::int8_t* x) {
   return VI{vaddq_s32(sum.raw, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))};
 #endif
 }
-// Weights of at most 127 are as good as signed.
-HWY_INLINE VI dot4(VI sum, VI w, const std::int8_t* x) { return dot4_signed(sum, w, x); }
+HWY_INLINE VI madd(VI a, VI b) {
+  const int16x8_t x = vreinterpretq_s16_s32(a.raw), y = vreinterpretq_s16_s32(b.raw);
+  return VI{vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_s16(vget_high_s16(x), vget_high_s16(y)))};
+}
 
 #endif
 
-// Dot products of 4 * kWords columns: w[kWords] words of each row with x[4 * kWords]. Unsigned weights of at most
-// kLargest; kLargest == 128 stands for signed weights that went through encode_signed.
-template <bool kVnni, int kLargest, int kWords>
-HWY_INLINE VI dot_words(const VI* w, const std::int8_t* x) {
-  VI sum = hn::Zero(DI());
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
-  HWY_UNROLL(8)
-  for (int i = 0; i < kWords; ++i) {
-    sum = kLargest == 128 ? dot4_signed(sum, w[i], x + 4 * i) : dot4(sum, w[i], x + 4 * i);
-  }
-#else
-#if HWY_TARGET == HWY_AVX2
-  if constexpr (kVnni) {
-    HWY_UNROLL(8)
-    for (int i = 0; i < kWords; ++i) sum = dot4_vnni<kLargest == 128>(sum, w[i], broadcast4(x + 4 * i));
-    return sum;
-  }
-#endif
-  // Sums of pairs are 16 bits wide: this many fit before they have to be widened. 128 * 127 * 2 just fits, once.
-  constexpr int kFit = 32767 / (2 * 127 * kLargest) < kWords ? 32767 / (2 * 127 * kLargest) : kWords;
-  static_assert(kFit >= 1 && kWords % kFit == 0);
-  HWY_UNROLL(8)
-  for (int i = 0; i < kWords; i += kFit) {
-    VI words = kLargest == 128 ? pairs_signed(w[i], broadcast4(x + 4 * i)) : pairs(w[i], broadcast4(x + 4 * i));
-    for (int j = i + 1; j < i + kFit; ++j) words = add_pairs(words, pairs(w[j], broadcast4(x + 4 * j)));
-    sum = widen(sum, words);
-  }
-#endif
-  return sum;
+// --- bits and bytes of words ---
+
+// Byte kByte of each lane as an unsigned or a signed number.
+template <int kByte>
+HWY_INLINE VI byte_of(VI words) {
+  return hn::And(hn::ShiftRight<8 * kByte>(words), hn::Set(DI(), 0xff));
+}
+template <int kByte>
+HWY_INLINE VI signed_byte_of(VI words) {
+  return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(words));
+}
+
+// The same nibble, pair of bits, or bit of every byte: (words >> kShift) & mask.
+template <int kShift>
+HWY_INLINE VI bits_of(VI words, std::int32_t mask) {
+  return hn::And(hn::ShiftRight<kShift>(words), hn::Set(DI(), mask));
+}
+
+// Bytes k0 .. k3 of each lane in this order; 4 stands for zero.
+template <int k0, int k1, int k2, int k3>
+HWY_INLINE VI pick_bytes(VI words) {
+  alignas(16) static constexpr std::array<std::uint8_t, 16> kIndex = [] {
+    constexpr int kPick[4] = {k0, k1, k2, k3};
+    std::array<std::uint8_t, 16> index{};
+    for (int i = 0; i < 16; ++i)
+      index[static_cast<std::size_t>(i)] =
+          static_cast<std::uint8_t>(kPick[i % 4] == 4 ? 0x80 : i / 4 * 4 + kPick[i % 4]);
+    return index;
+  }();
+  const hn::Repartition<std::uint8_t, DI> d8;
+  return hn::BitCast(DI(), hn::TableLookupBytesOr0(hn::BitCast(d8, words), hn::LoadDup128(d8, kIndex.data())));
+}
+
+HWY_INLINE VI halved_bytes16(VI words) {  // 16-bit numbers, signed, shifted down by 8
+  const hn::Repartition<std::int16_t, DI> d16;
+  return hn::BitCast(DI(), hn::ShiftRight<8>(hn::BitCast(d16, words)));
+}
+
+// Byte kByte of each lane as the scale of a dot product: a number for the wide kind, the same number in both 16-bit
+// halves for pairs.
+template <int kByte, bool kWide>
+HWY_INLINE VI scale_of(VI words) {
+  if constexpr (kWide) return byte_of<kByte>(words);
+  return pick_bytes<kByte, 4, kByte, 4>(words);
+}
+template <int kByte, bool kWide>
+HWY_INLINE VI signed_scale_of(VI words) {
+  if constexpr (kWide) return signed_byte_of<kByte>(words);
+  return halved_bytes16(pick_bytes<4, kByte, 4, kByte>(words));
+}
+
+// Bytes kByte and kByte + 1 of each lane as two 16-bit numbers.
+template <int kByte>
+HWY_INLINE VI pair_of(VI words) {
+  return pick_bytes<kByte, 4, kByte + 1, 4>(words);
+}
+template <int kByte>
+HWY_INLINE VI signed_pair_of(VI words) {
+  return halved_bytes16(pick_bytes<4, kByte, 4, kByte + 1>(words));
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

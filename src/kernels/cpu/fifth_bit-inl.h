@@ -31,13 +31,12 @@ HWY_INLINE void fifth_bits(VI bits, VI* out) {
   }
 }
 
-// Words of a block whose fifth bits are `bits` and whose nibbles are `packed`, first 16 columns low.
-HWY_INLINE void five_bit_words(VI bits, const VI* packed, VI* words) {
-  fifth_bits(bits, words);
-  for (int i = 0; i < 4; ++i) {
-    words[i] = hn::Or(words[i], bits_of<0>(packed[i], 0x0f0f0f0f));
-    words[i + 4] = hn::Or(words[i + 4], bits_of<4>(packed[i], 0x0f0f0f0f));
-  }
+// A word of fifth bits and 4 words of nibbles behind it.
+HWY_INLINE void five_bit_words(const TileBlock& block, std::size_t first, VI* words) {
+  VI nibbles[kRunWords];
+  nibble_words(block, first + 1, nibbles);
+  fifth_bits(block.word(first), words);
+  for (int i = 0; i < kRunWords; ++i) words[i] = hn::Or(words[i], nibbles[i]);
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

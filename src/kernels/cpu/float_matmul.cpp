@@ -16,10 +16,10 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction f32_function() { return nullptr; }
-MatmulFunction f16_function() { return nullptr; }
-MatmulFunction bf16_function() { return nullptr; }
-MatmulFunction decoded_function() { return nullptr; }
+MatmulKernel f32_kernel() { return {}; }
+MatmulKernel f16_kernel() { return {}; }
+MatmulKernel bf16_kernel() { return {}; }
+MatmulKernel decoded_kernel() { return {}; }
 #else
 
 // Tiles of pairs, sized for the registers.
@@ -140,10 +140,10 @@ void matmul_decoded(const MatmulJob& job, std::size_t begin, std::size_t end, Sc
   }
 }
 
-MatmulFunction f32_function() { return matmul_in_place<float>; }
-MatmulFunction f16_function() { return matmul_widened<hwy::float16_t>; }
-MatmulFunction bf16_function() { return matmul_widened<hwy::bfloat16_t>; }
-MatmulFunction decoded_function() { return matmul_decoded; }
+MatmulKernel f32_kernel() { return {matmul_in_place<float>, {}}; }
+MatmulKernel f16_kernel() { return {matmul_widened<hwy::float16_t>, {}}; }
+MatmulKernel bf16_kernel() { return {matmul_widened<hwy::bfloat16_t>, {}}; }
+MatmulKernel decoded_kernel() { return {matmul_decoded, {}}; }
 
 #endif
 
@@ -152,17 +152,15 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
-HWY_EXPORT(f32_function);
-HWY_EXPORT(f16_function);
-HWY_EXPORT(bf16_function);
-HWY_EXPORT(decoded_function);
-MatmulFunction f32_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(f32_function)[kernels.target_index](); }
-MatmulFunction f16_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(f16_function)[kernels.target_index](); }
-MatmulFunction bf16_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(bf16_function)[kernels.target_index]();
-}
-MatmulFunction decoded_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(decoded_function)[kernels.target_index]();
+HWY_EXPORT(f32_kernel);
+HWY_EXPORT(f16_kernel);
+HWY_EXPORT(bf16_kernel);
+HWY_EXPORT(decoded_kernel);
+MatmulKernel f32_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(f32_kernel)[kernels.target_index](); }
+MatmulKernel f16_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(f16_kernel)[kernels.target_index](); }
+MatmulKernel bf16_matmul(const KernelSet& kernels) { return HWY_DISPATCH_TABLE(bf16_kernel)[kernels.target_index](); }
+MatmulKernel decoded_matmul(const KernelSet& kernels) {
+  return HWY_DISPATCH_TABLE(decoded_kernel)[kernels.target_index]();
 }
 }  // namespace lathe::kernels::cpu
 #endif

@@ -5,10 +5,10 @@
 
 namespace lathe::kernels::cpu {
 
-// nullptr where a target has none (Highway's scalar fallback).
-MatmulFunction f32_matmul(const KernelSet& kernels);
-MatmulFunction f16_matmul(const KernelSet& kernels);
-MatmulFunction bf16_matmul(const KernelSet& kernels);
-MatmulFunction decoded_matmul(const KernelSet& kernels);
+// Empty where a target has none (Highway's scalar fallback).
+MatmulKernel f32_matmul(const KernelSet& kernels);
+MatmulKernel f16_matmul(const KernelSet& kernels);
+MatmulKernel bf16_matmul(const KernelSet& kernels);
+MatmulKernel decoded_matmul(const KernelSet& kernels);
 
 }  // namespace lathe::kernels::cpu

@@ -70,13 +70,22 @@ HWY_INLINE void unpack_chunk(const std::byte* p, VI* words) {
 // What a dot product of unpacked words has too little of every level.
 template <int kBits>
 constexpr int level_bias() {
-  return kBits == 8 && !kSignedBiased ? 128 : 0;
+  return kBits == 8 ? 128 : 0;
 }
 
+// Levels as dot_run takes the weights of a codec.
+template <int kBits>
+struct Levels {
+  static constexpr int kGroup = 0, kLargest = kBits == 8 ? 128 : (1 << kBits) - 1, kZeroShift = -1;
+  static constexpr bool kSigned = kBits == 8;
+};
+
 template <int kBits, bool kVnni>
-HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x) {
-  constexpr int kLargest = kBits == 8 ? 128 : (1 << kBits) - 1;
-  return dot_words<kVnni, kLargest, kChunkWords>(words, x);
+HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x, const Q8Meta& meta) {
+  const Q8Meta* chunk_meta = &meta;
+  VI dot;
+  dot_run<Levels<kBits>, kVnni, 1>(words, RunScales<Levels<kBits> >(), &x, &chunk_meta, &dot);
+  return dot;
 }
 
 // A group's scales and zero points in every lane.
@@ -107,8 +116,8 @@ HWY_INLINE LaneGrid load_grid(const IntWeight& weight, std::size_t at) {
 template <int kBits, bool kVnni, bool kZeros>
 HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std::int8_t* x, const Q8Meta& meta) {
   const DI di;
-  VI dot = dot_chunk<kBits, kVnni>(words, x);
-  const std::int32_t sum = meta.sums[0] + meta.sums[1];
+  VI dot = dot_chunk<kBits, kVnni>(words, x, meta);
+  const std::int32_t sum = -meta.negated_sum;
   if constexpr (kZeros) {
     dot = hn::Sub(dot, hn::Mul(grid.zero, hn::Set(di, sum)));
   } else if constexpr (kBits == 1) {
@@ -120,7 +129,7 @@ HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std
   return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
 }
 
-constexpr std::size_t kPrefetchBytes = 2048;
+constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
 
 template <int kBits, bool kVnni, bool kZeros>
 void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {

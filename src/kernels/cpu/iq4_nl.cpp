@@ -1,4 +1,4 @@
-// IQ4_NL weights: the layout of Q4_0, with nibbles that index a table of 16 values.
+// IQ4_NL weights: a half-precision scale, then nibbles as in Q4_0 that index a table.
 #include "kernels/cpu/codec_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,36 +9,30 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction iq4_nl_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct IQ4_NL {
-  static constexpr std::size_t kColumns = 32, kBytes = 18, kGroup = 32;
-  static constexpr int kLargest = 128, kZeroShift = -1;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 32, 18, 0, 2};
+  static constexpr int kGroup = 0, kLargest = 128, kZeroShift = -1;
+  static constexpr bool kSigned = true;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    scales[0] = load_rows_half(rows, offset);
-    VI packed[4];
-    load_rows16(rows, offset + 2, packed);
-    nonlinear_words(packed, words);
+  struct Head {
+    VF scale;
+  };
+  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    nonlinear_words(block, 0, kIq4Values, out);
   }
 };
 
-MatmulFunction iq4_nl_function(bool vnni) { return tile_function<IQ4_NL>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(iq4_nl, IQ4_NL)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(iq4_nl_function);
-MatmulFunction iq4_nl_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(iq4_nl_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(iq4_nl)
 #endif

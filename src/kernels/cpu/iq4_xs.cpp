@@ -9,47 +9,55 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction iq4_xs_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct IQ4_XS {
-  static constexpr std::size_t kColumns = 256, kBytes = 136, kGroup = 32;
-  static constexpr int kLargest = 128, kZeroShift = -1;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 256, 136, 0, 0};
+  static constexpr int kGroup = 32, kLargest = 128, kZeroShift = -1;
+  static constexpr bool kSigned = true;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    const DF d;
-    VI head[4];
-    load_rows16(rows, offset, head);  // the half and 8 upper pairs, 8 lower nibbles, columns
-    const VF scale = float_from_half_bits(head[0]);
-    unrolled<8>([&](auto g) HWY_ATTR {
-      constexpr int kGroupIndex = decltype(g)::value;
-      const VI low = bits_of<4 * kGroupIndex>(head[1], 15), high = bits_of<16 + 2 * kGroupIndex>(head[0], 3);
-      const VI number = hn::Sub(hn::Or(low, hn::ShiftLeft<4>(high)), hn::Set(DI(), 32));
-      scales[kGroupIndex] = hn::Mul(scale, hn::ConvertTo(d, number));
-    });
-    for (std::size_t group = 0; group < 8; ++group) {
-      VI packed[4];
-      load_rows16(rows, offset + 8 + group * 16, packed);
-      nonlinear_words(packed, words + group * 8);
-    }
+  struct Head {
+    VF scale;
+    VI numbers[2];  // a signed byte for each group
+  };
+  static HWY_INLINE Head head(const TileBlock& block) {
+    // The half and 8 upper pairs of bits, then 8 lower nibbles: even groups in the low nibbles of 4 bytes.
+    const VI upper = block.word(0), lower = block.word(1);
+    const VI even = bits_of<0>(lower, 0x0f0f0f0f), odd = bits_of<4>(lower, 0x0f0f0f0f);
+    Head head{float_from_half_bits(upper), {}};
+    // Bytes of groups 0..3 and 4..7, whose upper pairs are 4 consecutive pairs of bits each.
+    const auto with_upper = [&](VI low, VI pairs) HWY_ATTR {
+      const VI spread =
+          hn::Or(hn::Or(hn::And(pairs, hn::Set(DI(), 0x03)), hn::ShiftLeft<6>(hn::And(pairs, hn::Set(DI(), 0x0c)))),
+                 hn::Or(hn::ShiftLeft<12>(hn::And(pairs, hn::Set(DI(), 0x30))),
+                        hn::ShiftLeft<18>(hn::And(pairs, hn::Set(DI(), 0xc0)))));
+      const hn::Repartition<std::int8_t, DI> d8;
+      const VI number = hn::Or(low, hn::ShiftLeft<4>(spread));
+      return hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, number), hn::Set(d8, 32)));
+    };
+    const VI first = pick_bytes<0, 4, 1, 4>(even), second = pick_bytes<4, 0, 4, 1>(odd);
+    const VI third = pick_bytes<2, 4, 3, 4>(even), fourth = pick_bytes<4, 2, 4, 3>(odd);
+    head.numbers[0] = with_upper(hn::Or(first, second), hn::ShiftRight<16>(upper));
+    head.numbers[1] = with_upper(hn::Or(third, fourth), hn::ShiftRight<24>(upper));
+    return head;
+  }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kIndex, bool kWide>
+  static HWY_INLINE VI group_scale(const Head& head) {
+    return signed_scale_of<kIndex % 4, kWide>(head.numbers[kIndex / 4]);
+  }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    nonlinear_words(block, 2 + kRun * 4, kIq4Values, out);
   }
 };
 
-MatmulFunction iq4_xs_function(bool vnni) { return tile_function<IQ4_XS>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(iq4_xs, IQ4_XS)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(iq4_xs_function);
-MatmulFunction iq4_xs_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(iq4_xs_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(iq4_xs)
 #endif

@@ -114,12 +114,14 @@ void check_shapes(const DeviceTensor& x, const LinearCall& call, const CpuLinear
 
 }  // namespace
 
-CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, const ByteCounter& counter)
+CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, ThreadPool& pool, Arena& arena,
+                     const ByteCounter& counter)
     : linear_(std::move(linear)),
       matmul_(find_matmul(linear_.weight, kernels)),
       kernel_name_(fmt::format("{}, {}", matmul_.name, kernels.name)),
       bytes_((matmul_.integers ? matmul_.integers->bytes() : linear_.weight.bytes()) +
              linear_.bias.size() * sizeof(float)),
+      tiles_(pack(pool, arena)),
       charge_(counter, bytes_) {
   if (matmul_.integers) linear_.weight.parts.clear();  // the kernel reads its own copy
   const std::uint64_t in = in_features();
@@ -137,15 +139,25 @@ CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, const ByteCounter&
   }
 }
 
+std::shared_ptr<std::byte> CpuLinear::pack(ThreadPool& pool, Arena& arena) {
+  const TileFormat& format = matmul_.kernel.tiles;
+  if (format.lanes == 0) return nullptr;
+  std::shared_ptr<std::byte> tiles = arena.allocate(format.bytes(out_features(), in_features()));
+  pack_tiles(pool, format, out_features(), in_features(), linear_.weight.part("blocks").span(), tiles.get());
+  linear_.weight.parts.clear();
+  return tiles;
+}
+
 MatmulJob CpuLinear::job() const {
   MatmulJob job;
   job.weight = &linear_.weight;
   job.out_features = out_features();
   job.in_features = in_features();
   job.integers = matmul_.integers.get();
-  if (const BlockFormat* format = block_format(*linear_.weight.codec)) {
+  if (tiles_) {
+    job.blocks = tiles_.get();
+  } else if (block_format(*linear_.weight.codec)) {
     job.blocks = linear_.weight.part("blocks").data();
-    job.row_bytes = job.in_features / format->block_size * format->block_bytes;
   }
   job.bias = linear_.bias.empty() ? nullptr : linear_.bias.data();
   return job;
@@ -177,7 +189,7 @@ void run_linear(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, D
       const LinearCall& call = calls[first];
       const auto& weight = static_cast<const CpuLinear&>(*call.weight);
       if (weight.out_features() == 0) continue;
-      Part part{weight.job(), weight.matmul().run, 0, tasks};
+      Part part{weight.job(), weight.matmul().kernel.run, 0, tasks};
       part.job.x = input.x, part.job.x_stride = input.x_stride, part.job.q8 = input.q8, part.job.lut = input.lut;
       part.job.rows = x.rows;
       part.job.out = static_cast<float*>(call.out.data);

@@ -1,4 +1,5 @@
-// Linear layers on the CPU: the weight in place (mapped), its kernel, and groups of products that share an input.
+// Linear layers on the CPU: the weight in place (mapped) or in tiles, its kernel, and groups of products that share an
+// input.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,8 @@ namespace lathe::kernels::cpu {
 
 class CpuLinear final : public PreparedLinear {
  public:
-  CpuLinear(Linear linear, const KernelSet& kernels, const ByteCounter& counter);
+  // Packs the weight where its kernel wants tiles, and then holds on to the file's bytes no longer.
+  CpuLinear(Linear linear, const KernelSet& kernels, ThreadPool& pool, Arena& arena, const ByteCounter& counter);
 
   std::uint64_t out_features() const override { return linear_.out_features(); }
   std::uint64_t in_features() const override { return linear_.in_features(); }
@@ -32,7 +34,10 @@ class CpuLinear final : public PreparedLinear {
   Matmul matmul_;
   std::string kernel_name_;
   std::uint64_t bytes_;
+  std::shared_ptr<std::byte> tiles_;  // nullptr: the weight is in place
   ByteCharge charge_;
+
+  std::shared_ptr<std::byte> pack(ThreadPool& pool, Arena& arena);
 };
 
 // Every call's product with x, as one parallel loop over all output features.

@@ -12,6 +12,7 @@
 #include "kernels/cpu/lut_input.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/q8_input.h"
+#include "kernels/cpu/tiles.h"
 #include "tensor/activation_format.h"
 #include "tensor/packed_tensor.h"
 
@@ -20,9 +21,9 @@ namespace lathe::kernels::cpu {
 struct IntWeight;  // int_group.h
 
 struct MatmulJob {
-  const PackedTensor* weight = nullptr;  // [out_features, in_features]
-  const std::byte* blocks = nullptr;     // of block codecs: the "blocks" part
-  std::uint64_t row_bytes = 0;
+  // [out_features, in_features]: the tensor and its "blocks" part, if it has one, or (kernels of tiles) just the tiles.
+  const PackedTensor* weight = nullptr;
+  const std::byte* blocks = nullptr;
   const IntWeight* integers = nullptr;  // of integer groups that were laid out anew
   std::size_t out_features = 0, in_features = 0;
   // The input in the kernel's format. Floats: rows padded with zeros to x_stride, a multiple of kInputPad.
@@ -43,10 +44,15 @@ inline constexpr std::size_t kTileRows = 16;  // output features most kernels ta
 // Output features [begin, end) of every row.
 using MatmulFunction = void (*)(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch);
 
+struct MatmulKernel {
+  MatmulFunction run = nullptr;
+  TileFormat tiles;  // how the weights have to lie
+};
+
 struct Matmul {
   std::string_view name;  // "q8_0 x q8"
   ActivationFormat format;
-  MatmulFunction run;
+  MatmulKernel kernel;
   std::size_t tile_rows = kTileRows;         // ranges of output features begin at multiples of this
   std::shared_ptr<IntWeight> integers = {};  // the weight laid out for the kernel, which then does not read its parts
 };

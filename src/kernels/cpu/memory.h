@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <new>
 
 namespace lathe::kernels::cpu {
@@ -28,6 +29,19 @@ class ByteCharge {
  private:
   ByteCounter counter_;
   std::uint64_t bytes_;
+};
+
+// Memory for many buffers that live about as long as each other (weights), cut from large pieces, so that whole huge
+// pages hold them: small pages cost a product a tenth of its speed.
+class Arena {
+ public:
+  // Zeroed and 64-byte aligned; a piece is freed when the last buffer in it is.
+  std::shared_ptr<std::byte> allocate(std::uint64_t bytes);
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<std::byte> piece_;
+  std::uint64_t used_ = 0, size_ = 0;
 };
 
 // A buffer whose content is lost whenever it is asked for again.

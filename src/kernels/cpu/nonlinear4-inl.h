@@ -1,4 +1,4 @@
-// The 16 values that a nibble of IQ4_NL and IQ4_XS stands for.
+// Nibbles that index a table of 16 values.
 #include "kernels/cpu/tile-inl.h"
 
 #if defined(LATHE_KERNELS_CPU_NONLINEAR4_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -13,18 +13,17 @@
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
-// Four words of 32 nibbles, first 16 columns low, to eight words of signed values, encoded for dot_words<128>.
-HWY_INLINE void nonlinear_words(const VI* packed, VI* words) {
-  alignas(16) static constexpr std::int8_t kValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                                          1,    13,   25,  38,  53,  69,  89,  113};
+// Of IQ4_NL and IQ4_XS.
+alignas(16) inline constexpr std::int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                           1,    13,   25,  38,  53,  69,  89,  113};
+
+// nibble_words, each nibble replaced by its value (values: 16 of them, aligned), through encode_signed.
+HWY_INLINE void nonlinear_words(const TileBlock& block, std::size_t first, const std::int8_t* values, VI* words) {
   const hn::Repartition<std::int8_t, DI> d8;
-  const auto table = hn::LoadDup128(d8, kValues);
-  for (int i = 0; i < 4; ++i) {
-    const auto value = [&](VI nibbles) HWY_ATTR {
-      return encode_signed(hn::BitCast(DI(), hn::TableLookupBytes(table, hn::BitCast(d8, nibbles))));
-    };
-    words[i] = value(bits_of<0>(packed[i], 0x0f0f0f0f));
-    words[i + 4] = value(bits_of<4>(packed[i], 0x0f0f0f0f));
+  const auto table = hn::LoadDup128(d8, values);
+  nibble_words(block, first, words);
+  for (int i = 0; i < kRunWords; ++i) {
+    words[i] = encode_signed(hn::BitCast(DI(), hn::TableLookupBytes(table, hn::BitCast(d8, words[i]))));
   }
 }
 

@@ -10,54 +10,43 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q2_k_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q2_K {
-  static constexpr std::size_t kColumns = 256, kBytes = 84, kGroup = 16;
-  static constexpr int kLargest = 3, kZeroShift = -1;
-  static constexpr bool kMinima = true;
+  static constexpr TileFormat kFormat{kLanes, 256, 84, 0, 0};
+  static constexpr int kGroup = 16, kLargest = 3, kZeroShift = -1;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kGroups;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF* minima) {
-    const DF d;
-    VI packed_scales[4], tail[4];
-    load_rows16(rows, offset, packed_scales);
-    load_rows16(rows, offset + 68, tail);  // 12 bytes of columns, then the two halves
-    const VF scale = float_from_half_bits(tail[3]), minimum = float_from_half_bits(hn::ShiftRight<16>(tail[3]));
-    unrolled<4>([&](auto b) HWY_ATTR {
-      constexpr int kByte = decltype(b)::value;
-      for (int i = 0; i < 4; ++i) {
-        const VI low = bits_of<0>(packed_scales[i], 0x0f0f0f0f), high = bits_of<4>(packed_scales[i], 0x0f0f0f0f);
-        scales[i * 4 + kByte] = hn::Mul(scale, hn::ConvertTo(d, byte_of<kByte>(low)));
-        minima[i * 4 + kByte] = hn::Mul(minimum, hn::ConvertTo(d, byte_of<kByte>(high)));
-      }
-    });
-    for (std::size_t half = 0; half < 2; ++half, words += 32) {
-      VI packed[8];
-      load_rows16(rows, offset + 16 + half * 32, packed);
-      load_rows16(rows, offset + 32 + half * 32, packed + 4);
-      unrolled<4>([&](auto r) HWY_ATTR {
-        constexpr int kRun = decltype(r)::value;
-        for (int i = 0; i < 8; ++i) words[kRun * 8 + i] = bits_of<2 * kRun>(packed[i], 0x03030303);
-      });
-    }
+  struct Head {
+    ScaleAndMinimum block;
+    VI numbers[4];  // scales in the low nibbles, minima in the high ones
+  };
+  static HWY_INLINE Head head(const TileBlock& block) {
+    return {scale_and_minimum(block.word(20)), {block.word(0), block.word(1), block.word(2), block.word(3)}};
+  }
+  static HWY_INLINE VF scale(const Head& head) { return head.block.scale; }
+  static HWY_INLINE VF minimum(const Head& head) { return head.block.minimum; }
+  template <int kIndex, bool kWide>
+  static HWY_INLINE VI group_scale(const Head& head) {
+    return scale_of<kIndex % 4, kWide>(bits_of<0>(head.numbers[kIndex / 4], 0x0f0f0f0f));
+  }
+  template <int kRun>
+  static HWY_INLINE VI group_minimum(const Head& head) {
+    return pair_of<kRun % 2 * 2>(bits_of<4>(head.numbers[kRun / 2], 0x0f0f0f0f));
+  }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    for (std::size_t i = 0; i < kRunWords; ++i)
+      out[i] = bits_of<kRun % 4 * 2>(block.word(4 + kRun / 4 * 8 + i), 0x03030303);
   }
 };
 
-MatmulFunction q2_k_function(bool vnni) { return tile_function<Q2_K>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q2_k, Q2_K)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q2_k_function);
-MatmulFunction q2_k_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q2_k_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q2_k)
 #endif

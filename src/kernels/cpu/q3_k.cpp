@@ -10,68 +10,49 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q3_k_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q3_K {
-  static constexpr std::size_t kColumns = 256, kBytes = 110, kGroup = 16;
-  static constexpr int kLargest = 7, kZeroShift = 2;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 256, 110, 108, 2};
+  static constexpr int kGroup = 16, kLargest = 7, kZeroShift = 2;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    const DF d;
-    VI tail[4];
-    load_rows16(rows, offset + 94, tail);  // 2 bytes of columns, 12 of scales, the half
-    const VF scale = float_from_half_bits(hn::ShiftRight<16>(tail[3]));
-    VI packed[3];
-    for (int i = 0; i < 3; ++i) packed[i] = hn::Or(bits_of<16>(tail[i], 0xffff), hn::ShiftLeft<16>(tail[i + 1]));
+  struct Head {
+    VF scale;
+    VI numbers[4];  // a signed byte for each group
+  };
+  static HWY_INLINE Head head(const TileBlock& block) {
     // Low nibbles of scales 0..7, then of 8..15, in the first two words; the upper pairs of all 16 in the third.
-    const VI number[4] = {
-        hn::Or(bits_of<0>(packed[0], 0x0f0f0f0f), hn::ShiftLeft<4>(bits_of<0>(packed[2], 0x03030303))),
-        hn::Or(bits_of<0>(packed[1], 0x0f0f0f0f), hn::ShiftLeft<4>(bits_of<2>(packed[2], 0x03030303))),
-        hn::Or(bits_of<4>(packed[0], 0x0f0f0f0f), bits_of<0>(packed[2], 0x30303030)),
-        hn::Or(bits_of<4>(packed[1], 0x0f0f0f0f), bits_of<2>(packed[2], 0x30303030)),
-    };
-    unrolled<4>([&](auto b) HWY_ATTR {
-      constexpr int kByte = decltype(b)::value;
-      for (int i = 0; i < 4; ++i) {
-        const VI centred = hn::Sub(byte_of<kByte>(number[i]), hn::Set(DI(), 32));
-        scales[i * 4 + kByte] = hn::Mul(scale, hn::ConvertTo(d, centred));
-      }
-    });
-    VI third[8];
-    load_rows16(rows, offset, third);
-    load_rows16(rows, offset + 16, third + 4);
-    unrolled<2>([&](auto h) HWY_ATTR {
-      constexpr int kHalf = decltype(h)::value;
-      VI pairs[8];
-      load_rows16(rows, offset + 32 + kHalf * 32, pairs);
-      load_rows16(rows, offset + 48 + kHalf * 32, pairs + 4);
-      unrolled<4>([&](auto r) HWY_ATTR {
-        constexpr int kRun = decltype(r)::value;
-        for (int i = 0; i < 8; ++i) {
-          const VI high = hn::ShiftLeft<2>(bits_of<kHalf * 4 + kRun>(third[i], 0x01010101));
-          words[kHalf * 32 + kRun * 8 + i] = hn::Or(bits_of<2 * kRun>(pairs[i], 0x03030303), high);
-        }
-      });
-    });
+    const VI a = block.word(24), b = block.word(25), upper = block.word(26);
+    const hn::Repartition<std::int8_t, DI> d8;
+    const auto centred = [&](VI number)
+                             HWY_ATTR { return hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, number), hn::Set(d8, 32))); };
+    return {block.half(),
+            {centred(hn::Or(bits_of<0>(a, 0x0f0f0f0f), hn::ShiftLeft<4>(bits_of<0>(upper, 0x03030303)))),
+             centred(hn::Or(bits_of<0>(b, 0x0f0f0f0f), hn::ShiftLeft<4>(bits_of<2>(upper, 0x03030303)))),
+             centred(hn::Or(bits_of<4>(a, 0x0f0f0f0f), bits_of<0>(upper, 0x30303030))),
+             centred(hn::Or(bits_of<4>(b, 0x0f0f0f0f), bits_of<2>(upper, 0x30303030)))}};
+  }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kIndex, bool kWide>
+  static HWY_INLINE VI group_scale(const Head& head) {
+    return signed_scale_of<kIndex % 4, kWide>(head.numbers[kIndex / 4]);
+  }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    for (std::size_t i = 0; i < kRunWords; ++i) {
+      const VI low = bits_of<kRun % 4 * 2>(block.word(8 + kRun / 4 * 8 + i), 0x03030303);
+      out[i] = hn::Or(low, hn::ShiftLeft<2>(bits_of<kRun>(block.word(i), 0x01010101)));
+    }
   }
 };
 
-MatmulFunction q3_k_function(bool vnni) { return tile_function<Q3_K>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q3_k, Q3_K)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q3_k_function);
-MatmulFunction q3_k_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q3_k_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q3_k)
 #endif

@@ -10,40 +10,30 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q4_0_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q4_0 {
-  static constexpr std::size_t kColumns = 32, kBytes = 18, kGroup = 32;
-  static constexpr int kLargest = 15, kZeroShift = 3;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 32, 18, 0, 2};
+  static constexpr int kGroup = 0, kLargest = 15, kZeroShift = 3;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    scales[0] = load_rows_half(rows, offset);
-    VI packed[4];
-    load_rows16(rows, offset + 2, packed);
-    const VI nibble = hn::Set(DI(), 0x0f0f0f0f);
-    for (int i = 0; i < 4; ++i) {
-      words[i] = hn::And(packed[i], nibble);
-      words[i + 4] = hn::And(hn::ShiftRight<4>(packed[i]), nibble);
-    }
+  struct Head {
+    VF scale;
+  };
+  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    nibble_words(block, 0, out);
   }
 };
 
-MatmulFunction q4_0_function(bool vnni) { return tile_function<Q4_0>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q4_0, Q4_0)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q4_0_function);
-MatmulFunction q4_0_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q4_0_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q4_0)
 #endif

@@ -1,4 +1,5 @@
-// Q4_1 weights: a scale and a minimum in half precision, then nibbles as in Q4_0: scale * nibble + minimum.
+// Q4_1 weights: a half-precision scale and minimum, then 16 bytes whose low nibbles are the first 16 columns and whose
+// high nibbles the last.
 #include "kernels/cpu/codec_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,40 +10,29 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q4_1_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q4_1 {
-  static constexpr std::size_t kColumns = 32, kBytes = 20, kGroup = 32;
-  static constexpr int kLargest = 15, kZeroShift = -1;
-  static constexpr bool kMinima = true;
+  static constexpr TileFormat kFormat{kLanes, 32, 20, 0, 0};
+  static constexpr int kGroup = 0, kLargest = 15, kZeroShift = -1;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kBlock;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF* minima) {
-    scales[0] = load_rows_half(rows, offset);
-    minima[0] = hn::Neg(load_rows_half(rows, offset + 2));
-    VI packed[4];
-    load_rows16(rows, offset + 4, packed);
-    for (int i = 0; i < 4; ++i) {
-      words[i] = bits_of<0>(packed[i], 0x0f0f0f0f);
-      words[i + 4] = bits_of<4>(packed[i], 0x0f0f0f0f);
-    }
+  using Head = ScaleAndMinimum;
+  static HWY_INLINE Head head(const TileBlock& block) { return scale_and_minimum(block.word(0)); }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  static HWY_INLINE VF minimum(const Head& head) { return hn::Neg(head.minimum); }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    nibble_words(block, 1, out);
   }
 };
 
-MatmulFunction q4_1_function(bool vnni) { return tile_function<Q4_1>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q4_1, Q4_1)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q4_1_function);
-MatmulFunction q4_1_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q4_1_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q4_1)
 #endif

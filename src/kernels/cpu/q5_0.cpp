@@ -1,4 +1,4 @@
-// Q5_0 weights: a half-precision scale, 32 fifth bits, then nibbles as in Q4_0; a number means (number - 16).
+// Q5_0 weights: a half-precision scale, a word of fifth bits, then nibbles as in Q4_0; a number means (number - 16).
 #include "kernels/cpu/codec_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,38 +9,30 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q5_0_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q5_0 {
-  static constexpr std::size_t kColumns = 32, kBytes = 22, kGroup = 32;
-  static constexpr int kLargest = 31, kZeroShift = 4;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 32, 22, 0, 2};
+  static constexpr int kGroup = 0, kLargest = 31, kZeroShift = 4;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    VI head[4], packed[4];
-    load_rows16(rows, offset, head);  // scale (2 bytes), fifth bits (4), nibbles
-    load_rows16(rows, offset + 6, packed);
-    scales[0] = float_from_half_bits(head[0]);
-    const VI high = hn::Or(bits_of<16>(head[0], 0xffff), hn::ShiftLeft<16>(head[1]));
-    five_bit_words(high, packed, words);
+  struct Head {
+    VF scale;
+  };
+  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    five_bit_words(block, 0, out);
   }
 };
 
-MatmulFunction q5_0_function(bool vnni) { return tile_function<Q5_0>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q5_0, Q5_0)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q5_0_function);
-MatmulFunction q5_0_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q5_0_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q5_0)
 #endif

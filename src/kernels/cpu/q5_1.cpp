@@ -1,4 +1,4 @@
-// Q5_1 weights: a scale and a minimum in half precision, 32 fifth bits, then nibbles: scale * number + minimum.
+// Q5_1 weights: a half-precision scale and minimum, a word of fifth bits, then nibbles as in Q4_0.
 #include "kernels/cpu/codec_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,38 +9,29 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q5_1_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q5_1 {
-  static constexpr std::size_t kColumns = 32, kBytes = 24, kGroup = 32;
-  static constexpr int kLargest = 31, kZeroShift = -1;
-  static constexpr bool kMinima = true;
+  static constexpr TileFormat kFormat{kLanes, 32, 24, 0, 0};
+  static constexpr int kGroup = 0, kLargest = 31, kZeroShift = -1;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kBlock;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF* minima) {
-    VI head[4], packed[4];
-    load_rows16(rows, offset, head);  // scale and minimum, fifth bits, nibbles
-    load_rows16(rows, offset + 8, packed);
-    scales[0] = float_from_half_bits(head[0]);
-    minima[0] = hn::Neg(float_from_half_bits(hn::ShiftRight<16>(head[0])));
-    five_bit_words(head[1], packed, words);
+  using Head = ScaleAndMinimum;
+  static HWY_INLINE Head head(const TileBlock& block) { return scale_and_minimum(block.word(0)); }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  static HWY_INLINE VF minimum(const Head& head) { return hn::Neg(head.minimum); }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    five_bit_words(block, 1, out);
   }
 };
 
-MatmulFunction q5_1_function(bool vnni) { return tile_function<Q5_1>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q5_1, Q5_1)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q5_1_function);
-MatmulFunction q5_1_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q5_1_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q5_1)
 #endif

@@ -9,48 +9,26 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
+#if HWY_TARGET != HWY_SCALAR
 
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q5_k_function(bool) { return nullptr; }
-#else
+struct Q5_K : KScales {
+  static constexpr TileFormat kFormat{kLanes, 256, 176, 0, 0};
+  static constexpr int kLargest = 31;
 
-struct Q5_K {
-  static constexpr std::size_t kColumns = 256, kBytes = 176, kGroup = 32;
-  static constexpr int kLargest = 31, kZeroShift = -1;
-  static constexpr bool kMinima = true;
-
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF* minima) {
-    load_k_scales(rows, offset, scales, minima);
-    VI fifth[8];
-    load_rows16(rows, offset + 16, fifth);
-    load_rows16(rows, offset + 32, fifth + 4);
-    unrolled<4>([&](auto p) HWY_ATTR {
-      constexpr int kPair = decltype(p)::value;
-      VI packed[8];
-      load_rows16(rows, offset + 48 + kPair * 32, packed);
-      load_rows16(rows, offset + 64 + kPair * 32, packed + 4);
-      for (int i = 0; i < 8; ++i) {
-        const VI low = hn::ShiftLeft<4>(bits_of<2 * kPair>(fifth[i], 0x01010101));
-        const VI high = hn::ShiftLeft<4>(bits_of<2 * kPair + 1>(fifth[i], 0x01010101));
-        words[kPair * 16 + i] = hn::Or(bits_of<0>(packed[i], 0x0f0f0f0f), low);
-        words[kPair * 16 + i + 8] = hn::Or(bits_of<4>(packed[i], 0x0f0f0f0f), high);
-      }
-    });
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    for (std::size_t i = 0; i < kRunWords; ++i) {
+      const VI low = bits_of<kRun % 2 * 4>(block.word(12 + kRun / 2 * 8 + i), 0x0f0f0f0f);
+      out[i] = hn::Or(low, hn::ShiftLeft<4>(bits_of<kRun>(block.word(4 + i), 0x01010101)));
+    }
   }
 };
 
-MatmulFunction q5_k_function(bool vnni) { return tile_function<Q5_K>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q5_k, Q5_K)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q5_k_function);
-MatmulFunction q5_k_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q5_k_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q5_k)
 #endif

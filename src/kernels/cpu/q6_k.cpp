@@ -10,53 +10,46 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q6_k_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q6_K {
-  static constexpr std::size_t kColumns = 256, kBytes = 210, kGroup = 16;
-  static constexpr int kLargest = 63, kZeroShift = 5;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 256, 210, 208, 2};
+  static constexpr int kGroup = 16, kLargest = 63, kZeroShift = 5;
+  static constexpr bool kSigned = false;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    const DF d;
-    VI packed_scales[4];
-    load_rows16(rows, offset + 192, packed_scales);
-    const VF scale = load_rows_half(rows, offset + 208);
-    unrolled<4>([&](auto b) HWY_ATTR {
-      constexpr int kByte = decltype(b)::value;
-      for (int i = 0; i < 4; ++i) {
-        scales[i * 4 + kByte] = hn::Mul(scale, hn::ConvertTo(d, signed_byte_of<kByte>(packed_scales[i])));
-      }
-    });
-    for (std::size_t half = 0; half < 2; ++half, words += 32) {
-      VI low[16], high[8];
-      for (std::size_t i = 0; i < 4; ++i) load_rows16(rows, offset + half * 64 + i * 16, low + 4 * i);
-      for (std::size_t i = 0; i < 2; ++i) load_rows16(rows, offset + 128 + half * 32 + i * 16, high + 4 * i);
-      for (int i = 0; i < 8; ++i) {
-        words[i] = hn::Or(bits_of<0>(low[i], 0x0f0f0f0f), hn::ShiftLeft<4>(bits_of<0>(high[i], 0x03030303)));
-        words[i + 8] = hn::Or(bits_of<0>(low[i + 8], 0x0f0f0f0f), hn::ShiftLeft<2>(bits_of<0>(high[i], 0x0c0c0c0c)));
-        words[i + 16] = hn::Or(bits_of<4>(low[i], 0x0f0f0f0f), bits_of<0>(high[i], 0x30303030));
-        words[i + 24] = hn::Or(bits_of<4>(low[i + 8], 0x0f0f0f0f), bits_of<2>(high[i], 0x30303030));
-      }
+  struct Head {
+    VF scale;
+    VI numbers[4];  // a signed byte for each group
+  };
+  static HWY_INLINE Head head(const TileBlock& block) {
+    return {block.half(), {block.word(48), block.word(49), block.word(50), block.word(51)}};
+  }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kIndex, bool kWide>
+  static HWY_INLINE VI group_scale(const Head& head) {
+    return signed_scale_of<kIndex % 4, kWide>(head.numbers[kIndex / 4]);
+  }
+  template <int kRun>
+  static HWY_INLINE VI scale_pair(const Head& head) {
+    return signed_pair_of<kRun % 2 * 2>(head.numbers[kRun / 2]);
+  }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    constexpr int kHalf = kRun / 4, kQuarter = kRun % 4;
+    for (std::size_t i = 0; i < kRunWords; ++i) {
+      const VI low = bits_of<kQuarter / 2 * 4>(block.word(kHalf * 16 + kQuarter % 2 * 8 + i), 0x0f0f0f0f);
+      const VI high = bits_of<kQuarter * 2>(block.word(32 + kHalf * 8 + i), 0x03030303);
+      out[i] = hn::Or(low, hn::ShiftLeft<4>(high));
     }
   }
 };
 
-MatmulFunction q6_k_function(bool vnni) { return tile_function<Q6_K>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q6_k, Q6_K)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q6_k_function);
-MatmulFunction q6_k_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q6_k_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q6_k)
 #endif

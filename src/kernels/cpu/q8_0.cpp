@@ -9,36 +9,30 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-MatmulFunction q8_0_function(bool) { return nullptr; }
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 struct Q8_0 {
-  static constexpr std::size_t kColumns = 32, kBytes = 34, kGroup = 32;
-  static constexpr int kLargest = 128, kZeroShift = -1;
-  static constexpr bool kMinima = false;
+  static constexpr TileFormat kFormat{kLanes, 32, 34, 0, 2};
+  static constexpr int kGroup = 0, kLargest = 128, kZeroShift = -1;
+  static constexpr bool kSigned = true;
+  static constexpr Minima kMinima = Minima::kNone;
 
-  static HWY_INLINE void unpack(const TileRows& rows, std::size_t offset, VI* words, VF* scales, VF*) {
-    scales[0] = load_rows_half(rows, offset);
-    load_rows16(rows, offset + 2, words);
-    load_rows16(rows, offset + 18, words + 4);
-    for (int i = 0; i < 8; ++i) words[i] = encode_signed(words[i]);
+  struct Head {
+    VF scale;
+  };
+  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  template <int kRun>
+  static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    for (std::size_t i = 0; i < kRunWords; ++i) out[i] = encode_signed(block.word(i));
   }
 };
 
-MatmulFunction q8_0_function(bool vnni) { return tile_function<Q8_0>(vnni); }
-
 #endif
-
+LATHE_TILE_KERNEL(q8_0, Q8_0)
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace lathe::kernels::cpu {
-HWY_EXPORT(q8_0_function);
-MatmulFunction q8_0_matmul(const KernelSet& kernels) {
-  return HWY_DISPATCH_TABLE(q8_0_function)[kernels.target_index](kernels.vnni);
-}
-}  // namespace lathe::kernels::cpu
+LATHE_TILE_DISPATCH(q8_0)
 #endif

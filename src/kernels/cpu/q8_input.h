@@ -10,10 +10,20 @@ namespace lathe::kernels::cpu {
 
 inline constexpr std::size_t kQ8Block = 32;
 
+// A kernel broadcasts each of these straight from memory.
 struct Q8Meta {
-  float scale;           // 0 for a block of zeros; NaN when the block holds a NaN or an infinity
-  std::int32_t sums[2];  // of the first and of the last 16 integers
+  float scale;               // 0 for a block of zeros; NaN when the block holds a NaN or an infinity
+  float scaled_sum;          // scale * the sum of all 32 integers
+  std::int32_t negated_sum;  // minus the sum of all 32 integers
+  std::int16_t negated[2];   // minus the sums of the first and of the last 16
 };
+
+inline Q8Meta q8_meta(float scale, std::int32_t first, std::int32_t last) {
+  return {scale,
+          scale * static_cast<float>(first + last),
+          -(first + last),
+          {static_cast<std::int16_t>(-first), static_cast<std::int16_t>(-last)}};
+}
 
 // From a block's largest magnitude. Blocks too small to have an inverse, and those that are not finite, hold zeros.
 struct Q8Scale {

@@ -39,7 +39,8 @@ void q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
       sums[i * kLanes / 16] = hn::Add(sums[i * kLanes / 16], q);
       hn::StoreU(hn::DemoteTo(d8, q), d8, values + i * kLanes);
     }
-    meta[block] = {scale.scale, {hn::GetLane(hn::SumOfLanes(di, sums[0])), hn::GetLane(hn::SumOfLanes(di, sums[1]))}};
+    meta[block] =
+        q8_meta(scale.scale, hn::GetLane(hn::SumOfLanes(di, sums[0])), hn::GetLane(hn::SumOfLanes(di, sums[1])));
   }
 }
 

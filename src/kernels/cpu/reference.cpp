@@ -103,11 +103,12 @@ std::int8_t quantized(float x, const Q8Scale& scale) {
 void quantize_q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
   for (std::size_t block = 0; block < n / kQ8Block; ++block, x += kQ8Block, values += kQ8Block) {
     const Q8Scale scale = q8_scale(largest_magnitude(x, kQ8Block));
-    meta[block] = {scale.scale, {0, 0}};
+    std::int32_t sums[2] = {0, 0};
     for (std::size_t i = 0; i < kQ8Block; ++i) {
       values[i] = quantized(x[i], scale);
-      meta[block].sums[i / 16] += values[i];
+      sums[i / 16] += values[i];
     }
+    meta[block] = q8_meta(scale.scale, sums[0], sums[1]);
   }
 }
 

@@ -13,7 +13,7 @@ struct Row {
   std::string_view codec;
   std::string_view kernel;
   ActivationFormat format;
-  MatmulFunction (*function)(const KernelSet& kernels);
+  MatmulKernel (*kernel_for)(const KernelSet& kernels);
 };
 
 constexpr Row kTable[] = {
@@ -32,24 +32,28 @@ constexpr Row kTable[] = {
     {"Q6_K", "q6_k x q8", ActivationFormat::kQ8Block, q6_k_matmul},
     {"IQ4_NL", "iq4_nl x q8", ActivationFormat::kQ8Block, iq4_nl_matmul},
     {"IQ4_XS", "iq4_xs x q8", ActivationFormat::kQ8Block, iq4_xs_matmul},
+    {"TQ2_0", "tq2_0 x q8", ActivationFormat::kQ8Block, tq2_0_matmul},
+    {"MXFP4", "mxfp4 x q8", ActivationFormat::kQ8Block, mxfp4_matmul},
 };
 
 }  // namespace
 
 Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
+  constexpr std::string_view kDecoded = "decoded x f32";
   const Codec& codec = *weight.codec;
-  if (kernels.scalar) return {"decoded x f32", ActivationFormat::kF32, reference_matmul};
-  for (const Row& row : kTable) {
-    if (row.codec != codec.name()) continue;
-    if (const MatmulFunction function = row.function(kernels)) return {row.kernel, row.format, function};
+  if (!kernels.scalar) {
+    for (const Row& row : kTable) {
+      if (row.codec != codec.name()) continue;
+      if (const MatmulKernel kernel = row.kernel_for(kernels); kernel.run) return {row.kernel, row.format, kernel};
+    }
+    if (int_group_codec(codec) != nullptr) {
+      if (const auto matmul = int_group_matmul(weight, kernels)) return *matmul;
+    }
+    if (const MatmulKernel kernel = decoded_matmul(kernels); kernel.run) {
+      return {kDecoded, ActivationFormat::kF32, kernel};
+    }
   }
-  if (int_group_codec(codec) != nullptr) {
-    if (const auto matmul = int_group_matmul(weight, kernels)) return *matmul;
-  }
-  if (const MatmulFunction function = decoded_matmul(kernels)) {
-    return {"decoded x f32", ActivationFormat::kF32, function};
-  }
-  return {"decoded x f32", ActivationFormat::kF32, reference_matmul};
+  return {kDecoded, ActivationFormat::kF32, {reference_matmul, {}}};
 }
 
 }  // namespace lathe::kernels::cpu

@@ -1,17 +1,27 @@
-// Products of quantized weights with 8-bit activations, for any codec that can say its weights as small integers with a
-// scale (and a minimum) per group of columns. A tile is as many weight rows as a vector has lanes, one row per lane. Up
-// to 256 columns of a tile are unpacked at a time into words of 4 columns per lane, and multiplied with every row of
-// the input while they are in the first-level cache. One row takes the same path as many, and a pair (weight row, input
-// row) sees the same operations in the same order whatever else is in the tile:
-//   sum += float(integer dot of the group) * (weight scale * input scale) - weight minimum * (input scale * input sum)
+// Products of quantized weights with 8-bit activations, for any codec that can say its weights as small integers in
+// groups of 16 or 32 columns. Weights come in tiles (tiles.h): one row per lane of a vector, so that the products of a
+// lane never meet those of another and every instruction set computes the same bits.
+//
+// A block of weights is  d * s[group] * (q - zero) - m * t[group]  with floats d and m and small integers s and t. For
+// each block of a row and its share of the input (scale xs and sum of each 32 columns), in this order:
+//   minima  += t * xs * sum(x)     over the block's runs of 32 columns   (integer products with t where groups are of
+//   16) sum     -= m * minima partial += xs * (s * integer dot product)                           over the block's runs
+//   of 32 columns sum     += d * partial
+// One row of input takes a path that keeps unpacked weights in registers; more rows unpack 256 columns at a time into
+// the first-level cache. Both do the same operations in the same order for every pair (weight row, input row).
 //
 // A codec is a type with
-//   kColumns, kBytes    columns and bytes of a block
-//   kGroup              columns per scale, 16 or 32
-//   kLargest            largest unsigned weight, or 128 for signed ones (dot8-inl.h)
-//   kZeroShift          weights mean (integer - 2^kZeroShift); -1: nothing to take out
-//   kMinima             a minimum is subtracted per group
-//   unpack(rows, offset, VI* words, VF* scales, VF* minima)   one block, offset bytes into each row
+//   kFormat                       its TileFormat
+//   kGroup                        columns per integer scale, 16 or 32; 0: no integer scales (s = 1)
+//   kLargest, kSigned             largest magnitude of a weight as stored in words (through encode_signed when signed)
+//   kZeroShift                    weights mean (integer - 2^kZeroShift); -1: nothing to take out
+//   kMinima                       one of Minima
+//   Head head(block)              what its scales are made from
+//   VF scale(head), minimum(head)                    d and m
+//   VI group_scale<kIndex, kWide>(head)              s of a group, by scale_of() and its like
+//   VI scale_pair<kRun>(head)                        s of both groups of 16, by pair_of(); only with kZeroShift > 4
+//   VI group_minimum<kRun>(head)                     t of a run of 32 columns, as number or (kGroup == 16) as pair_of()
+//   void words<kRun>(block, head, VI* out)           32 columns as 8 words of 4
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -27,46 +37,31 @@
 #define LATHE_KERNELS_CPU_TILE_INL_H_
 #endif
 
-#if HWY_TARGET != HWY_SCALAR
-
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
-// Where the rows of a tile begin. Lanes beyond the last row read the last row again.
-struct TileRows {
-  const std::uint8_t* row[kLanes];
-};
+#if HWY_TARGET == HWY_SCALAR
 
-// 16 bytes of each row, `offset` bytes into it, as four vectors of words: word i of every row in out[i].
-HWY_INLINE void load_rows16(const TileRows& rows, std::size_t offset, VI* out) {
-  const DI d;
-  const hn::Full128<std::int32_t> d128;
-  // 4 x 4 words at a time: after it, part[q] holds rows q, q + 4, ... of its lanes in the order of the lanes.
-  VI part[4];
-  for (std::size_t i = 0; i < 4; ++i) {
-    const auto load = [&](std::size_t row) HWY_ATTR {
-      return hn::LoadU(d128, reinterpret_cast<const std::int32_t*>(rows.row[row] + offset));
-    };
-#if HWY_MAX_BYTES == 64
-    const hn::Full256<std::int32_t> d256;
-    part[i] = hn::Combine(d, hn::Combine(d256, load(i + 12), load(i + 8)), hn::Combine(d256, load(i + 4), load(i)));
-#elif HWY_MAX_BYTES == 32
-    part[i] = hn::Combine(d, load(i + 4), load(i));
+// The reference multiplies for this target.
+#undef LATHE_TILE_KERNEL
+#define LATHE_TILE_KERNEL(name, Codec) \
+  MatmulKernel name##_kernel(bool) { return {}; }
+
 #else
-    part[i] = load(i);
-#endif
+
+enum class Minima { kNone, kBlock, kGroups };  // one m per block, or an integer t per group beside it
+
+// One block of every row of a tile.
+struct TileBlock {
+  const std::int32_t* words;  // [word][lane]
+  const std::byte* loose;     // [lane][loose_bytes]
+
+  HWY_INLINE VI word(std::size_t i) const { return hn::Load(DI(), words + i * kLanes); }
+  HWY_INLINE VF half() const {  // loose bytes that are half-precision numbers
+    return hn::PromoteTo(DF(),
+                         hn::Load(hn::Rebind<hwy::float16_t, DF>(), reinterpret_cast<const hwy::float16_t*>(loose)));
   }
-  const hn::Repartition<std::int64_t, DI> d64;
-  const auto wide = [&](VI v) HWY_ATTR { return hn::BitCast(d64, v); };
-  const auto low01 = wide(hn::InterleaveLower(d, part[0], part[1])),
-             low23 = wide(hn::InterleaveLower(d, part[2], part[3]));
-  const auto high01 = wide(hn::InterleaveUpper(d, part[0], part[1])),
-             high23 = wide(hn::InterleaveUpper(d, part[2], part[3]));
-  out[0] = hn::BitCast(d, hn::InterleaveLower(d64, low01, low23));
-  out[1] = hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23));
-  out[2] = hn::BitCast(d, hn::InterleaveLower(d64, high01, high23));
-  out[3] = hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23));
-}
+};
 
 // A half-precision number in the low 16 bits of each lane, as float.
 HWY_INLINE VF float_from_half_bits(VI bits) {
@@ -76,31 +71,24 @@ HWY_INLINE VF float_from_half_bits(VI bits) {
   return hn::PromoteTo(DF(), hn::BitCast(dh, hn::DemoteTo(d16, hn::BitCast(DI(), words))));
 }
 
-// The half-precision number `offset` bytes into each row.
-HWY_INLINE VF load_rows_half(const TileRows& rows, std::size_t offset) {
-  const hn::Rebind<hwy::float16_t, DF> dh;
-  alignas(32) std::uint16_t bits[kLanes];
-  for (std::size_t i = 0; i < kLanes; ++i) std::memcpy(&bits[i], rows.row[i] + offset, sizeof bits[i]);
-  return hn::PromoteTo(DF(), hn::Load(dh, reinterpret_cast<const hwy::float16_t*>(bits)));
+// Two half-precision numbers in one word.
+struct ScaleAndMinimum {
+  VF scale, minimum;
+};
+HWY_INLINE ScaleAndMinimum scale_and_minimum(VI word) {
+  return {float_from_half_bits(word), float_from_half_bits(hn::ShiftRight<16>(word))};
 }
 
-// Byte kByte of each lane, and the same read as a signed number.
-template <int kByte>
-HWY_INLINE VI byte_of(VI words) {
-  return hn::And(hn::ShiftRight<8 * kByte>(words), hn::Set(DI(), 0xff));
-}
-template <int kByte>
-HWY_INLINE VI signed_byte_of(VI words) {
-  return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(words));
-}
-
-// The same nibble, pair of bits, or bit of every byte: (words >> kShift) & mask.
-template <int kShift>
-HWY_INLINE VI bits_of(VI words, std::int32_t mask) {
-  return hn::And(hn::ShiftRight<kShift>(words), hn::Set(DI(), mask));
+// 32 columns from 4 words of nibbles, the first 16 columns in the low ones.
+HWY_INLINE void nibble_words(const TileBlock& block, std::size_t first, VI* out) {
+  for (std::size_t i = 0; i < 4; ++i) {
+    const VI packed = block.word(first + i);
+    out[i] = bits_of<0>(packed, 0x0f0f0f0f);
+    out[i + 4] = bits_of<4>(packed, 0x0f0f0f0f);
+  }
 }
 
-// Calls body(std::integral_constant<int, 0>) .. kCount - 1: for loops whose shifts have to be constants.
+// Calls body(std::integral_constant<int, 0>) .. kCount - 1: for loops whose indices have to be constants.
 template <int kCount, class Body>
 HWY_INLINE void unrolled(const Body& body) {
   if constexpr (kCount > 0) {
@@ -109,43 +97,224 @@ HWY_INLINE void unrolled(const Body& body) {
   }
 }
 
-inline constexpr std::size_t kCacheLine = 64;
 inline constexpr std::size_t kStepColumns = 256;
-inline constexpr std::size_t kStepWords = kStepColumns / 4;
+inline constexpr int kRunWords = kQ8Block / 4;
 
-// A step's share of a tile: up to kStepColumns columns, unpacked.
 template <class Codec>
-struct TileStep {
-  alignas(64) VI words[kStepWords];
-  VF scales[kStepColumns / Codec::kGroup];
-  VF minima[Codec::kMinima ? kStepColumns / Codec::kGroup : 1];
+inline constexpr int kRuns = static_cast<int>(Codec::kFormat.block_columns / kQ8Block);  // of 32 columns in a block
+template <class Codec>
+inline constexpr int kHalves = Codec::kGroup == 16 ? 2 : 1;  // groups in a run
+// What has to be taken out of a dot product: 2^this times the sum of the activations.
+template <class Codec>
+inline constexpr int kShift = Codec::kSigned ? (kSignedBiased ? 7 : -1) : Codec::kZeroShift;
+// 16-bit sums hold 2^4 times the sums of activations beside their products, not more.
+template <class Codec, bool kVnni>
+inline constexpr bool kZeroByPairs = !kWideDots<kVnni> && kShift<Codec> > 4;
+
+// The scales of a run.
+template <class Codec>
+struct RunScales {
+  VI group[kHalves<Codec>];
+  VI pair;
 };
 
-// Adds a step's products with kRows rows of the input to sums[row * kLanes].
+// dots[r] = the scaled integer dot products of a run (8 words) with kRows rows of the input.
 template <class Codec, bool kVnni, int kRows>
-HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t columns, const std::int8_t* const* x,
-                              const Q8Meta* const* meta, float* sums) {
-  const DF d;
+HWY_INLINE void dot_run(const VI* words, const RunScales<Codec>& scales, const std::int8_t* const* x,
+                        const Q8Meta* const* meta, VI* dots) {
   const DI di;
-  constexpr int kWords = static_cast<int>(Codec::kGroup) / 4;
-  constexpr bool kSigned = Codec::kLargest == 128;
-  constexpr int kShift = kSigned ? (kSignedBiased ? 7 : -1) : Codec::kZeroShift;
-  VF acc[kRows];
-  for (int r = 0; r < kRows; ++r) acc[r] = hn::Load(d, sums + static_cast<std::size_t>(r) * kLanes);
-  for (std::size_t group = 0; group < columns / Codec::kGroup; ++group) {
-    const VF scale = step.scales[group];
-    for (int r = 0; r < kRows; ++r) {
-      VI dot = dot_words<kVnni, Codec::kLargest, kWords>(step.words + group * kWords, x[r] + group * Codec::kGroup);
-      const Q8Meta& m = Codec::kGroup == 32 ? meta[r][group] : meta[r][group / 2];
-      const std::int32_t sum = Codec::kGroup == 32 ? m.sums[0] + m.sums[1] : m.sums[group % 2];
-      if constexpr (kShift >= 0) dot = hn::Sub(dot, hn::Set(di, sum * (1 << (kShift < 0 ? 0 : kShift))));
-      acc[r] = hn::MulAdd(hn::ConvertTo(d, dot), hn::Mul(scale, hn::Set(d, m.scale)), acc[r]);
-      if constexpr (Codec::kMinima) {
-        acc[r] = hn::NegMulAdd(step.minima[group], hn::Set(d, m.scale * static_cast<float>(sum)), acc[r]);
+  constexpr int kWords = kRunWords / kHalves<Codec>;
+  if constexpr (kWideDots<kVnni>) {
+    for (int half = 0; half < kHalves<Codec>; ++half) {
+      VI sum[kRows];
+      for (int r = 0; r < kRows; ++r) {
+        if constexpr (kShift<Codec> < 0) {
+          sum[r] = hn::Zero(di);
+        } else if constexpr (kHalves<Codec> == 1) {
+          sum[r] = hn::ShiftLeft<kShift<Codec> >(hn::Set(di, meta[r]->negated_sum));
+        } else {
+          sum[r] = hn::Set(di, meta[r]->negated[half] * (1 << kShift<Codec>));
+        }
+      }
+      for (int i = half * kWords; i < (half + 1) * kWords; ++i) {
+        for (int r = 0; r < kRows; ++r) sum[r] = dot4<Codec::kSigned>(sum[r], words[i], x[r] + 4 * i);
+      }
+      for (int r = 0; r < kRows; ++r) {
+        if constexpr (Codec::kGroup > 0) sum[r] = hn::Mul(sum[r], scales.group[half]);
+        dots[r] = half == 0 ? sum[r] : hn::Add(dots[r], sum[r]);
       }
     }
+  } else {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+    const hn::Repartition<std::int16_t, DI> d16;
+    constexpr int kMost = 32767 / (2 * 127 * Codec::kLargest);  // words whose 16-bit sums cannot overflow together
+    constexpr int kFit = kMost < kWords ? (kMost >= 4 ? 4 : kMost >= 2 ? 2 : 1) : kWords;
+    static_assert(kMost >= 1);
+    for (int first = 0; first < kRunWords; first += kFit) {
+      VI sum[kRows];
+      for (int i = first; i < first + kFit; ++i) {
+        for (int r = 0; r < kRows; ++r) {
+          const VI products = pairs<Codec::kSigned>(words[i], broadcast4(x[r] + 4 * i));
+          sum[r] = i == first ? products : add16(sum[r], products);
+        }
+      }
+      for (int r = 0; r < kRows; ++r) {
+        if constexpr (kShift<Codec> >= 0 && !kZeroByPairs<Codec, kVnni>) {
+          static_assert(kFit >= 4);
+          // Minus the sums of 16 columns each; with 4 words, those 16 columns' own sum and nothing.
+          VI zero = broadcast4(meta[r]->negated);
+          if (kFit == 4) zero = first == 0 ? pick_bytes<0, 1, 4, 4>(zero) : pick_bytes<2, 3, 4, 4>(zero);
+          constexpr int kBits = kShift<Codec> < 0 ? 0 : kShift<Codec>;
+          sum[r] = add16(sum[r], hn::BitCast(di, hn::ShiftLeft<kBits>(hn::BitCast(d16, zero))));
+        }
+        const VI scaled = madd(sum[r], Codec::kGroup > 0 ? scales.group[first / kWords] : hn::Set(di, 0x00010001));
+        dots[r] = first == 0 ? scaled : hn::Add(dots[r], scaled);
+      }
+    }
+    if constexpr (kZeroByPairs<Codec, kVnni>) {
+      for (int r = 0; r < kRows; ++r) {
+        const VI zero = madd(scales.pair, broadcast4(meta[r]->negated));
+        dots[r] = hn::Add(dots[r], hn::ShiftLeft<kShift<Codec> >(zero));
+      }
+    }
+#endif
   }
-  for (int r = 0; r < kRows; ++r) hn::Store(acc[r], d, sums + static_cast<std::size_t>(r) * kLanes);
+}
+
+// A run's share of a block's minima. minimum: t as the codec gives it, as a float already where groups are of 32.
+template <class Codec, class T>
+HWY_INLINE VF add_minimum(VF minima, T minimum, const Q8Meta& meta) {
+  const DF d;
+  if constexpr (Codec::kMinima == Minima::kBlock) {
+    return hn::Set(d, meta.scaled_sum);
+  } else if constexpr (Codec::kGroup == 32) {
+    return hn::MulAdd(minimum, hn::Set(d, meta.scaled_sum), minima);
+  } else {
+    const VI negated = madd(minimum, broadcast4(meta.negated));
+    return hn::NegMulAdd(hn::ConvertTo(d, negated), hn::Set(d, meta.scale), minima);
+  }
+}
+
+// t of a run as add_minimum wants it.
+template <class Codec, int kRun>
+HWY_INLINE auto run_minimum(const typename Codec::Head& head) {
+  if constexpr (Codec::kMinima != Minima::kGroups) {
+    return 0;
+  } else if constexpr (Codec::kGroup == 32) {
+    return hn::ConvertTo(DF(), Codec::template group_minimum<kRun>(head));
+  } else {
+    return Codec::template group_minimum<kRun>(head);
+  }
+}
+
+template <class Codec, bool kVnni, int kRun>
+HWY_INLINE RunScales<Codec> run_scales(const typename Codec::Head& head) {
+  RunScales<Codec> scales;
+  if constexpr (Codec::kGroup == 32) {
+    scales.group[0] = Codec::template group_scale<kRun, kWideDots<kVnni> >(head);
+  } else if constexpr (Codec::kGroup == 16) {
+    scales.group[0] = Codec::template group_scale<2 * kRun, kWideDots<kVnni> >(head);
+    scales.group[1] = Codec::template group_scale<2 * kRun + 1, kWideDots<kVnni> >(head);
+    if constexpr (kZeroByPairs<Codec, kVnni>) scales.pair = Codec::template scale_pair<kRun>(head);
+  }
+  return scales;
+}
+
+// --- one row of input ---
+
+// sum + the products of a block with one row.
+template <class Codec, bool kVnni>
+HWY_INLINE VF multiply_block(const TileBlock& block, const std::int8_t* x, const Q8Meta* meta, VF sum) {
+  const DF d;
+  const typename Codec::Head head = Codec::head(block);
+  if constexpr (Codec::kMinima != Minima::kNone) {
+    VF minima = hn::Zero(d);
+    unrolled<kRuns<Codec> >([&](auto run) HWY_ATTR {
+      constexpr int kRun = decltype(run)::value;
+      minima = add_minimum<Codec>(minima, run_minimum<Codec, kRun>(head), meta[kRun]);
+    });
+    sum = hn::NegMulAdd(Codec::minimum(head), minima, sum);
+  }
+  VF partial = hn::Zero(d);
+  unrolled<kRuns<Codec> >([&](auto run) HWY_ATTR {
+    constexpr int kRun = decltype(run)::value;
+    VI words[kRunWords], dot;
+    Codec::template words<kRun>(block, head, words);
+    const std::int8_t* columns = x + kRun * kQ8Block;
+    const Q8Meta* columns_meta = meta + kRun;
+    dot_run<Codec, kVnni, 1>(words, run_scales<Codec, kVnni, kRun>(head), &columns, &columns_meta, &dot);
+    partial = hn::MulAdd(hn::ConvertTo(d, dot), hn::Set(d, columns_meta->scale), partial);
+  });
+  return hn::MulAdd(partial, Codec::scale(head), sum);
+}
+
+// --- many rows of input ---
+
+// Up to kStepColumns columns of a tile, unpacked.
+template <class Codec>
+struct TileStep {
+  static constexpr std::size_t kBlocks = kStepColumns / Codec::kFormat.block_columns,
+                               kAllRuns = kStepColumns / kQ8Block;
+  using GroupMinimum = decltype(run_minimum<Codec, 0>(std::declval<typename Codec::Head>()));
+  alignas(64) VI words[kAllRuns * kRunWords];
+  RunScales<Codec> scales[Codec::kGroup > 0 ? kAllRuns : 1];
+  GroupMinimum group_minima[kAllRuns];
+  VF scale[kBlocks], minimum[kBlocks];
+};
+
+template <class Codec, bool kVnni>
+HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep<Codec>& step) {
+  const typename Codec::Head head = Codec::head(block);
+  step.scale[index] = Codec::scale(head);
+  if constexpr (Codec::kMinima != Minima::kNone) step.minimum[index] = Codec::minimum(head);
+  unrolled<kRuns<Codec> >([&](auto run) HWY_ATTR {
+    constexpr int kRun = decltype(run)::value;
+    const std::size_t at = index * kRuns<Codec> + kRun;
+    Codec::template words<kRun>(block, head, step.words + at * kRunWords);
+    if constexpr (Codec::kGroup > 0) step.scales[at] = run_scales<Codec, kVnni, kRun>(head);
+    if constexpr (Codec::kMinima == Minima::kGroups) step.group_minima[at] = run_minimum<Codec, kRun>(head);
+  });
+}
+
+// Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
+template <class Codec, bool kVnni, int kRows>
+HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, const std::int8_t* const* x,
+                              const Q8Meta* const* meta, float* sums) {
+  const DF d;
+  VF sum[kRows];
+  const std::int8_t* columns[kRows];
+  const Q8Meta* columns_meta[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    sum[r] = hn::Load(d, sums + static_cast<std::size_t>(r) * kLanes);
+    columns[r] = x[r], columns_meta[r] = meta[r];
+  }
+  for (std::size_t block = 0; block < blocks; ++block) {
+    const std::size_t first = block * kRuns<Codec>;
+    if constexpr (Codec::kMinima != Minima::kNone) {
+      VF minima[kRows];
+      for (int r = 0; r < kRows; ++r) minima[r] = hn::Zero(d);
+      for (std::size_t run = 0; run < kRuns<Codec>; ++run) {
+        for (int r = 0; r < kRows; ++r) {
+          minima[r] = add_minimum<Codec>(minima[r], step.group_minima[first + run], columns_meta[r][run]);
+        }
+      }
+      for (int r = 0; r < kRows; ++r) sum[r] = hn::NegMulAdd(step.minimum[block], minima[r], sum[r]);
+    }
+    VF partial[kRows];
+    for (int r = 0; r < kRows; ++r) partial[r] = hn::Zero(d);
+    for (std::size_t run = first; run < first + kRuns<Codec>; ++run) {
+      VI dots[kRows];
+      dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], columns,
+                                   columns_meta, dots);
+      for (int r = 0; r < kRows; ++r) {
+        partial[r] = hn::MulAdd(hn::ConvertTo(d, dots[r]), hn::Set(d, columns_meta[r]->scale), partial[r]);
+        columns[r] += kQ8Block;
+        ++columns_meta[r];
+      }
+    }
+    for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(partial[r], step.scale[block], sum[r]);
+  }
+  for (int r = 0; r < kRows; ++r) hn::Store(sum[r], d, sums + static_cast<std::size_t>(r) * kLanes);
 }
 
 // The first `valid` lanes of sums to out, with bias.
@@ -162,71 +331,133 @@ HWY_INLINE void store_outputs(const MatmulJob& job, std::size_t row, std::size_t
   }
 }
 
-// Asks for [from, to) to come into the second-level cache.
-HWY_INLINE void prefetch(const std::uint8_t* from, const std::uint8_t* to) {
-  for (; from < to; from += kCacheLine) __builtin_prefetch(from, 0, 2);
+// Walks the blocks of one tile.
+template <class Codec>
+struct TileCursor {
+  TileBlock block;
+
+  TileCursor(const std::byte* tile, std::size_t blocks) : left_(blocks) { begin_chunk(tile); }
+  HWY_INLINE void advance() {
+    block.words += Codec::kFormat.block_words() * kLanes;
+    if constexpr (Codec::kFormat.loose_bytes > 0) {
+      block.loose += Codec::kFormat.loose_bytes * kLanes;
+      if (--left_ == 0 || --in_chunk_ > 0) return;
+      begin_chunk(reinterpret_cast<const std::byte*>(block.words));
+    }
+  }
+
+ private:
+  HWY_INLINE void begin_chunk(const std::byte* chunk) {
+    in_chunk_ = std::min<std::size_t>(left_, kTileChunk);
+    const std::size_t loose = Codec::kFormat.loose_chunk_bytes(in_chunk_);
+    block.loose = chunk;
+    block.words = reinterpret_cast<const std::int32_t*>(chunk + loose);
+    // All of it now: later lines lie behind what hardware is fetching by then.
+    for (std::size_t i = 0; i < loose; i += 64) __builtin_prefetch(chunk + i);
+  }
+  std::size_t left_, in_chunk_ = 0;  // blocks
+};
+
+template <class Codec, bool kVnni>
+void multiply_one_row(const MatmulJob& job, const std::byte* tile, std::size_t begin, std::size_t end) {
+  const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
+  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns;
+  for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
+    TileCursor<Codec> cursor(tile, blocks);
+    const std::int8_t* x = job.q8.values;
+    const Q8Meta* meta = job.q8.meta;
+    VF sum = hn::Zero(DF());
+    for (std::size_t block = 0; block < blocks; ++block, cursor.advance()) {
+      sum = multiply_block<Codec, kVnni>(cursor.block, x, meta, sum);
+      x += Codec::kFormat.block_columns;
+      meta += kRuns<Codec>;
+    }
+    store_outputs(job, 0, feature, std::min(kLanes, end - feature), sum);
+  }
+}
+
+// Rows [first, last) with one tile.
+template <class Codec, bool kVnni>
+void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last, float* sums) {
+  constexpr std::size_t kRows = 4;
+  constexpr std::size_t kStepBlocks = TileStep<Codec>::kBlocks;
+  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, runs = job.in_features / kQ8Block;
+  std::fill(sums, sums + (last - first) * kLanes, 0.0f);
+  TileCursor<Codec> cursor(tile, blocks);
+  TileStep<Codec> step;
+  for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
+    const std::size_t count = std::min(kStepBlocks, blocks - block);
+    for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni>(cursor.block, i, step);
+    const std::int8_t* x = job.q8.values + block * Codec::kFormat.block_columns;
+    const Q8Meta* meta = job.q8.meta + block * kRuns<Codec>;
+    std::size_t r = first;
+    for (; r + kRows <= last; r += kRows) {
+      const std::int8_t* xs[kRows];
+      const Q8Meta* metas[kRows];
+      for (std::size_t i = 0; i < kRows; ++i) xs[i] = x + (r + i) * job.in_features, metas[i] = meta + (r + i) * runs;
+      multiply_step<Codec, kVnni, kRows>(step, count, xs, metas, sums + (r - first) * kLanes);
+    }
+    for (; r < last; ++r) {
+      const std::int8_t* xs = x + r * job.in_features;
+      const Q8Meta* metas = meta + r * runs;
+      multiply_step<Codec, kVnni, 1>(step, count, &xs, &metas, sums + (r - first) * kLanes);
+    }
+  }
+}
+
+// Input rows that are taken through all tiles of a task before the next ones: as many as the second-level cache holds.
+inline std::size_t rows_at_a_time(std::size_t in_features) {
+  constexpr std::size_t kCacheBytes = 192 << 10;
+  return std::max<std::size_t>(8, kCacheBytes / (in_features + in_features / kQ8Block * sizeof(Q8Meta)) / 4 * 4);
 }
 
 template <class Codec, bool kVnni>
 void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
-  static_assert(kStepColumns % Codec::kColumns == 0 && Codec::kColumns % Codec::kGroup == 0);
-  constexpr std::size_t kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
-  const DF d;
-  float* sums = scratch.get<float>(job.rows * kLanes);
-  const std::size_t x_blocks = job.in_features / kQ8Block;
-  TileStep<Codec> step;
-  for (std::size_t feature = begin; feature < end; feature += kLanes) {
-    const std::size_t valid = std::min(kLanes, end - feature);
-    TileRows rows;
-    for (std::size_t i = 0; i < kLanes; ++i) {
-      const std::size_t row = feature + std::min(i, valid - 1);
-      rows.row[i] = reinterpret_cast<const std::uint8_t*>(job.blocks) + row * job.row_bytes;
-    }
-    // The next tile's bytes are consecutive, so a share of them is fetched with every step of this one: hardware does
-    // not see ahead of that many short streams.
-    const std::uint8_t* next = rows.row[0] + valid * job.row_bytes;
-    const std::size_t next_rows = std::min(kLanes, end - feature - valid);
-    std::fill(sums, sums + job.rows * kLanes, 0.0f);
-    for (std::size_t column = 0; column < job.in_features; column += kStepColumns) {
-      const std::size_t columns = std::min(kStepColumns, job.in_features - column);
-      prefetch(next + column / Codec::kColumns * Codec::kBytes * next_rows,
-               next + (column + columns) / Codec::kColumns * Codec::kBytes * next_rows);
-      for (std::size_t i = 0; i < columns; i += Codec::kColumns) {
-        Codec::unpack(rows, (column + i) / Codec::kColumns * Codec::kBytes, step.words + i / 4,
-                      step.scales + i / Codec::kGroup, step.minima + (Codec::kMinima ? i / Codec::kGroup : 0));
-      }
-      const std::int8_t* x = job.q8.values + column;
-      const Q8Meta* meta = job.q8.meta + column / kQ8Block;
-      std::size_t r = 0;
-      for (; r + kRows <= job.rows; r += kRows) {
-        const std::int8_t* xs[kRows];
-        const Q8Meta* metas[kRows];
-        for (std::size_t i = 0; i < kRows; ++i) {
-          xs[i] = x + (r + i) * job.in_features;
-          metas[i] = meta + (r + i) * x_blocks;
-        }
-        multiply_step<Codec, kVnni, kRows>(step, columns, xs, metas, sums + r * kLanes);
-      }
-      for (; r < job.rows; ++r) {
-        const std::int8_t* xs = x + r * job.in_features;
-        const Q8Meta* metas = meta + r * x_blocks;
-        multiply_step<Codec, kVnni, 1>(step, columns, &xs, &metas, sums + r * kLanes);
+  static_assert(kStepColumns % Codec::kFormat.block_columns == 0);
+  const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
+  const std::byte* first_tile = job.blocks + begin / kLanes * tile_bytes;
+  if (job.rows == 1) return multiply_one_row<Codec, kVnni>(job, first_tile, begin, end);
+  const std::size_t most = std::min(job.rows, rows_at_a_time(job.in_features));
+  float* sums = scratch.get<float>(most * kLanes);
+  for (std::size_t first = 0; first < job.rows; first += most) {
+    const std::size_t last = std::min(job.rows, first + most);
+    const std::byte* tile = first_tile;
+    for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
+      multiply_rows<Codec, kVnni>(job, tile, first, last, sums);
+      for (std::size_t r = first; r < last; ++r) {
+        store_outputs(job, r, feature, std::min(kLanes, end - feature), hn::Load(DF(), sums + (r - first) * kLanes));
       }
     }
-    for (std::size_t r = 0; r < job.rows; ++r) store_outputs(job, r, feature, valid, hn::Load(d, sums + r * kLanes));
   }
 }
 
+// The kernel of a codec, with AVX-VNNI beside AVX2 or not.
 template <class Codec>
-MatmulFunction tile_function(bool vnni) {
+MatmulKernel tile_kernel(bool vnni) {
   if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return tile_matmul<Codec, true>;
+    if (vnni) return {tile_matmul<Codec, true>, Codec::kFormat};
   }
-  return tile_matmul<Codec, false>;
+  return {tile_matmul<Codec, false>, Codec::kFormat};
 }
+
+#undef LATHE_TILE_KERNEL
+#define LATHE_TILE_KERNEL(name, Codec) \
+  MatmulKernel name##_kernel(bool vnni) { return tile_kernel<Codec>(vnni); }
+
+#endif  // HWY_TARGET != HWY_SCALAR
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif  // HWY_TARGET != HWY_SCALAR
 #endif  // per-target include guard
+
+// Once per file, outside of the targets: name##_matmul(kernels) of codec_kernels.h.
+#ifndef LATHE_TILE_DISPATCH
+#define LATHE_TILE_DISPATCH(name)                                                 \
+  namespace lathe::kernels::cpu {                                                 \
+  HWY_EXPORT(name##_kernel);                                                      \
+  MatmulKernel name##_matmul(const KernelSet& kernels) {                          \
+    return HWY_DISPATCH_TABLE(name##_kernel)[kernels.target_index](kernels.vnni); \
+  }                                                                               \
+  }
+#endif
