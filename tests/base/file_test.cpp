@@ -68,6 +68,14 @@ TEST(MapFile, MapsAndOutlivesTheName) {
   EXPECT_EQ(bytes.text(), "hello");
 }
 
+// Dropping anonymous pages would empty them.
+TEST(MapFile, DropsNoPagesButThoseOfFiles) {
+  const std::string text(1 << 18, 'x');
+  const Bytes copy = Bytes::copy_of(text, "copy");
+  drop_pages(copy.span());
+  EXPECT_EQ(copy.text(), text);
+}
+
 TEST(MapFile, RefusesWhatIsNoFile) {
   const TempDir folder;
   write_file(folder / "empty", "");
