@@ -195,6 +195,11 @@ std::vector<std::string> chat_template_seeds() {
       "'x' * 3 if true else 1.5e3 }}"};
 }
 
+std::vector<std::string> url_seeds() {
+  return {"https://host.example:8443/a%20b/model-q4.gguf?download=true#top\n/elsewhere/x.gguf?y=z",
+          "http://[fe80::1]:80/m\n//other.example/n.bin", "HTTP://a\nb/../c%2Fd"};
+}
+
 std::vector<std::string> model_seeds() {
   std::vector<std::string> seeds = gguf_seeds();
   for (const std::vector<std::string>& more :

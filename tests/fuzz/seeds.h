@@ -21,6 +21,7 @@ std::vector<std::string> rwkv_seeds();
 std::vector<std::string> chat_template_seeds();
 std::vector<std::string> grammar_seeds();
 std::vector<std::string> json_schema_seeds();
+std::vector<std::string> url_seeds();
 std::vector<std::string> model_seeds();
 
 }  // namespace lathe::fuzz

@@ -19,6 +19,7 @@
 #include "formats/tokenizer_tiktoken.h"
 #include "fuzz/guarded.h"
 #include "fuzz/seeds.h"
+#include "net/url.h"
 #include "text/chat_template.h"
 #include "text/grammar/gbnf.h"
 #include "text/grammar/json_schema.h"
@@ -200,6 +201,18 @@ void fuzz_json_schema(std::string_view data) {
   guarded([&] { use_grammar(text::grammar::grammar_from_json_schema(data)); });
 }
 
+// The first line is an address, the second where it redirects to.
+void fuzz_url(std::string_view data) {
+  const std::size_t end = std::min(data.find('\n'), data.size());
+  guarded([&] {
+    const net::Url url = net::parse_url(data.substr(0, end));
+    const net::Url again = net::parse_url(url.text());
+    if (again.text() != url.text()) throw std::logic_error("an address does not read back as it was written");
+    (void)net::file_name(url);
+    guarded([&] { (void)net::file_name(net::resolve(url, data.substr(std::min(end + 1, data.size())))); });
+  });
+}
+
 constexpr Target kTargets[] = {
     {"gguf", fuzz_gguf, gguf_seeds},
     {"gguf_tokenizer", fuzz_gguf_tokenizer, gguf_tokenizer_seeds},
@@ -216,6 +229,7 @@ constexpr Target kTargets[] = {
     {"chat_template", fuzz_chat_template, chat_template_seeds},
     {"grammar", fuzz_grammar, grammar_seeds},
     {"json_schema", fuzz_json_schema, json_schema_seeds},
+    {"url", fuzz_url, url_seeds},
 };
 
 }  // namespace
