@@ -19,8 +19,15 @@ struct SamplingParams {
   int top_k = 40;            // 0: all
   float top_p = 0.95f;       // 1: all
   float min_p = 0.05f;       // 0: all
+  float typical_p = 1;       // 1: all
   float repeat_penalty = 1;  // 1: none; divides positive and multiplies negative logits of recent tokens
-  int repeat_window = 64;    // how many recent tokens (prompt included) the penalty looks at
+  int repeat_window = 64;    // how many recent tokens (prompt included) the repeat penalty looks at
+  // Taken off the logits of generated tokens: once for having been generated, and once for each time (0: none).
+  float presence_penalty = 0, frequency_penalty = 0;
+  // 1 or 2: that version of mirostat takes the place of top-k, typical, top-p and min-p; 0: off.
+  int mirostat = 0;
+  float mirostat_tau = 5;     // surprise to aim at, in bits per token
+  float mirostat_eta = 0.1f;  // how fast it corrects itself
   std::vector<std::pair<text::TokenId, float>> logit_bias;
   std::uint64_t seed = 0;
 };
@@ -61,6 +68,8 @@ struct GenerateResult {
   std::vector<GeneratedToken> tokens;
   StopReason stop_reason = StopReason::kLength;
   std::uint32_t cached_prompt_tokens = 0;  // of the prompt, found in the prefix cache
+  // Guessed ahead by a draft and looked at, and how many of them were what was generated.
+  std::uint32_t drafted_tokens = 0, accepted_tokens = 0;
   double prefill_seconds = 0, decode_seconds = 0;
 };
 

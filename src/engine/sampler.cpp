@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_set>
 
 #include "base/error.h"
+#include "engine/sampling/draw.h"
+#include "engine/sampling/penalties.h"
+#include "engine/sampling/truncation.h"
 
 namespace lathe::engine {
 namespace {
-
-// SplitMix64 (Steele, Lea, Flood 2014): one multiply-and-shift chain per draw, any seed is a good one.
-std::uint64_t next_random(std::uint64_t& state) {
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 [[noreturn]] void refuse(std::string_view setting, double value, std::string_view expected) {
   throw UsageError(fmt::format("{} is {}, expected {}", setting, value, expected), "sampling");
@@ -37,13 +31,25 @@ double log_sum_exp(std::span<const float> logits) {
 }  // namespace
 
 void validate(const api::SamplingParams& p, std::size_t vocab_size) {
-  if (!(p.temperature >= 0) || !std::isfinite(p.temperature)) refuse("temperature", p.temperature, "0 or more");
-  if (p.top_k < 0) refuse("top_k", p.top_k, "0 (all) or more");
-  if (!(p.top_p > 0 && p.top_p <= 1)) refuse("top_p", p.top_p, "above 0, at most 1");
+  const auto at_least_0 = [](std::string_view setting, double value, std::string_view expected) {
+    if (!(value >= 0) || !std::isfinite(value)) refuse(setting, value, expected);
+  };
+  const auto above_0 = [](std::string_view setting, double value, double most, std::string_view expected) {
+    if (!(value > 0 && value <= most)) refuse(setting, value, expected);
+  };
+  constexpr double kMost = std::numeric_limits<float>::max();
+  at_least_0("temperature", p.temperature, "0 or more");
+  at_least_0("top_k", p.top_k, "0 (all) or more");
+  above_0("top_p", p.top_p, 1, "above 0, at most 1");
+  above_0("typical_p", p.typical_p, 1, "above 0, at most 1");
   if (!(p.min_p >= 0 && p.min_p <= 1)) refuse("min_p", p.min_p, "0 to 1");
-  if (!(p.repeat_penalty > 0) || !std::isfinite(p.repeat_penalty))
-    refuse("repeat_penalty", p.repeat_penalty, "above 0 (1 is none)");
-  if (p.repeat_window < 0) refuse("repeat_window", p.repeat_window, "0 or more");
+  above_0("repeat_penalty", p.repeat_penalty, kMost, "above 0 (1 is none)");
+  at_least_0("repeat_window", p.repeat_window, "0 or more");
+  if (!std::isfinite(p.presence_penalty)) refuse("presence_penalty", p.presence_penalty, "a number");
+  if (!std::isfinite(p.frequency_penalty)) refuse("frequency_penalty", p.frequency_penalty, "a number");
+  if (p.mirostat < 0 || p.mirostat > 2) refuse("mirostat", p.mirostat, "0 (off), 1 or 2");
+  above_0("mirostat_tau", p.mirostat_tau, kMost, "above 0");
+  above_0("mirostat_eta", p.mirostat_eta, kMost, "above 0");
   for (const auto& [id, bias] : p.logit_bias) {
     if (id < 0 || static_cast<std::size_t>(id) >= vocab_size)
       refuse("a logit_bias token id", id, "an id of the vocabulary");
@@ -51,29 +57,38 @@ void validate(const api::SamplingParams& p, std::size_t vocab_size) {
   }
 }
 
-Sampler::Sampler(const api::SamplingParams& params) : params_(params), random_state_(params.seed) {}
+Sampler::Sampler(const api::SamplingParams& params, std::size_t prompt_tokens)
+    : params_(params), prompt_tokens_(prompt_tokens), random_state_(params.seed) {
+  if (params.mirostat > 0) mirostat_.emplace(params.mirostat, params.mirostat_tau, params.mirostat_eta);
+}
+
+Sampler Sampler::fork() const {
+  Sampler copy(params_, prompt_tokens_);
+  copy.random_state_ = random_state_;
+  copy.mirostat_ = mirostat_;
+  return copy;
+}
 
 text::TokenId Sampler::sample(std::span<const float> logits, std::span<const text::TokenId> history) {
   adjust(logits, history);
   if (params_.temperature == 0) return largest();
-  select_sorted();
-  softmax_sorted();
-  keep_top_p();
-  keep_min_p();
-  return draw();
+  cut();
+  const text::TokenId id = sampling::draw(candidates_, params_.temperature, sampling::next_random(random_state_));
+  if (mirostat_) mirostat_->observe(id);
+  return id;
 }
 
 // Copies the logits, biased and penalised.
 void Sampler::adjust(std::span<const float> logits, std::span<const text::TokenId> history) {
   adjusted_.assign(logits.begin(), logits.end());
-  for (const auto& [id, bias] : params_.logit_bias) adjusted_[static_cast<std::size_t>(id)] += bias;
-  if (params_.repeat_penalty == 1) return;
-  const std::size_t recent = std::min(history.size(), static_cast<std::size_t>(params_.repeat_window));
-  const std::unordered_set<text::TokenId> seen(history.end() - static_cast<std::ptrdiff_t>(recent), history.end());
-  for (const text::TokenId id : seen) {
-    if (id < 0 || static_cast<std::size_t>(id) >= adjusted_.size()) continue;
-    float& logit = adjusted_[static_cast<std::size_t>(id)];
-    logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
+  sampling::add_bias(adjusted_, params_.logit_bias);
+  if (params_.repeat_penalty != 1) {
+    const std::size_t recent = std::min(history.size(), static_cast<std::size_t>(params_.repeat_window));
+    sampling::penalise_repeats(adjusted_, history.last(recent), params_.repeat_penalty);
+  }
+  if (params_.presence_penalty != 0 || params_.frequency_penalty != 0) {
+    sampling::penalise_counts(adjusted_, history.subspan(std::min(prompt_tokens_, history.size())),
+                              params_.presence_penalty, params_.frequency_penalty);
   }
 }
 
@@ -90,80 +105,22 @@ text::TokenId Sampler::largest() const {
   return best;
 }
 
-// Fills candidates_ with the top_k tokens (or all) whose logit is a number above -infinity, most likely first, ties by
-// id, so that results never depend on the sort. One pass over the vocabulary with a heap of k.
-void Sampler::select_sorted() {
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-  };
-  const std::size_t k = params_.top_k == 0 ? adjusted_.size() : static_cast<std::size_t>(params_.top_k);
-  candidates_.clear();
-  float threshold = -std::numeric_limits<float>::infinity();
-  for (std::size_t id = 0; id < adjusted_.size(); ++id) {
-    if (!(adjusted_[id] > threshold)) continue;
-    candidates_.push_back({adjusted_[id], static_cast<text::TokenId>(id)});
-    if (candidates_.size() < k) continue;
-    if (candidates_.size() == k) {
-      if (k == adjusted_.size()) continue;
-      std::make_heap(candidates_.begin(), candidates_.end(), better);
-    } else {
-      std::push_heap(candidates_.begin(), candidates_.end(), better);
-      std::pop_heap(candidates_.begin(), candidates_.end(), better);
-      candidates_.pop_back();
-    }
-    threshold = candidates_.front().logit;
+// Fills candidates_ with what is left to draw from.
+void Sampler::cut() {
+  const bool typical = params_.typical_p < 1, top_p = params_.top_p<1, min_p = params_.min_p> 0;
+  if (mirostat_) {
+    sampling::take_top_k(candidates_, adjusted_, 0);
+  } else if (params_.top_k > 0 || typical || top_p || min_p) {
+    sampling::take_top_k(candidates_, adjusted_, static_cast<std::size_t>(params_.top_k));
+  } else {
+    sampling::take_all(candidates_, adjusted_);  // a draw needs no order
   }
   if (candidates_.empty()) refuse_all();
-  std::sort(candidates_.begin(), candidates_.end(), better);
+  if (mirostat_) return mirostat_->cut(candidates_, adjusted_.size(), params_.temperature);
+  if (typical) sampling::keep_typical(candidates_, params_.typical_p);
+  if (top_p) sampling::keep_top_p(candidates_, params_.top_p);
+  if (min_p) sampling::keep_min_p(candidates_, params_.min_p);
 }
-
-void Sampler::softmax_sorted() {
-  probabilities_.resize(candidates_.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < candidates_.size(); ++i) {
-    // +infinity (a forced token) stands first and takes everything.
-    const float difference =
-        candidates_[i].logit == candidates_[0].logit ? 0 : candidates_[i].logit - candidates_[0].logit;
-    sum += probabilities_[i] = std::exp(difference);
-  }
-  for (float& p : probabilities_) p = static_cast<float>(p / sum);
-}
-
-// The smallest set of most likely tokens whose probability reaches top_p (Holtzman et al. 2020, nucleus sampling).
-void Sampler::keep_top_p() {
-  if (params_.top_p >= 1) return;
-  double sum = 0;
-  std::size_t keep = 0;
-  while (keep < probabilities_.size() && sum < params_.top_p) sum += probabilities_[keep++];
-  candidates_.resize(keep);
-  probabilities_.resize(keep);
-}
-
-// Tokens at least min_p times as likely as the most likely one (Nguyen et al. 2024).
-void Sampler::keep_min_p() {
-  if (params_.min_p <= 0) return;
-  std::size_t keep = 1;
-  while (keep < probabilities_.size() && probabilities_[keep] >= params_.min_p * probabilities_[0]) ++keep;
-  candidates_.resize(keep);
-  probabilities_.resize(keep);
-}
-
-text::TokenId Sampler::draw() {
-  double sum = 0;
-  for (std::size_t i = 0; i < candidates_.size(); ++i) {
-    const float difference =
-        candidates_[i].logit == candidates_[0].logit ? 0 : candidates_[i].logit - candidates_[0].logit;
-    sum += probabilities_[i] = std::exp(difference / params_.temperature);
-  }
-  double rest = uniform() * sum;
-  for (std::size_t i = 0; i + 1 < candidates_.size(); ++i) {
-    rest -= probabilities_[i];
-    if (rest < 0) return candidates_[i].id;
-  }
-  return candidates_.back().id;
-}
-
-double Sampler::uniform() { return static_cast<double>(next_random(random_state_) >> 11) * 0x1p-53; }
 
 api::GeneratedToken token_logprobs(std::span<const float> logits, text::TokenId id, int count) {
   const double normaliser = log_sum_exp(logits);

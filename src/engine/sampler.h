@@ -1,12 +1,17 @@
-// From logits to the next token. The chain runs in this order: logit bias, repeat penalty, top-k, top-p, min-p,
-// temperature, draw; each stage with a neutral setting is skipped. Temperature 0 takes the largest logit.
+// From logits to the next token. The chain (each stage a function of engine/sampling/; one with a neutral setting is
+// skipped): logit bias, repeat penalty, presence and frequency penalties, top-k, typical, top-p, min-p, temperature,
+// draw. Mirostat takes the place of top-k to min-p, after temperature. Temperature 0 takes the largest logit that the
+// penalties leave.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "api/generator.h"
+#include "engine/sampling/candidates.h"
+#include "engine/sampling/mirostat.h"
 
 namespace lathe::engine {
 
@@ -15,31 +20,26 @@ void validate(const api::SamplingParams& params, std::size_t vocab_size);
 
 class Sampler {
  public:
-  explicit Sampler(const api::SamplingParams& params);
+  // The first `prompt_tokens` of every history were not generated: presence and frequency do not count them.
+  explicit Sampler(const api::SamplingParams& params, std::size_t prompt_tokens = 0);
 
-  // `history`: prompt and generated tokens so far, for the repeat penalty. The n-th draw depends only on the seed, n
-  // and the logits. Throws Error when no logit is a number.
+  // `history`: prompt and generated tokens so far, for the penalties. The n-th choice depends only on the seed, n, the
+  // logits, and with mirostat on earlier choices. Throws Error when no logit is a number.
   text::TokenId sample(std::span<const float> logits, std::span<const text::TokenId> history);
+  // Another that goes on from the same place: a draft guesses with it what this one will choose.
+  Sampler fork() const;
 
  private:
-  struct Candidate {
-    float logit;
-    text::TokenId id;
-  };
   void adjust(std::span<const float> logits, std::span<const text::TokenId> history);
   text::TokenId largest() const;
-  void select_sorted();
-  void softmax_sorted();
-  void keep_top_p();
-  void keep_min_p();
-  text::TokenId draw();
-  double uniform();
+  void cut();
 
   api::SamplingParams params_;
+  std::size_t prompt_tokens_;
   std::uint64_t random_state_;
-  std::vector<float> adjusted_;  // logits after bias and penalty
-  std::vector<Candidate> candidates_;
-  std::vector<float> probabilities_;  // of candidates_, in their order
+  std::optional<sampling::Mirostat> mirostat_;
+  std::vector<float> adjusted_;  // logits after bias and penalties
+  sampling::Candidates candidates_;
 };
 
 // Natural-log probabilities of `id` and of the `count` most likely tokens under softmax(logits).
