@@ -52,6 +52,10 @@ class Constraint final : public LogitsProcessor {
     if (!matcher_.accept(id)) fail("grammar", "token {} was chosen although the grammar forbids it", id);
   }
 
+  Place place() override { return matcher_.place(); }
+  void go_to(Place place) override { matcher_.go_to(place); }
+  void drop_places() override { matcher_.drop_places(); }
+
   bool finished() const override { return matcher_.ended() || (matcher_.complete() && matcher_.exhausted()); }
 
  private:

@@ -2,6 +2,7 @@
 // knowledge of the text so far. The scheduler owns one per sequence.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 #include "text/tokenizer.h"
@@ -16,6 +17,12 @@ class LogitsProcessor {
   virtual void process(std::span<float> logits, std::span<const text::TokenId> history) = 0;
   // The token that was chosen.
   virtual void accept(text::TokenId id) = 0;
+  // Where the text stands, to come back to with go_to() after accept()ing on trial (drafts) or along several ways
+  // (beams). Holds until drop_places().
+  using Place = std::uint64_t;
+  virtual Place place() = 0;
+  virtual void go_to(Place place) = 0;
+  virtual void drop_places() = 0;
   // The text is whole and nothing may follow: generation ends as if by an end token.
   virtual bool finished() const { return false; }
 };

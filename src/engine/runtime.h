@@ -23,6 +23,17 @@ struct RuntimeOptions {
   std::uint64_t kv_bytes = 0;  // budget of all KV blocks; 0: what the sessions' contexts need, within free memory
 };
 
+enum class DraftKind : std::uint8_t { kNone, kModel, kLayers, kNgram };
+
+// What guesses tokens ahead for the model to check together (engine/speculative.h). It changes speed, never the text.
+struct DraftOptions {
+  DraftKind kind = DraftKind::kNone;
+  std::shared_ptr<model::Model> model;               // kModel: prepared on the same runtime, with its tokenizer
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // may be null
+  std::uint32_t layers = 0;                          // kLayers: of the session's own model, from the first
+  std::uint32_t tokens = 4;                          // guessed at a time
+};
+
 struct SessionOptions {
   std::uint32_t context = 0;  // tokens; 0: the model's trained context
   kernels::KvCodec kv_codec = kernels::KvCodec::kF16;
@@ -32,6 +43,7 @@ struct SessionOptions {
   bool prefix_cache = true;
   std::uint32_t max_waiting = 0;  // calls that may wait for a place in the batch; 0: any number
   std::uint64_t kv_bytes = 0;     // budget of this session's KV blocks; 0: the runtime's
+  DraftOptions draft;
 };
 
 class Session;

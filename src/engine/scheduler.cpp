@@ -35,6 +35,8 @@ struct Scheduler::Sequence {
   std::vector<text::TokenId> tokens;  // prompt, then generated
   std::size_t shared = 0;             // of the prompt, taken from the prefix tree
   std::unique_ptr<cache::PagedKv> state;
+  std::unique_ptr<DraftState> draft_state;
+  std::vector<text::TokenId> draft;  // guessed tokens after the last one, for the pass at hand
   Sampler sampler;
   StopMatcher stop;
   std::optional<text::StreamDecoder> decoder;
@@ -48,7 +50,7 @@ struct Scheduler::Sequence {
   Sequence(Job j, const text::Tokenizer* tokenizer, std::string policy)
       : job(std::move(j)),
         tokens(job.prompt),
-        sampler(job.request.sampling),
+        sampler(job.request.sampling, job.prompt.size()),
         stop(job.request.stop),
         scope(std::move(policy)) {
     for (const auto& adapter : job.adapters) {
@@ -67,6 +69,12 @@ struct Scheduler::Sequence {
     const std::span<const api::GeneratedToken> fresh = std::span(result.tokens).subspan(reported);
     reported = result.tokens.size();
     return !job.on_text || job.on_text({text, fresh});
+  }
+  // What the next pass may read: tokens the cache lacks, and behind them the guess.
+  std::vector<text::TokenId> unread() const {
+    std::vector<text::TokenId> ids(tokens.begin() + static_cast<std::ptrdiff_t>(stored()), tokens.end());
+    ids.insert(ids.end(), draft.begin(), draft.end());
+    return ids;
   }
   // Keys of the first `count` tokens for the prefix tree.
   std::vector<std::uint64_t> content(std::size_t count) const {
@@ -172,6 +180,8 @@ bool Scheduler::make_room(std::uint64_t blocks, const Sequence& asking) {
 
 void Scheduler::preempt(Sequences::iterator victim) {
   (*victim)->state.reset();
+  (*victim)->draft_state.reset();
+  (*victim)->draft.clear();
   ++stats_.preemptions;
   waiting_.splice(waiting_.begin(), running_, victim);
 }
@@ -190,6 +200,7 @@ void Scheduler::step(const CancelToken* cancel) {
   end_cancelled(cancel);
   admit();
   if (running_.empty()) return;
+  draft();
 
   // Decoding sequences first, one row each; what is left of the chunk goes to prompts, oldest first.
   std::vector<Sequence*> batch;
@@ -200,7 +211,13 @@ void Scheduler::step(const CancelToken* cancel) {
     for (auto it = running_.begin(); it != running_.end() && room > 0; ++it) {
       Sequence& sequence = **it;
       if ((sequence.pending() == 1) != decoding) continue;
-      const std::size_t count = std::min(sequence.pending(), room);
+      // A guess takes what room there is, and nobody's blocks.
+      std::size_t count = std::min(sequence.pending() + sequence.draft.size(), room);
+      const std::uint64_t wanted = claimed + sequence.state->blocks_needed(count);
+      if (!sequence.draft.empty() && pool_.free_blocks() < wanted && !tree_.evict(wanted)) {
+        sequence.draft.clear();
+        count = 1;
+      }
       const std::uint64_t needed = sequence.state->blocks_needed(count);
       if (!make_room(claimed + needed, sequence)) {
         // Even alone it does not fit, or it is the youngest: it waits, unless nothing else could ever free a block.
@@ -228,33 +245,87 @@ void Scheduler::step(const CancelToken* cancel) {
     }
   }
 
+  std::vector<std::vector<text::TokenId>> ids(batch.size());
   std::vector<model::Segment> segments(batch.size());
   std::vector<model::SequenceInput> inputs(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    segments[i].tokens = std::span(batch[i]->tokens).subspan(batch[i]->stored(), counts[i]);
-    inputs[i] = {batch[i]->state.get(), std::span(&segments[i], 1),
-                 counts[i] == batch[i]->pending() ? model::Want::kLast : model::Want::kNothing, batch[i]->adapters};
-    const bool decodes = batch[i]->generated() > 0 && counts[i] == 1;
-    (decodes ? stats_.decode_tokens : stats_.prefill_tokens) += counts[i];
-    share_.charge(batch[i]->job.client, decodes ? 0 : counts[i], decodes ? counts[i] : 0);
+    Sequence& sequence = *batch[i];
+    ids[i] = sequence.unread();
+    ids[i].resize(counts[i]);
+    segments[i].tokens = ids[i];
+    const std::size_t pending = sequence.pending();
+    inputs[i] = {sequence.state.get(), std::span(&segments[i], 1),
+                 counts[i] < pending    ? model::Want::kNothing
+                 : counts[i] == pending ? model::Want::kLast
+                                        : model::Want::kAll,
+                 sequence.adapters};
+    // Guesses are on the house.
+    const std::size_t known = std::min(counts[i], pending);
+    const bool decodes = sequence.generated() > 0 && pending == 1;
+    (decodes ? stats_.decode_tokens : stats_.prefill_tokens) += known;
+    share_.charge(sequence.job.client, decodes ? 0 : known, decodes ? known : 0);
   }
-  std::vector<std::pair<Sequence*, std::vector<float>>> logits;
+  std::vector<std::vector<std::vector<float>>> logits(batch.size());  // by sequence and row
   try {
-    forward_.forward(inputs, {}, [&](std::size_t i, std::uint64_t, std::span<const float> row) {
-      logits.emplace_back(batch[i], std::vector<float>(row.begin(), row.end()));
+    // Rows count from verify() on: of a guess only those that were right.
+    forward_.forward(inputs, {.commit = false}, [&](std::size_t i, std::uint64_t, std::span<const float> row) {
+      logits[i].emplace_back(row.begin(), row.end());
     });
     ++stats_.forward_passes;
   } catch (...) {
-    logits.clear();
     for (Sequence* sequence : batch) fail_job(*sequence, std::current_exception());
+    return retire();
   }
-  for (auto& [sequence, row] : logits) {
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    Sequence& sequence = *batch[i];
+    sequence.state->commit(std::min(counts[i], sequence.pending()));
+    if (logits[i].empty()) continue;
     // A prompt just read is shared from here on, not only once its answer is complete.
-    if (options_.prefix_cache && sequence->generated() == 0)
-      tree_.insert(sequence->scope, sequence->content(sequence->stored()), sequence->state->blocks());
-    accept(*sequence, row);
+    if (options_.prefix_cache && sequence.generated() == 0)
+      tree_.insert(sequence.scope, sequence.content(sequence.stored()), sequence.state->blocks());
+    verify(sequence, logits[i]);
   }
   retire();
+}
+
+// Asks for guesses for the sequences that decode.
+void Scheduler::draft() {
+  if (options_.drafter == nullptr) return;
+  std::vector<Sequence*> guessed;
+  std::vector<DraftTask> tasks;
+  for (const auto& sequence : running_) {
+    Sequence& s = *sequence;
+    s.draft.clear();
+    if (s.generated() == 0 || s.pending() != 1) continue;
+    const std::size_t left =
+        std::min<std::size_t>(s.job.request.max_tokens - s.generated(), options_.context - s.tokens.size());
+    const std::size_t most = std::min<std::size_t>(options_.draft_tokens, left - 1);  // one comes without a guess
+    if (most == 0) continue;
+    if (s.draft_state == nullptr) s.draft_state = options_.drafter->begin();
+    guessed.push_back(&s);
+    tasks.push_back({s.draft_state.get(), s.tokens, most, s.sampler.fork(), s.job.processor.get(), s.adapters, {}});
+  }
+  if (tasks.empty()) return;
+  try {
+    options_.drafter->draft(tasks);
+  } catch (...) {
+    for (Sequence* sequence : guessed) fail_job(*sequence, std::current_exception());
+    return retire();
+  }
+  for (std::size_t i = 0; i < tasks.size(); ++i) guessed[i]->draft = std::move(tasks[i].draft);
+}
+
+// Chooses the tokens that follow the rows of a pass: the first as always, another for each guess that was right.
+void Scheduler::verify(Sequence& sequence, std::span<const std::vector<float>> rows) {
+  sequence.result.drafted_tokens += static_cast<std::uint32_t>(rows.size() - 1);
+  stats_.drafted_tokens += rows.size() - 1;
+  for (std::size_t i = 0;; ++i) {
+    accept(sequence, rows[i]);
+    if (sequence.done || i + 1 == rows.size() || sequence.tokens.back() != sequence.draft[i]) return;
+    sequence.state->commit(1);
+    ++sequence.result.accepted_tokens;
+    ++stats_.accepted_tokens;
+  }
 }
 
 text::TokenId Scheduler::choose(Sequence& sequence, std::span<const float> logits) {

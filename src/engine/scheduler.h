@@ -20,6 +20,7 @@
 #include "engine/logits_processor.h"
 #include "engine/program.h"
 #include "engine/sampler.h"
+#include "engine/speculative.h"
 #include "engine/stop_matcher.h"
 #include "model/forward.h"
 #include "text/stream_decoder.h"
@@ -46,11 +47,14 @@ struct SchedulerOptions {
   std::uint32_t context = 0, max_batch = 1, chunk = 1;
   bool prefix_cache = true;
   std::shared_ptr<const cache::KvPolicy> policy;
+  Drafter* drafter = nullptr;  // outlives the scheduler; may be null
+  std::uint32_t draft_tokens = 0;
 };
 
 struct SchedulerStats {
   std::uint64_t prompt_tokens = 0;  // of all prompts begun; prefix_hit_tokens of them were in the cache
   std::uint64_t prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0, preemptions = 0;
+  std::uint64_t drafted_tokens = 0, accepted_tokens = 0;
 };
 
 // Used by one thread at a time.
@@ -82,6 +86,8 @@ class Scheduler {
   void end_cancelled(const CancelToken* cancel);
   bool make_room(std::uint64_t blocks, const Sequence& asking);
   void preempt(Sequences::iterator victim);
+  void draft();
+  void verify(Sequence& sequence, std::span<const std::vector<float>> rows);
   text::TokenId choose(Sequence& sequence, std::span<const float> logits);
   void accept(Sequence& sequence, std::span<const float> logits);
   void finish(Sequence& sequence, api::StopReason reason);

@@ -1,72 +1,60 @@
 #include "engine/session.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <exception>
 #include <limits>
 #include <optional>
 
 #include "base/error.h"
+#include "engine/kv_budget.h"
 #include "engine/program_run.h"
 #include "engine/session_state.h"
 
 namespace lathe::engine {
 namespace {
 
-constexpr std::uint32_t kBlockTokens = 32;
-
-std::uint32_t session_context(const arch::Architecture& a, std::uint32_t asked) {
-  if (asked == 0) return a.context_length;
-  if (a.position == arch::PositionKind::kLearned && asked > a.context_length) {
-    throw UsageError(
-        fmt::format("a context of {} is more than the {} positions the model has learned", asked, a.context_length),
-        "session");
-  }
-  return asked;
-}
-
-kernels::KvLayout kv_layout(const model::Model& model, kernels::KvCodec codec) {
-  const arch::StateGroup& group = model.op_list().state.front();
-  return {codec, group.n_kv_heads, group.k_dim, group.v_dim, kBlockTokens};
-}
-
-// The budget asked for, or what max_batch full contexts need, within most of the free memory.
-std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options, std::uint32_t context,
-                        std::uint64_t asked) {
-  if (asked > 0) return asked;
-  const std::uint64_t block =
-      model.backend().kv_block_bytes(kv_layout(model, options.kv_codec)) * model.architecture().n_layers;
-  const std::uint64_t wanted =
-      checked_mul(block, std::uint64_t{options.max_batch} * (context / kBlockTokens + 2), "KV budget");
-  const std::uint64_t free =
-      static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return std::max(block, std::min(wanted, free / 10 * 8));
-}
-
 void check(const SessionOptions& options) {
   if (options.max_batch == 0) throw UsageError("max_batch is 0, expected at least 1", "session");
   if (options.chunk == 0) throw UsageError("chunk is 0, expected at least 1", "session");
 }
 
+std::uint32_t session_context(const arch::Architecture& a, std::uint32_t asked) {
+  const std::uint32_t context = context_within(a, asked);
+  if (context < asked) {
+    throw UsageError(
+        fmt::format("a context of {} is more than the {} positions the model has learned", asked, a.context_length),
+        "session");
+  }
+  return context;
+}
+
+// The options with nothing left to decide: the context, and passes with room for every sequence and its draft.
+SessionOptions settled(SessionOptions options, const model::Model& model) {
+  check(options);
+  options.context = session_context(model.architecture(), options.context);
+  if (options.draft.kind == DraftKind::kNone) options.draft.tokens = 0;
+  options.chunk = std::max(options.chunk, options.max_batch * (1 + options.draft.tokens));
+  return options;
+}
+
 }  // namespace
 
 Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const text::Tokenizer> t,
-                      const SessionOptions& options, std::uint64_t kv_bytes)
-    : model((check(options), std::move(m))),
+                      const SessionOptions& asked, std::uint64_t kv_bytes)
+    : model(std::move(m)),
       tokenizer(std::move(t)),
-      context(session_context(model->architecture(), options.context)),
+      options(settled(asked, *model)),
       policy(cache::kv_policy_named(options.kv_policy)),
       most_outstanding(options.max_waiting == 0 ? std::numeric_limits<std::uint64_t>::max()
                                                 : std::uint64_t{options.max_batch} + options.max_waiting),
-      forward(model, std::max(options.chunk, options.max_batch), context),
+      forward(model, options.chunk, options.context),
       pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->architecture().n_layers,
-           kv_budget(*model, options, context, kv_bytes)),
-      scheduler(
-          forward, pool, tokenizer.get(),
-          {context, options.max_batch, std::max(options.chunk, options.max_batch), options.prefix_cache, policy}) {
+           kv_budget(*model, options, options.context, kv_bytes)),
+      drafter(make_drafter(options, model, tokenizer)),
+      scheduler(forward, pool, tokenizer.get(),
+                {options.context, options.max_batch, options.chunk, options.prefix_cache, policy, drafter.get(),
+                 options.draft.tokens}) {
   if (tokenizer != nullptr && tokenizer->size() > model->architecture().vocab_size) {
     throw Error(fmt::format("the tokenizer has {} tokens, the model's embedding {}", tokenizer->size(),
                             model->architecture().vocab_size),
@@ -89,7 +77,7 @@ const text::Tokenizer& Session::State::named_tokenizer() const {
   return *tokenizer;
 }
 
-std::uint32_t Session::context() const { return state_->context; }
+std::uint32_t Session::context() const { return state_->options.context; }
 
 SessionStats Session::stats() const {
   const std::lock_guard lock(state_->inbox_mutex);
@@ -206,37 +194,6 @@ void Session::wake() {
   state_->work_arrived.notify_all();
 }
 
-std::uint32_t Session::dimension() const { return state_->model->architecture().width; }
-
-std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts, const api::EmbedOptions& options) {
-  std::vector<std::vector<float>> vectors;
-  for (const std::string& text : texts) {
-    const std::vector<text::TokenId> ids = tokenizer().encode(text);
-    if (ids.empty()) throw Error("an empty text has no embedding", "embed");
-    std::vector<double> sum(dimension(), 0);
-    std::size_t used = 0;
-    const auto add = [&](std::size_t position, std::span<const float> row) {
-      const bool wanted = options.pooling == api::Pooling::kMean ||
-                          (options.pooling == api::Pooling::kCls ? position == 0 : position + 1 == ids.size());
-      if (!wanted) return;
-      for (std::size_t i = 0; i < row.size(); ++i) sum[i] += row[i];
-      ++used;
-    };
-    state_->each_row(ids, 0, true, add);
-    double length = 0;
-    for (double& value : sum) {
-      value /= static_cast<double>(used);
-      length += value * value;
-    }
-    const double factor = options.normalize && length > 0 ? 1 / std::sqrt(length) : 1;
-    std::vector<float> vector(sum.size());
-    std::transform(sum.begin(), sum.end(), vector.begin(),
-                   [&](double value) { return static_cast<float>(value * factor); });
-    vectors.push_back(std::move(vector));
-  }
-  return vectors;
-}
-
 std::vector<api::TokenScore> Session::score(const std::string& context, const std::string& continuation) {
   std::vector<text::TokenId> ids = tokenizer().encode(context);
   const std::vector<text::TokenId> scored = tokenizer().encode(continuation, {.add_special = false});
@@ -254,10 +211,10 @@ std::vector<api::TokenScore> Session::score(const std::string& context, const st
 
 void Session::logits(std::span<const text::TokenId> ids, std::size_t from,
                      const std::function<void(std::size_t, std::span<const float>)>& sink) {
-  state_->each_row(ids, from, false, sink);
+  state_->each_row(ids, from, sink);
 }
 
-void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t from, bool hidden,
+void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t from,
                               const std::function<void(std::size_t, std::span<const float>)>& sink) {
   if (ids.empty()) throw Error("no token ids", "logits");
   std::optional<cache::PagedKv> sequence;
@@ -284,9 +241,9 @@ void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t fr
       const model::Segment segment{ids.subspan(begin, count)};
       const model::SequenceInput input{
           &*sequence, {&segment, 1}, begin >= from ? model::Want::kAll : model::Want::kNothing};
-      forward.forward(
-          {&input, 1}, {.hidden_only = hidden},
-          [&](std::size_t, std::uint64_t row, std::span<const float> values) { sink(begin + row, values); });
+      forward.forward({&input, 1}, {}, [&](std::size_t, std::uint64_t row, std::span<const float> values) {
+        sink(begin + row, values);
+      });
       if (begin + count == ids.size()) sequence.reset();
     });
     begin += count;

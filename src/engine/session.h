@@ -15,6 +15,7 @@
 #include "api/scorer.h"
 #include "base/cancel.h"
 #include "base/error.h"
+#include "engine/beam_search.h"
 #include "engine/program.h"
 #include "engine/runtime.h"
 #include "formats/adapter_file.h"
@@ -69,6 +70,10 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   // Several requests batched together; results in order. `on_text` gets the request's index.
   std::vector<api::GenerateResult> generate_all(std::span<const api::GenerateRequest> requests,
                                                 const std::function<bool(std::size_t, std::string_view)>& on_text = {});
+  // The likeliest texts instead of a sampled one, best first; `request.sampling` decides nothing. `on_token` hears of
+  // every length reached. When cancelled, the beams as far as they have come.
+  std::vector<BeamResult> beam_search(const api::GenerateRequest& request, const BeamOptions& options,
+                                      const std::function<void(std::uint32_t)>& on_token = {});
   // Runs a graph of calls to completion.
   void run(Program& program, const NodeCallback& on_text = {});
 
@@ -93,6 +98,7 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   friend class Runtime;
   friend class ProgramRun;
   struct State;
+  class BeamSearch;
   explicit Session(std::unique_ptr<State> state);
   void enqueue(const std::shared_ptr<ProgramRun>& run);
   std::unique_ptr<State> state_;

@@ -19,10 +19,10 @@ namespace lathe::engine {
 
 struct Session::State {
   State(std::shared_ptr<model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
-        const SessionOptions& options, std::uint64_t kv_bytes);
+        const SessionOptions& asked, std::uint64_t kv_bytes);
 
-  // Runs `ids` through the model alone and hands over the logits (or hidden states) after positions `from` and later.
-  void each_row(std::span<const text::TokenId> ids, std::size_t from, bool hidden,
+  // Runs `ids` through the model alone and hands over the logits after positions `from` and later.
+  void each_row(std::span<const text::TokenId> ids, std::size_t from,
                 const std::function<void(std::size_t, std::span<const float>)>& sink);
 
   // Throws Error when the model has none.
@@ -36,7 +36,7 @@ struct Session::State {
 
   std::shared_ptr<model::Model> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;  // may be null
-  std::uint32_t context;
+  SessionOptions options;                            // with nothing left to decide
   std::shared_ptr<const cache::KvPolicy> policy;
   std::uint64_t most_outstanding;  // nodes that may be in the system at a time
   Constraints constraints{tokenizer};
@@ -53,6 +53,7 @@ struct Session::State {
   FairMutex mutex;
   model::ForwardContext forward;
   cache::BlockPool pool;
+  std::unique_ptr<Drafter> drafter;  // may be null
   Scheduler scheduler;
   std::vector<std::shared_ptr<ProgramRun>> runs;
   const CancelToken* cancel = nullptr;

@@ -2,6 +2,8 @@
 // its weights by the test itself.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "base/file.h"
 #include "engine/session.h"
 #include "support/data.h"
@@ -47,8 +49,8 @@ class AdapterTest : public ::testing::Test {
     return head * dim + i / 2 + i % 2 * (dim / 2);
   }
 
-  // W += scale * B A, with B in Hugging Face row order.
-  formats::ModelFile merged(float scale) const {
+  // W += scale * B A, with B in Hugging Face row order, or as the rows of W are.
+  formats::ModelFile merged(float scale, bool hf_rows = true) const {
     formats::ModelFile result = file_;
     result.weights = {};
     for (const auto& [name, tensor] : file_.weights.all()) {
@@ -61,7 +63,7 @@ class AdapterTest : public ::testing::Test {
           for (std::uint64_t column = 0; column < in(weight); ++column) {
             double sum = 0;
             for (std::uint64_t r = 0; r < kRank; ++r)
-              sum += double{b[hf_row(weight, row) * kRank + r]} * a[r * in(weight) + column];
+              sum += double{b[(hf_rows ? hf_row(weight, row) : row) * kRank + r]} * a[r * in(weight) + column];
             w[row * in(weight) + column] += static_cast<float>(scale * sum);
           }
         }
@@ -94,6 +96,86 @@ class AdapterTest : public ::testing::Test {
     const std::uint64_t size = header.size();
     write_file(folder / "adapter_model.safetensors",
                std::string(reinterpret_cast<const char*>(&size), 8) + header + data);
+  }
+
+  // A GGUF adapter written by hand, as the format's documentation lays it out: header, key-values, tensor table, data.
+  // Sizes are counted from the dimension that varies fastest.
+  class GgufBytes {
+   public:
+    void u32(std::uint32_t value) { raw(value); }
+    void u64(std::uint64_t value) { raw(value); }
+    void text(const std::string& value) {
+      u64(value.size());
+      bytes += value;
+    }
+    void key(const std::string& name, const std::string& value) {
+      text(name);
+      u32(8);  // a string
+      text(value);
+    }
+    void key(const std::string& name, float value) {
+      text(name);
+      u32(6);  // a 32-bit float
+      raw(value);
+    }
+    void align() { bytes.resize((bytes.size() + 31) / 32 * 32, 0); }
+    std::string bytes = "GGUF";
+
+   private:
+    template <class T>
+    void raw(T value) {
+      bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+  };
+
+  struct GgufAdapter {
+    std::string type = "adapter", adapter_type = "lora", architecture = "llama";
+    float alpha = 6;
+    std::string wrong_shape;  // the name of a tensor that gets a row too many
+    std::string only;         // when set, the one tensor the file has
+  };
+
+  void write_gguf(const std::filesystem::path& path, const GgufAdapter& adapter) const {
+    struct Tensor {
+      std::string name;
+      std::uint64_t fast, slow;
+      std::vector<float> data;
+    };
+    std::vector<Tensor> tensors;
+    for (std::size_t t = 0; t < targets_.size(); ++t) {
+      const std::string& weight = targets_[t].weight;
+      tensors.push_back({weight + ".weight.lora_a", in(weight), kRank, values(kRank * in(weight), 2 * t)});
+      tensors.push_back({weight + ".weight.lora_b", kRank, out(weight), values(out(weight) * kRank, 2 * t + 1)});
+    }
+    std::erase_if(tensors, [&](const Tensor& one) { return !adapter.only.empty() && one.name != adapter.only; });
+    GgufBytes file;
+    file.u32(3);
+    file.u64(tensors.size());
+    file.u64(4);
+    file.key("general.type", adapter.type);
+    file.key("general.architecture", adapter.architecture);
+    file.key("adapter.type", adapter.adapter_type);
+    file.key("adapter.lora.alpha", adapter.alpha);
+    std::uint64_t offset = 0;
+    for (Tensor& tensor : tensors) {
+      if (tensor.name == adapter.wrong_shape) {
+        ++tensor.slow;
+        tensor.data.resize(tensor.fast * tensor.slow);
+      }
+      file.text(tensor.name);
+      file.u32(2);
+      file.u64(tensor.fast);
+      file.u64(tensor.slow);
+      file.u32(0);  // F32
+      file.u64(offset);
+      offset += (tensor.data.size() * sizeof(float) + 31) / 32 * 32;
+    }
+    for (const Tensor& tensor : tensors) {
+      file.align();
+      file.bytes.append(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size() * sizeof(float));
+    }
+    file.align();
+    write_file(path, file.bytes);
   }
 
   std::vector<float> last_logits(Session& session, const std::vector<text::TokenId>& ids) {
@@ -137,6 +219,70 @@ TEST_F(AdapterTest, APeftFolderEqualsMergedWeights) {
   // The update is large enough to matter, and requests without it do not see it, nor its cached prefix.
   EXPECT_NE(plain.text, adapted.text);
   EXPECT_EQ(session->generate(greedy({})).text, plain.text);
+}
+
+TEST_F(AdapterTest, AGgufAdapterEqualsMergedWeights) {
+  write_gguf(folder_ / "lora.gguf", {});
+  const auto session = runtime_.open(runtime_.load(file_), file_.tokenizer);
+  session->add_adapter("lora", formats::load_adapter(folder_ / "lora.gguf", file_.architecture));
+  // Its rows are those of the model's own GGUF file, whatever RoPE pairs them.
+  const auto merged_session = runtime_.open(runtime_.load(merged(6.0f / 4, false)), file_.tokenizer);
+  const auto plain = session->generate(greedy({})), adapted = session->generate(greedy({"lora"}));
+  expect_same(adapted, merged_session->generate(greedy({})));
+  EXPECT_NE(plain.text, adapted.text);
+  write_gguf(folder_ / "whole.gguf", {.alpha = 0});  // none: the update as it is
+  EXPECT_FLOAT_EQ(formats::load_adapter(folder_ / "whole.gguf", file_.architecture).low_rank.at("blk.0.attn_q").scale,
+                  1);
+}
+
+TEST_F(AdapterTest, AGgufAdapterThatDoesNotFitIsRefusedByName) {
+  const auto refused = [&](const GgufAdapter& adapter, const std::vector<std::string>& says) {
+    write_gguf(folder_ / "bad.gguf", adapter);
+    try {
+      formats::load_adapter(folder_ / "bad.gguf", file_.architecture);
+      ADD_FAILURE() << says.front();
+    } catch (const Error& error) {
+      for (const std::string& text : says)
+        EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("bad.gguf"), std::string::npos) << error.what();
+    }
+  };
+  refused({.type = "model"}, {"not an adapter"});
+  refused({.adapter_type = "control_vector"}, {"control_vector"});
+  refused({.architecture = "gpt2"}, {"gpt2", "llama"});
+  refused({.alpha = std::numeric_limits<float>::infinity()}, {"alpha"});
+  refused({.wrong_shape = "blk.3.ffn_gate.weight.lora_b"}, {"blk.3.ffn_gate", "another model"});
+  refused({.wrong_shape = "blk.4.ffn_down.weight.lora_a"}, {"blk.4.ffn_down", "another model"});
+  refused({.only = "blk.2.attn_output.weight.lora_a"}, {"blk.2.attn_output", "only one"});
+  refused({.only = "no such tensor"}, {"no low-rank tensors"});
+  // Cut off anywhere, it is an error and nothing worse.
+  write_gguf(folder_ / "whole.gguf", {});
+  const std::string whole = read_file(folder_ / "whole.gguf");
+  for (std::size_t size = 0; size < whole.size(); size += 1 + whole.size() / 97) {
+    write_file(folder_ / "cut.gguf", whole.substr(0, size));
+    EXPECT_THROW(formats::load_adapter(folder_ / "cut.gguf", file_.architecture), Error) << size;
+  }
+}
+
+TEST_F(AdapterTest, ADraftChangesNothingUnderAdapters) {
+  write_gguf(folder_ / "lora.gguf", {});
+  const auto file = formats::load_adapter(folder_ / "lora.gguf", file_.architecture);
+  const auto model = runtime_.load(file_);
+  const std::vector<api::GenerateRequest> requests = {greedy({"lora"}), greedy({}), greedy({"lora", "half"})};
+  const auto answers = [&](const DraftOptions& draft) {
+    const auto session = runtime_.open(model, file_.tokenizer, {.draft = draft});
+    session->add_adapter("lora", file);
+    session->add_adapter("half", file, 0.5f);
+    return session->generate_all(requests);
+  };
+  const auto plain = answers({});
+  EXPECT_NE(plain[0].text, plain[1].text);
+  for (const DraftOptions& draft :
+       {DraftOptions{.kind = DraftKind::kLayers, .layers = 3}, DraftOptions{.kind = DraftKind::kNgram},
+        DraftOptions{.kind = DraftKind::kModel, .model = model, .tokenizer = file_.tokenizer}}) {
+    const auto drafted = answers(draft);
+    for (std::size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(drafted[i].text, plain[i].text) << i;
+  }
 }
 
 TEST_F(AdapterTest, RequestsWithAndWithoutItShareABatch) {

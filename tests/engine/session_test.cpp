@@ -221,6 +221,28 @@ TEST_F(SessionTest, EmbeddingsHaveTheModelsWidthAndUnitLength) {
   }
 }
 
+TEST_F(SessionTest, EmbeddingsDoNotDependOnWhatTheyAreBatchedWith) {
+  std::vector<std::string> texts = kPrompts;
+  texts.push_back("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. ");
+  for (const auto pooling : {api::Pooling::kMean, api::Pooling::kCls, api::Pooling::kLast}) {
+    const auto together = open({.max_batch = 4, .chunk = 11})->embed(texts, {.pooling = pooling});
+    ASSERT_EQ(together.size(), texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      EXPECT_EQ(open({.max_batch = 1})->embed({&texts[i], 1}, {.pooling = pooling}).front(), together[i]) << i;
+  }
+}
+
+TEST_F(SessionTest, ATextThatCannotBeEmbeddedIsNamed) {
+  const auto session = open({.context = 16});
+  const std::vector<std::string> texts = {"Tom", kPrompts[4] + kPrompts[4]};
+  try {
+    session->embed(texts);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.where(), "text 2");
+  }
+}
+
 TEST_F(SessionTest, IdsOutsideTheVocabularyAreRefused) {
   const auto session = open();
   api::GenerateRequest request = greedy("", 3);

@@ -93,7 +93,7 @@ Matcher::Matcher(std::shared_ptr<TokenMasks> masks)
 const TokenSet& Matcher::allowed() {
   if (ended_) return none_;
   if (const auto known = known_.find(set_); known != known_.end()) return known->second;
-  if (machine_.bytes_used() > kMachineBytes) {
+  if (machine_.bytes_used() > kMachineBytes && !holds_places_) {
     auto [machine, set] = machine_.compacted(set_);
     machine_ = std::move(machine);
     set_ = set;
@@ -101,6 +101,16 @@ const TokenSet& Matcher::allowed() {
   }
   if ((known_.size() + 1) * (masks_->vocabulary().size() / 8) > kKnownBytes) known_.clear();
   return known_.emplace(set_, compute()).first->second;
+}
+
+Matcher::Place Matcher::place() {
+  holds_places_ = true;
+  return Place{set_} << 1 | (ended_ ? 1 : 0);
+}
+
+void Matcher::go_to(Place place) {
+  set_ = static_cast<SetId>(place >> 1);
+  ended_ = (place & 1) != 0;
 }
 
 TokenSet Matcher::compute() {

@@ -71,6 +71,11 @@ class Matcher {
   // False, and no change, when the token may not come next. An end-of-generation token ends the text.
   bool accept(TokenId id);
   bool accept_bytes(std::string_view bytes);
+  // Where the text stands, for go_to(). Until drop_places() the matcher keeps what places refer to.
+  using Place = std::uint64_t;
+  Place place();
+  void go_to(Place place);
+  void drop_places() { holds_places_ = false; }
   bool complete() const { return !ended_ && machine_.accepts(set_); }  // may end here
   bool ended() const { return ended_; }
   // Complete, and no byte can follow.
@@ -82,7 +87,7 @@ class Matcher {
   std::shared_ptr<TokenMasks> masks_;
   Machine machine_;
   SetId set_;
-  bool ended_ = false;
+  bool ended_ = false, holds_places_ = false;
   TokenSet none_;
   std::unordered_map<SetId, TokenSet> known_;
 };
