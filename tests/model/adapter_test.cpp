@@ -148,5 +148,62 @@ TEST(Adapter, EachSequenceOfABatchHasItsOwn) {
   EXPECT_LT(relative_error(together[6], doubles(strong.logits(prompts[6]))), kTolerance);
 }
 
+// Quantized weights stay as they are; the update is added beside them. Against the decoded weights with the update
+// folded in, within what the codec's kernels lose by rounding activations.
+TEST(Adapter, EqualsMergedWeightsOnEveryCodec) {
+  constexpr double kRounding = 0.05, kEffect = 0.3;
+  arch::Architecture a = tiny_llama();
+  a.width = 256, a.ffn_width = 512;  // whole blocks of every codec
+  a.head_dim = a.v_head_dim = a.rotary_dim = 64;
+  std::size_t tested = 0;
+  for (const Codec* codec : all_codecs()) {
+    SCOPED_TRACE(codec->name());
+    TinyModel tiny;
+    try {
+      tiny = make_tiny_model(a, codec->name(), 5);
+    } catch (const Error&) {
+      continue;  // nothing encodes it
+    }
+    ++tested;
+    const auto backend = cpu(2);
+    const MadeAdapter x = make_adapter(tiny, *backend, kLlamaTargets, 4, 1, 1);
+    const MadeAdapter y = make_adapter(tiny, *backend, std::span(kLlamaTargets).first(4), 3, 2, 2);
+    const model::Adapter *only_x[] = {&x.adapter}, *both[] = {&x.adapter, &y.adapter};
+    const MadeAdapter *merge_x[] = {&x}, *merge_both[] = {&x, &y};
+    Executor executor(tiny, backend), expect_x(merged(tiny, merge_x), backend),
+        expect_both(merged(tiny, merge_both), backend);
+    const auto ids = random_ids(24, a.vocab_size, 2);
+    const auto plain = executor.logits(ids);
+    const auto state_x = executor.sequence(), state_both = executor.sequence();
+    const auto with_x = executor.logits(*state_x, ids, 64, only_x);
+    const auto with_both = executor.logits(*state_both, ids, 64, both);
+    EXPECT_LT(relative_error(with_x, doubles(expect_x.logits(ids))), kRounding);
+    EXPECT_LT(relative_error(with_both, doubles(expect_both.logits(ids))), kRounding);
+    EXPECT_GT(relative_error(with_x, doubles(plain)), kEffect) << "the adapter does nothing";
+    EXPECT_GT(relative_error(with_both, doubles(with_x)), kEffect) << "the second adapter does nothing";
+
+    // Side by side in a batch, decoding, each row has its own and gets the bytes it gets alone.
+    const std::vector<std::int32_t> next = {7};
+    std::vector<std::vector<float>> alone;
+    std::vector<std::unique_ptr<cache::PagedKv>> forks;
+    const std::vector<std::pair<cache::PagedKv*, std::span<const model::Adapter* const>>> rows = {
+        {state_x.get(), only_x}, {state_both.get(), both}};
+    const model::Segment segment{next};
+    std::vector<model::SequenceInput> inputs;
+    for (const auto& [state, adapters] : rows) {
+      const auto copy = state->fork();
+      alone.push_back(executor.logits(*copy, next, 64, adapters));
+      forks.push_back(state->fork());
+      inputs.push_back({forks.back().get(), {&segment, 1}, model::Want::kLast, adapters});
+    }
+    std::vector<std::vector<float>> together(rows.size());
+    executor.forward().forward(inputs, {}, [&](std::size_t i, std::uint64_t, std::span<const float> row) {
+      together[i].assign(row.begin(), row.end());
+    });
+    EXPECT_EQ(together, alone);
+  }
+  EXPECT_GE(tested, 12u);
+}
+
 }  // namespace
 }  // namespace lathe::test
