@@ -164,6 +164,7 @@ int chat_verb(Arguments arguments) {
   OutputArgs output;
   SamplingArgs sampling;
   AdapterArgs adapters;
+  DraftArgs draft;
   std::string system;
   api::GenerateRequest request;
   request.max_tokens = 512;
@@ -175,13 +176,15 @@ int chat_verb(Arguments arguments) {
   options.value("-n,--tokens", request.max_tokens, "N", "tokens of an answer at most");
   add_sampling_options(options, sampling);
   add_adapter_option(options, adapters);
+  add_draft_options(options, draft);
   add_device_options(options, device, "tokens of context; 0: what the model was trained for");
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
   validate(sampling);
+  validate(draft);
 
-  const OpenModel open = open_model(model, device, output, one_sequence);
+  const OpenModel open = open_model(model, device, output, one_sequence, draft);
   apply(sampling, open.file.generation, request);
   request.adapters = open_adapters(adapters, open);
   Chat chat(open, std::move(request), std::move(system), output.json);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "cli/model_folder.h"
 #include "cli/tiny_model.h"
 
 namespace lathe::cli {
@@ -21,37 +22,36 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kModelHelp =
-    "a .gguf, .safetensors, .lathe or llama2.c .bin file, a Hugging Face folder, or the name tiny";
+    "a .gguf, .safetensors, .lathe or llama2.c .bin file, a Hugging Face folder, or a name: tiny, or one of lathe list";
 constexpr std::uint32_t kMostThreads = 1024;
 constexpr std::size_t kMostNeighbours = 1000;  // files of a folder that a suggestion looks at
 
-// What the user may have meant by a path that does not exist: a sibling, or the embedded model.
-std::string suggestion(const fs::path& path) {
-  std::vector<std::string> siblings;
-  std::error_code ignored;
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    if (siblings.size() == kMostNeighbours) break;
-    siblings.push_back(entry.path().filename().string());
+std::vector<std::string> folder_names() {
+  std::vector<std::string> names;
+  try {
+    for (const FolderModel& model : folder_models()) names.push_back(model.name);
+  } catch (const Error&) {  // there is no model folder
   }
-  std::vector<std::string_view> names(siblings.begin(), siblings.end());
-  if (!path.has_parent_path()) names.push_back(kTinyModel);
-  const std::string name = path.filename().string();
-  const std::vector<std::string> nearest = nearest_names(name, names, 1);
-  if (nearest.empty() || edit_distance(name, nearest[0]) > std::max<std::size_t>(2, name.size() / 3)) {
-    return "give a model file, a Hugging Face folder, or tiny, the model inside this program";
-  }
-  return fmt::format("did you mean '{}'?",
-                     nearest[0] == kTinyModel ? nearest[0] : (path.parent_path() / nearest[0]).string());
+  return names;
 }
 
-// The codec that most bytes are in.
-std::string_view main_codec(const arch::Weights& weights) {
-  std::map<std::string_view, std::uint64_t> bytes;
-  for (const auto& [name, tensor] : weights.all()) bytes[tensor.codec->name()] += tensor.bytes();
-  const auto most =
-      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == bytes.end() ? "no weights" : most->first;
+// What the user may have meant by a path that does not exist: a sibling, a model of the folder, or the embedded one.
+std::string suggestion(const fs::path& path) {
+  std::vector<std::string> known = folder_names();
+  if (!path.has_parent_path()) known.emplace_back(kTinyModel);
+  std::error_code ignored;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::size_t neighbours = 0;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    if (++neighbours > kMostNeighbours) break;
+    known.push_back((path.parent_path() / entry.path().filename()).string());
+  }
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  const std::vector<std::string> nearest = nearest_names(path.string(), names, 1);
+  const std::size_t near = std::max<std::size_t>(2, path.filename().string().size() / 3);
+  if (nearest.empty() || edit_distance(path.string(), nearest[0]) > near)
+    return "give a model file, a Hugging Face folder, a name that lathe list shows, or tiny";
+  return fmt::format("did you mean '{}'?", nearest[0]);
 }
 
 std::string scaled(double value, std::span<const std::string_view> units) {
@@ -103,10 +103,12 @@ std::string model_name(const ModelArgs& args) {
                    "give a model file, a Hugging Face folder, or tiny, the model inside this program");
 }
 
-void check_model_exists(const ModelArgs& args) {
+fs::path find_model(const ModelArgs& args) {
   const std::string name = model_name(args);
   std::error_code ignored;
-  if (name != kTinyModel && !fs::exists(name, ignored)) throw Error("no such file or model", name, suggestion(name));
+  if (name == kTinyModel || fs::exists(name, ignored)) return name;
+  if (const auto known = find_folder_model(name)) return *known;
+  throw Error("no such file or model", name, suggestion(name));
 }
 
 formats::ModelFile load_model(const ModelArgs& args, bool weights) {
@@ -114,14 +116,19 @@ formats::ModelFile load_model(const ModelArgs& args, bool weights) {
   options.weights = weights;
   options.check_weights = weights;
   if (args.tokenizer) options.tokenizer = *args.tokenizer;
-  check_model_exists(args);
-  const std::string name = model_name(args);
-  if (name == kTinyModel) {
-    formats::ModelFile file = formats::load_model(tiny_model(), options);
-    file.path = name;
-    return file;
-  }
-  return formats::load_model(fs::path(name), options);
+  const fs::path path = find_model(args);
+  if (path != kTinyModel) return formats::load_model(path, options);
+  formats::ModelFile file = formats::load_model(tiny_model(), options);
+  file.path = kTinyModel;
+  return file;
+}
+
+std::string_view main_codec(const arch::Weights& weights) {
+  std::map<std::string_view, std::uint64_t> bytes;
+  for (const auto& [name, tensor] : weights.all()) bytes[tensor.codec->name()] += tensor.bytes();
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? "no weights" : most->first;
 }
 
 const text::Tokenizer& OpenModel::tokenizer() const {
@@ -131,7 +138,8 @@ const text::Tokenizer& OpenModel::tokenizer() const {
 }
 
 OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const OutputArgs& output,
-                     const std::function<void(const arch::Architecture&, engine::SessionOptions&)>& tweak) {
+                     const std::function<void(const arch::Architecture&, engine::SessionOptions&)>& tweak,
+                     const DraftArgs& draft) {
   if (device.threads > kMostThreads)
     throw UsageError(fmt::format("--threads is {}, at most {}", device.threads, kMostThreads));
   OpenModel open;
@@ -153,6 +161,7 @@ OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const Out
   session_options.kv_codec = kv_codec_from(device.kv_codec);
   session_options.kv_policy = device.kv_policy;
   if (tweak) tweak(open.file.architecture, session_options);
+  session_options.draft = open_draft(draft, *open.runtime);
 
   open.model = open.runtime->load(open.file);
   open.file.weights = {};  // the device holds, or maps, what it needs of them

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "cli/draft_args.h"
 #include "cli/options.h"
 #include "engine/runtime.h"
 #include "engine/session.h"
@@ -51,9 +53,12 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
 
 // The model named by the arguments; throws UsageError when a required one is absent or two are given.
 std::string model_name(const ModelArgs& args);
-// Throws Error, with a suggestion, when that is no file, folder or name of a model.
-void check_model_exists(const ModelArgs& args);
+// Where that is: a path, or kTinyModel. Throws Error, with a suggestion, when it is no file, folder or name of a model.
+std::filesystem::path find_model(const ModelArgs& args);
 formats::ModelFile load_model(const ModelArgs& args, bool weights = true);
+
+// The codec that most bytes are in.
+std::string_view main_codec(const arch::Weights& weights);
 
 // A model on a device. `file` keeps everything but the weights, which the device has taken.
 struct OpenModel {
@@ -65,9 +70,10 @@ struct OpenModel {
 
   const text::Tokenizer& tokenizer() const;  // throws Error when the model came without one
 };
-// `tweak` gets the session's options after the common ones are filled in.
+// `tweak` gets the session's options after the common ones are filled in. `draft` guesses tokens ahead, if anything.
 OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const OutputArgs& output,
-                     const std::function<void(const arch::Architecture&, engine::SessionOptions&)>& tweak = {});
+                     const std::function<void(const arch::Architecture&, engine::SessionOptions&)>& tweak = {},
+                     const DraftArgs& draft = {});
 
 // A tweak for verbs that run one sequence at a time.
 inline void one_sequence(const arch::Architecture&, engine::SessionOptions& options) { options.max_batch = 1; }

@@ -58,6 +58,20 @@ std::string spoken(std::string names) {
   return names;
 }
 
+// Where options_of() wants the next table of options.
+thread_local std::vector<OptionInfo>* asked_for_table = nullptr;
+
+// "-n,--tokens" -> "-n", "--tokens".
+std::vector<std::string> split_names(const std::string& names) {
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at <= names.size();) {
+    const std::size_t comma = std::min(names.find(',', at), names.size());
+    parts.push_back(names.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
 // Breaks `text` into lines of at most `width` columns, each after the first starting at column `indent`.
 std::string wrap(const std::string& text, std::size_t indent, std::size_t width) {
   std::string out;
@@ -164,7 +178,8 @@ void Options::choice(std::string names, std::string& target, std::initializer_li
                             fmt::format("the nearest is '{}'", nearest_names(text, known, 1).front()));
          }
          target = text;
-       }});
+       },
+       nullptr, std::vector<std::string>(words.begin(), words.end())});
 }
 
 void Options::size(std::string names, std::uint64_t& target, std::string help) {
@@ -173,6 +188,10 @@ void Options::size(std::string names, std::uint64_t& target, std::string help) {
 }
 
 bool Options::parse(Arguments arguments) {
+  if (asked_for_table != nullptr) {
+    *asked_for_table = table();
+    return false;
+  }
   CLI::App app;
   bool wants_help = false;
   app.set_help_flag();
@@ -237,20 +256,37 @@ void Options::reject(const std::string& argument) const {
     throw UsageError(fmt::format("'{}' is one argument too many", argument), "lathe " + verb_,
                      fmt::format("usage: lathe {} {}", verb_, usage_));
   }
-  std::vector<std::string_view> names;
+  std::vector<std::string> declared;
   for (const Entry& entry : entries_) {
     if (entry.positional) continue;
-    for (std::size_t at = 0; at != std::string::npos;) {
-      const std::size_t comma = entry.names.find(',', at);
-      names.push_back(std::string_view(entry.names).substr(at, comma == std::string::npos ? comma : comma - at));
-      at = comma == std::string::npos ? comma : comma + 1;
-    }
+    for (std::string& name : split_names(entry.names)) declared.push_back(std::move(name));
   }
+  std::vector<std::string_view> names(declared.begin(), declared.end());
   names.emplace_back("--help");
   const std::string name = argument.substr(0, argument.find('='));
   const std::string nearest = nearest_names(name, names, 1).front();
   throw UsageError(fmt::format("unknown option '{}'", name), "lathe " + verb_,
                    fmt::format("the nearest is '{}'; lathe {} -h lists all", nearest, verb_));
+}
+
+std::vector<OptionInfo> Options::table() const {
+  std::vector<OptionInfo> infos;
+  for (const Entry& entry : entries_) {
+    infos.push_back({split_names(entry.names), entry.metavar, entry.help, entry.words, entry.positional,
+                     entry.flag != nullptr, entry.repeats});
+  }
+  return infos;
+}
+
+std::vector<OptionInfo> options_of(int (*verb)(Arguments arguments)) {
+  std::vector<OptionInfo> infos;
+  asked_for_table = &infos;
+  try {
+    verb({});
+  } catch (const Error&) {  // a verb that asks for something before its options has none to tell
+  }
+  asked_for_table = nullptr;
+  return infos;
 }
 
 std::string Options::help() const {

@@ -15,6 +15,17 @@ namespace lathe::cli {
 
 using Arguments = std::span<const std::string>;
 
+// An option or positional as a shell that completes command lines needs to know it.
+struct OptionInfo {
+  std::vector<std::string> names;  // "-n", "--tokens"; of a positional its name
+  std::string metavar, help;
+  std::vector<std::string> words;  // the only values there are, where there are few
+  bool positional = false, flag = false, repeats = false;
+};
+
+// What a verb declares, in order; the verb does nothing else.
+std::vector<OptionInfo> options_of(int (*verb)(Arguments arguments));
+
 class Options {
  public:
   // `usage` is what follows the verb ("[MODEL] -p TEXT [options]"); `summary` says what the verb does.
@@ -59,7 +70,9 @@ class Options {
     bool positional = false, required = false, repeats = false;
     std::function<void(const std::string& name, const std::string& text)> set;  // empty for flags
     bool* flag = nullptr;
+    std::vector<std::string> words = {};  // of a choice
   };
+  std::vector<OptionInfo> table() const;
   void add(Entry entry) { entries_.push_back(std::move(entry)); }
   [[noreturn]] void reject(const std::string& argument) const;
 

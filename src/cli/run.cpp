@@ -4,10 +4,12 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "cli/adapter_args.h"
 #include "cli/common.h"
 #include "cli/sampling_args.h"
 #include "cli/verbs.h"
+#include "engine/sampler.h"
 
 namespace lathe::cli {
 namespace {
@@ -42,7 +44,41 @@ Json result_json(const api::GenerateResult& result, const OpenModel& open, const
                  {"model", open.file.path},
                  {"seed", request.sampling.seed}};
   if (request.logprobs > 0) object["logprobs"] = std::move(logprobs);
+  if (result.drafted_tokens > 0)
+    object["draft"] = {{"guessed", result.drafted_tokens}, {"accepted", result.accepted_tokens}};
   return object;
+}
+
+Json beam_json(const engine::BeamResult& beam) {
+  Json ids = Json::array();
+  for (const api::GeneratedToken& token : beam.result.tokens) ids.push_back(token.id);
+  return {{"text", beam.result.text},
+          {"ids", std::move(ids)},
+          {"stop_reason", api::stop_reason_name(beam.result.stop_reason)},
+          {"logprob", beam.logprob},
+          {"score", beam.score}};
+}
+
+// Beam search writes when it is done: until then no text is sure.
+int run_beams(const OpenModel& open, const api::GenerateRequest& request, const engine::BeamOptions& beams,
+              const OutputArgs& output) {
+  std::vector<engine::BeamResult> found;
+  {
+    Progress progress("beam search", request.max_tokens, !output.quiet);
+    found = open.session->beam_search(request, beams, [&](std::uint32_t tokens) { progress.set(tokens); });
+  }
+  const api::GenerateResult& best = found.front().result;
+  if (output.json) {
+    Json object = result_json(best, open, request), all = Json::array();
+    for (const engine::BeamResult& beam : found) all.push_back(beam_json(beam));
+    object["beams"] = std::move(all);
+    print_json(object);
+  } else if (beams.results == 1) {
+    print_text(best.text + "\n");
+  } else {
+    for (const engine::BeamResult& beam : found) print_text(fmt::format("{:.4f} {}\n", beam.score, beam.result.text));
+  }
+  return best.stop_reason == api::StopReason::kCancelled ? kExitInterrupted : kExitSuccess;
 }
 
 // One line per token: what it says, its log-probability, and the alternatives.
@@ -66,7 +102,10 @@ int run_verb(Arguments arguments) {
   OutputArgs output;
   SamplingArgs sampling;
   AdapterArgs adapters;
+  DraftArgs draft;
   std::optional<std::string> text, file, grammar, schema;
+  std::optional<std::uint32_t> beams, n_best;
+  std::optional<float> length_penalty;
   bool echo = false, no_special = false;
   api::GenerateRequest request;
   request.max_tokens = 256;
@@ -85,6 +124,13 @@ int run_verb(Arguments arguments) {
   options.value("--json-schema", schema, "FILE|TEXT",
                 "only JSON that this schema allows; a text begins with {. {\"type\":\"object\"} is any object");
   add_adapter_option(options, adapters);
+  add_draft_options(options, draft);
+  const engine::BeamOptions usual;
+  options.value("--beams", beams, "N", "search for the likeliest text with N beams instead of choosing token by token",
+                "no search");
+  options.value("--length-penalty", length_penalty, "A", "of beam search; 0: none, more: longer texts",
+                fmt::to_string(usual.length_penalty));
+  options.value("--n-best", n_best, "N", "show the N best texts that beam search finds", "1");
   options.value("--logprobs", request.logprobs, "N",
                 "show every token's log-probability with N alternatives, instead of the text");
   add_device_options(options, device, "tokens of context; 0: what the model was trained for");
@@ -92,7 +138,22 @@ int run_verb(Arguments arguments) {
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
   validate(sampling);
+  validate(draft);
   if (request.logprobs < 0) throw UsageError("--logprobs must be 0 or more");
+
+  engine::BeamOptions search = usual;
+  if (beams) {
+    search = {*beams, n_best.value_or(1), length_penalty.value_or(usual.length_penalty)};
+    engine::validate(search);
+    if (draft.draft)
+      throw UsageError("--draft guesses for one text, --beams follows several", {}, "leave one of them out");
+    if (request.logprobs > 0)
+      throw UsageError("--logprobs shows single tokens, --beams whole texts", {}, "leave one of them out");
+    if (const std::string_view given = sampling_option_given(sampling); !given.empty())
+      throw UsageError(fmt::format("{} decides nothing beside --beams", given), {}, "leave one of them out");
+  } else if (n_best || length_penalty) {
+    throw UsageError(fmt::format("{} decides nothing without --beams", n_best ? "--n-best" : "--length-penalty"));
+  }
 
   if (grammar && schema) throw UsageError("both --grammar and --json-schema are given");
   if (grammar) request.grammar = grammar->find("::=") != std::string::npos ? *grammar : read_file(*grammar);
@@ -104,15 +165,18 @@ int run_verb(Arguments arguments) {
   if ((grammar && request.grammar.empty()) || (schema && request.json_schema.empty()))
     throw UsageError(fmt::format("{} is empty", grammar ? "--grammar" : "--json-schema"));
 
-  check_model_exists(model);
-  const bool tiny = model_name(model) == kTinyModel;
+  const bool tiny = find_model(model) == kTinyModel;
   request.prompt = prompt_from(text, file, tiny ? std::optional(kTinyPrompt) : std::nullopt);
   request.add_special = request.parse_special = !no_special;
-  const OpenModel open = open_model(model, device, output, one_sequence);
+  const OpenModel open = open_model(
+      model, device, output,
+      [&](const auto&, engine::SessionOptions& session) { session.max_batch = beams.value_or(1); }, draft);
   open.tokenizer();
   apply(sampling, open.file.generation, request);
+  engine::validate(request.sampling, open.file.architecture.vocab_size);  // before anything is written
   request.adapters = open_adapters(adapters, open);
 
+  if (beams) return run_beams(open, request, search, output);
   const bool stream = !output.json && request.logprobs == 0;
   const bool story = tiny && !text && !file && !grammar && !schema;
   if (stream && (echo || story)) print_text(request.prompt);
@@ -131,6 +195,8 @@ int run_verb(Arguments arguments) {
     log_info("{} prompt tokens at {:.1f}/s, {} generated at {:.1f}/s, ended by {}", result.prompt_ids.size(),
              per_second(static_cast<double>(prefilled), result.prefill_seconds), result.tokens.size(),
              decode_rate(result), api::stop_reason_name(result.stop_reason));
+    if (result.drafted_tokens > 0)
+      log_info("{} of {} guessed tokens were right", result.accepted_tokens, result.drafted_tokens);
   }
   return interrupted ? kExitInterrupted : kExitSuccess;
 }

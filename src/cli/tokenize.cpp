@@ -16,9 +16,9 @@ Json ids_json(const std::vector<text::TokenId>& ids, const text::Tokenizer& toke
 
 // Needs no model that Lathe can run: a vocabulary alone, or a tokenizer file, will do.
 std::shared_ptr<const text::Tokenizer> tokenizer_of(const ModelArgs& model) {
-  if (model_name(model) == kTinyModel) return load_model(model, false).tokenizer;
-  check_model_exists(model);
-  return formats::load_tokenizer(model.tokenizer ? *model.tokenizer : model_name(model));
+  const std::filesystem::path path = find_model(model);
+  if (path == kTinyModel) return load_model(model, false).tokenizer;
+  return formats::load_tokenizer(model.tokenizer ? std::filesystem::path(*model.tokenizer) : path);
 }
 
 }  // namespace

@@ -11,11 +11,15 @@ std::span<const Verb> verbs() {
       {"info", "what a model file holds: architecture, tensors, sizes", info_verb},
       {"convert", "rewrite a model in another format or number type", convert_verb},
       {"synth", "write a model of a given shape with random weights, for benchmarks", synth_verb},
+      {"embed", "one vector per line of text", embed_verb},
       {"logits", "raw outputs of a model, for parity checks", logits_verb},
       {"perplexity", "how well a model predicts a text", perplexity_verb},
       {"bench", "measure prefill and decode speed", bench_verb},
       {"quantize", "compress a model", quantize_verb},
       {"compare", "models side by side: size, quality, speed", compare_verb},
+      {"list", "the models that a name is enough for", list_verb},
+      {"pull", "fetch a model from the web", pull_verb},
+      {"completion", "a script that lets the shell complete verbs and options", completion_verb},
   };
   return kVerbs;
 }

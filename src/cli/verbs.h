@@ -22,11 +22,15 @@ int tokenize_verb(Arguments arguments);
 int info_verb(Arguments arguments);
 int convert_verb(Arguments arguments);
 int synth_verb(Arguments arguments);
+int embed_verb(Arguments arguments);
 int logits_verb(Arguments arguments);
 int perplexity_verb(Arguments arguments);
 int bench_verb(Arguments arguments);
 int bench_matmul_verb(Arguments arguments);  // lathe bench matmul
 int quantize_verb(Arguments arguments);
 int compare_verb(Arguments arguments);
+int list_verb(Arguments arguments);
+int pull_verb(Arguments arguments);
+int completion_verb(Arguments arguments);
 
 }  // namespace lathe::cli

@@ -6,7 +6,8 @@ import unittest
 
 from harness import PROGRAM, TIMEOUT, TINY_FILE, CliTest
 
-VERBS = ["run", "chat", "tokenize", "info", "convert", "synth", "logits", "perplexity", "bench"]
+VERBS = ["run", "chat", "tokenize", "info", "convert", "synth", "embed", "logits", "perplexity", "bench", "list",
+         "pull", "completion"]
 
 # Arguments, and what the message must contain.
 USAGE = [
@@ -24,6 +25,33 @@ USAGE = [
     (["run", "--temperature", "-1"], "--temperature"),
     (["run", "--temperature", "nan"], "nan"),
     (["run", "--top-p", "1.5"], "--top-p"),
+    (["run", "--typical", "0"], "--typical"),
+    (["run", "--mirostat", "3"], "--mirostat"),
+    (["run", "--mirostat", "2", "--top-k", "5"], "--top-k"),
+    (["run", "--mirostat", "2", "--temperature", "0"], "--mirostat"),
+    (["run", "--mirostat-tau", "3"], "--mirostat-tau"),
+    (["run", "--repeat-window", "-3"], "--repeat-window"),
+    (["run", "--logit-bias", "15"], "--logit-bias"),
+    (["run", "--logit-bias", "15:nan"], "--logit-bias"),
+    (["run", "--logit-bias=-1:2"], "--logit-bias"),
+    (["run", "--presence-penalty", "inf"], "--presence-penalty"),
+    (["run", "--beams", "0"], "beams"),
+    (["run", "--beams", "2", "--n-best", "3"], "results"),
+    (["run", "--n-best", "3"], "--n-best"),
+    (["run", "--length-penalty", "1"], "--length-penalty"),
+    (["run", "--beams", "2", "--temperature", "1"], "--temperature"),
+    (["run", "--beams", "2", "--logprobs", "1"], "--logprobs"),
+    (["run", "--beams", "2", "--draft", "ngram"], "--draft"),
+    (["run", "--draft", "layers:x"], "layers"),
+    (["run", "--draft", "layers:0"], "layers"),
+    (["run", "--draft", "layers:9", "--quiet"], "9 layers"),
+    (["run", "--draft", "ngram", "--draft-tokens", "0"], "--draft-tokens"),
+    (["run", "--draft-tokens", "3"], "--draft-tokens"),
+    (["pull", "x"], "http"),
+    (["pull", "http://a/b", "--tries", "0"], "--tries"),
+    (["embed", "tiny"], "-f FILE"),
+    (["embed", "tiny", "-p", "a", "--pooling", "max"], "'mean'"),
+    (["embed", "tiny", "-p", "a", "--batch", "0"], "--batch"),
     (["run", "--kv-codec", "f17"], "'f16'"),
     (["run", "--stop", ""], "--stop"),
     (["run", "-t", "1000000"], "1000000"),
@@ -35,11 +63,46 @@ USAGE = [
 ]
 
 
+# Requests that are well written and cannot be served: arguments of run, and what the message must contain.
+REQUESTS = [
+    (["--grammar", 'root ::= "x" root'], ["root", "never"]),
+    (["--grammar", 'root ::= root "x" | "y"'], ["root", "recursive"]),
+    (["--grammar", 'root ::= missing'], ["missing"]),
+    (["--grammar", 'a ::= "x"'], ["root"]),
+    (["--grammar", 'root ::= (("a"{1000}){1000}){1000}'], ["200000"]),
+    (["--grammar", 'root ::= "a'], ["grammar"]),
+    (["--json-schema", '{"type":"integer","minimum":5,"maximum":3}'], ["never"]),
+    (["--json-schema", '{"type":"object","dependentSchemas":{}}'], ["dependentSchemas"]),
+    (["--json-schema", '{"$ref":"#/$defs/none"}'], ["none"]),
+    (["--json-schema", '{"type":'], ["JSON"]),
+    (["-c", "8", "-p", "a prompt that is longer than the context"], ["context", "-c"]),
+    (["-c", "8", "--beams", "2", "-p", "a prompt that is longer than the context"], ["context", "-c"]),
+    (["--adapter", "none.gguf"], ["none.gguf"]),
+    (["--adapter", str(TINY_FILE)], ["not an adapter"]),
+    (["--draft", "none.gguf"], ["none.gguf"]),
+]
+
+
 class Usage(CliTest):
     def test_messages(self):
         for args, text in USAGE:
             with self.subTest(args):
                 self.fails(2, *args, says=text)
+
+    def test_requests(self):
+        for args, texts in REQUESTS:
+            with self.subTest(args):
+                self.fails(1, "run", "tiny", "--quiet", *args, says=texts)
+
+    def test_what_only_the_model_shows(self):
+        self.fails(2, "run", "tiny", "--quiet", "--logit-bias", "99999:1", says=["99999", "vocabulary"])
+        other = self.folder / "other.gguf"
+        self.lathe("synth", "llama-tiny", other, "--quiet")
+        self.fails(2, "run", "tiny", "--quiet", "--draft", other, says=["another vocabulary"])
+        # One learned position too many.
+        gpt = self.folder / "gpt.gguf"
+        self.lathe("synth", "gpt2-tiny", gpt, "--quiet")
+        self.fails(2, "run", gpt, "-p", "a", "--quiet", "-c", "1000000", says=["positions", "1000000"])
 
     def test_no_verb(self):
         result = self.lathe(status=2)
