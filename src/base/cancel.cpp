@@ -8,7 +8,10 @@
 namespace lathe {
 namespace {
 
+std::atomic<bool> terminated{false};
+
 void on_interrupt(int signal) {
+  if (signal == SIGTERM) terminated.store(true, std::memory_order_relaxed);
   if (interrupt_token().cancelled()) ::_exit(128 + signal);
   interrupt_token().cancel();
 }
@@ -23,6 +26,8 @@ CancelToken& interrupt_token() {
   static CancelToken token;
   return token;
 }
+
+bool termination_requested() { return terminated.load(std::memory_order_relaxed); }
 
 void install_interrupt_handler() {
   interrupt_token();  // constructed before a signal can arrive

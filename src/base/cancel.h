@@ -22,5 +22,7 @@ class CancelToken {
 // at once.
 CancelToken& interrupt_token();
 void install_interrupt_handler();
+// Whether SIGTERM has come: a program that goes on after Ctrl-C ends then all the same.
+bool termination_requested();
 
 }  // namespace lathe

@@ -8,8 +8,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/terminal.h"
 #include "cli/adapter_args.h"
 #include "cli/common.h"
+#include "cli/line_editor.h"
 #include "cli/sampling_args.h"
 #include "cli/verbs.h"
 #include "text/chat_template.h"
@@ -18,12 +20,13 @@ namespace lathe::cli {
 namespace {
 
 constexpr std::string_view kChatMlEnd = "<|im_end|>";
+constexpr std::string_view kPrompt = "> ";
 constexpr std::string_view kHelp =
     "/system TEXT   set the system message (alone: remove it)\n"
     "/clear         forget the conversation, keep the system message\n"
     "/save FILE     write the conversation as JSON\n"
-    "/quit          leave (or end of input, or Ctrl-C)\n"
-    "Ctrl-C stops an answer.\n";
+    "/quit          leave (so does Ctrl-D, or Ctrl-C twice)\n"
+    "Ctrl-C stops an answer. Alt-Enter begins a new line; Up and Down recall what was said.\n";
 
 // A line of standard input without its end; false at the end of input and after Ctrl-C.
 bool read_line(std::string& line) {
@@ -47,6 +50,7 @@ class Chat {
         template_(open.file.chat_template.empty() ? text::ChatTemplate::chatml()
                                                   : text::ChatTemplate::parse(open.file.chat_template, open.file.path)),
         interactive_(stdin_is_terminal()),
+        edits_(!silent && terminal_is_editable()),
         silent_(silent) {
     const text::SpecialTokens& special = open.tokenizer().special();
     if (special.bos != text::kNoToken) bos_ = open.tokenizer().piece(special.bos);
@@ -57,19 +61,16 @@ class Chat {
   }
 
   int run() {
-    if (interactive_ && !silent_) log_info("/help lists the commands");
+    if (interactive_ && !silent_) log_info("/help lists the commands, Ctrl-D leaves");
     std::string line;
-    while (true) {
-      if (interactive_ && !silent_) print_text("> ");
-      if (!read_line(line)) break;
-      if (line.starts_with('/')) {
+    while (listen(line)) {
+      if (line.starts_with('/') && line.find('\n') == std::string::npos) {
         if (!command(line)) break;
       } else if (!line.empty() && !answer(line)) {
         return kExitInterrupted;
       }
     }
-    if (interactive_ && !silent_) print_text("\n");
-    return kExitSuccess;
+    return termination_requested() ? kExitInterrupted : kExitSuccess;
   }
 
   Json messages_json() const {
@@ -86,6 +87,32 @@ class Chat {
   void set_system(std::string text) {
     if (has_system()) messages_.erase(messages_.begin());
     if (!text.empty()) messages_.insert(messages_.begin(), {.role = "system", .content = std::move(text)});
+  }
+
+  // What the user says next; false when the conversation is over.
+  bool listen(std::string& line) {
+    if (!edits_) {
+      const bool prompts = interactive_ && !silent_ && stdout_is_terminal();
+      if (prompts) print_text(kPrompt);
+      if (read_line(line)) return true;
+      if (prompts) print_text("\n");
+      return false;
+    }
+    // A Ctrl-C that came when the answer had just ended.
+    if (!termination_requested()) interrupt_token().reset();
+    for (bool asked = false;;) {
+      switch (editor_.read(kPrompt, line)) {
+        case Typed::kText:
+          return true;
+        case Typed::kEnd:
+        case Typed::kSignal:
+          return false;
+        case Typed::kInterrupt:  // drops what was typed; twice on an empty line leaves
+          if (asked && line.empty()) return false;
+          asked = line.empty();
+          if (asked) log_info("Ctrl-C again leaves, as do Ctrl-D and /quit");
+      }
+    }
   }
 
   // False when the conversation is over.
@@ -131,15 +158,21 @@ class Chat {
         if (!silent_) print_text(piece);
         return true;
       });
-      if (!silent_) print_text("\n");
-      messages_.push_back({.role = "assistant", .content = result.text});
+      if (!silent_) print_text(edits_ ? "\n\n" : "\n");
+      const bool stopped = result.stop_reason == api::StopReason::kCancelled;
+      if (stopped && result.text.empty()) {
+        messages_.pop_back();  // stopped before the first word: as if it had not been asked
+      } else {
+        messages_.push_back({.role = "assistant", .content = result.text});
+      }
       log_debug("{} prompt tokens ({} cached), {} generated at {:.1f}/s, ended by {}", result.prompt_ids.size(),
                 result.cached_prompt_tokens, result.tokens.size(), decode_rate(result),
                 api::stop_reason_name(result.stop_reason));
       if (result.stop_reason == api::StopReason::kContextFull) log_warning("the context is full; /clear starts over");
-      if (result.stop_reason != api::StopReason::kCancelled) return true;
+      if (!stopped) return true;
+      if (!interactive_ || termination_requested()) return false;
       interrupt_token().reset();
-      return interactive_;
+      return true;
     } catch (const Error& error) {
       messages_.pop_back();
       if (!interactive_) throw;
@@ -153,7 +186,9 @@ class Chat {
   text::ChatTemplate template_;
   std::string bos_, eos_;
   std::vector<text::ChatMessage> messages_;
-  bool interactive_, silent_;
+  // The user sits at a terminal; it can do line editing; nothing but the final JSON may be written.
+  bool interactive_, edits_, silent_;
+  LineEditor editor_;
 };
 
 }  // namespace
@@ -170,7 +205,7 @@ int chat_verb(Arguments arguments) {
   request.max_tokens = 512;
   Options options("chat", "[MODEL] [options]",
                   "Talks with a model through its chat template (ChatML when it has none). Lines of standard input are "
-                  "what you say; /help lists the commands.");
+                  "what you say; /help lists the commands, Ctrl-C stops an answer.");
   add_model_options(options, model, false);
   options.value("--system", system, "TEXT", "the system message");
   options.value("-n,--tokens", request.max_tokens, "N", "tokens of an answer at most");

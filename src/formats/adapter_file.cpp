@@ -10,8 +10,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "formats/gguf_reader.h"
-#include "formats/packed_parts.h"
 #include "formats/safetensors_reader.h"
+#include "formats/tensor_layout.h"
 
 namespace lathe::formats {
 namespace {

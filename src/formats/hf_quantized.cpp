@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "formats/hf_weights.h"
-#include "formats/packed_parts.h"
+#include "formats/tensor_layout.h"
 #include "tensor/codecs/int_group.h"
 
 namespace lathe::formats {

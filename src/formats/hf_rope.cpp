@@ -27,7 +27,7 @@ std::uint32_t positive(const Json& object, const char* key, std::uint32_t otherw
 }
 
 std::vector<float> factors(const Json& object, const char* key, const std::string& where) {
-  const auto values = json_get<std::vector<float>>(object, key, where);
+  auto values = json_get<std::vector<float>>(object, key, where);
   if (values.size() > arch::kMaxWidth) fail(where, "\"{}\" has {} factors", key, values.size());
   return values;
 }

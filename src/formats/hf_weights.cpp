@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 #include "formats/matrix_stacks.h"
-#include "formats/packed_parts.h"
 #include "formats/safetensors_reader.h"
+#include "formats/tensor_layout.h"
 
 namespace lathe::formats {
 namespace {

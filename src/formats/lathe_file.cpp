@@ -5,9 +5,9 @@
 #include "formats/gguf_reader.h"
 #include "formats/gguf_writer.h"
 #include "formats/load_tokenizer.h"
-#include "formats/packed_parts.h"
 #include "formats/safetensors_reader.h"
 #include "formats/safetensors_writer.h"
+#include "formats/tensor_layout.h"
 #include "formats/tensor_source.h"
 #include "formats/tokenizer_gguf.h"
 #include "tensor/codecs/block_codec.h"
@@ -107,7 +107,7 @@ PackedTensor read_tensor(const std::string& name, const nlohmann::json& json, co
   const CodecParams params{small_integer(json, "bits", where), small_integer(json, "group_size", where)};
   const std::size_t n_parts = count_parts(*codec, shape, params, where);
   if (!with_data) return PackedTensor{name, codec, params, shape, {}};
-  return packed_parts(name, *codec, params, shape, [&](const PartSpec& part) {
+  return read_parts(name, *codec, params, shape, [&](const PartSpec& part) {
     const auto entry = entries.find(part_name(name, part.name, n_parts));
     if (entry == entries.end()) fail(where, "its part \"{}\" is missing", part.name);
     if (entry->second->dtype != part.dtype || entry->second->shape != part.shape) {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "arch/families.h"
-#include "formats/packed_parts.h"
+#include "formats/tensor_layout.h"
 
 namespace lathe::formats {
 namespace {
@@ -135,7 +135,7 @@ class TensorReader {
       std::memcpy(&(*repeated)[i], scales.data() + i * narrow / group * sizeof(float), sizeof(float));
     }
     Bytes spread(std::as_bytes(std::span(*repeated)), reader_.name(), repeated);
-    weights_.add(lathe::packed_parts(std::move(name), codec, Shape{out, in}, params, {values, spread}));
+    weights_.add(packed_parts(std::move(name), codec, Shape{out, in}, params, {values, spread}));
   }
 
   void add(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape) {
@@ -144,7 +144,7 @@ class TensorReader {
       return;
     }
     const std::string what = fmt::format("tensor \"{}\"", name);
-    weights_.add(packed_parts(std::move(name), codec, params, shape, [&](const PartSpec& part) {
+    weights_.add(read_parts(std::move(name), codec, params, shape, [&](const PartSpec& part) {
       const std::uint64_t size =
           checked_mul(part.shape.elements(), dtype_bytes(part.dtype), "bytes of a tensor", reader_.name());
       return reader_.take(size, what);

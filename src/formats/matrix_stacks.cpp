@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "base/checked.h"
-#include "formats/packed_parts.h"
+#include "formats/tensor_layout.h"
 
 namespace lathe::formats {
 namespace {

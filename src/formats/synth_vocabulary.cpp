@@ -1,5 +1,7 @@
 // Made-up vocabularies of any size that behave like trained ones: every longer piece is the join of two earlier pieces,
 // so that merging reaches it.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -44,7 +46,7 @@ void grow(Vocabulary& vocabulary, std::size_t first, std::size_t size, std::stri
     if (left.size() + right.size() > kMaxPieceBytes || right.starts_with(starts_word)) continue;
     std::string joined = left + right;
     if (!known.insert(joined).second) continue;
-    vocabulary.merges.push_back(left + " " + right);
+    vocabulary.merges.push_back(fmt::format("{} {}", left, right));
     vocabulary.add(std::move(joined), kNormal, -static_cast<float>(vocabulary.pieces.size()));
   }
 }

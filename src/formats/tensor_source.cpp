@@ -3,7 +3,7 @@
 #include <set>
 
 #include "base/log.h"
-#include "formats/packed_parts.h"
+#include "formats/tensor_layout.h"
 
 namespace lathe::formats {
 namespace {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "formats/added_token_reader.h"
 #include "formats/tokenizer_json_document.h"
 #include "formats/tokenizer_json_parts.h"
 #include "formats/tokenizer_merges.h"
@@ -89,10 +90,11 @@ void read_model(TokenizerDocument& document, std::string_view where, TokenizerSp
 void read_added(const json& list, std::string_view where, TokenizerSpec& spec) {
   if (list.is_null()) return;
   if (!list.is_array()) fail(where, "\"added_tokens\" is not a list");
+  AddedTokenReader reader(spec);
   for (const json& entry : list) {
     if (!entry.is_object()) fail(where, "\"added_tokens\" has an entry that is not an object");
     const auto id = value_or<std::int64_t>(entry, "id", -1, where);
-    add_added_token(spec, id, entry, where);
+    reader.add(id, entry, where);
   }
 }
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <unordered_set>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "formats/added_token_reader.h"
 #include "formats/tokenizer_json.h"
 #include "formats/tokenizer_json_parts.h"
 #include "text/utf8.h"
@@ -19,8 +19,6 @@ using text::kNoToken;
 using text::TokenId;
 using text::TokenizerSpec;
 using text::TokenKind;
-
-constexpr std::int64_t kMaxHoles = 1 << 20;  // ids that no entry has
 
 TokenId find_piece(const TokenizerSpec& spec, std::string_view piece) {
   if (piece.empty()) return kNoToken;
@@ -115,41 +113,6 @@ json parse_object(std::string_view text, std::string_view name) {
 
 }  // namespace
 
-void add_added_token(TokenizerSpec& spec, std::int64_t id, const json& entry, std::string_view where) {
-  const auto content = value_or<std::string>(entry, "content", "", where);
-  if (id < 0 || id >= static_cast<std::int64_t>(spec.size()) + kMaxHoles) {
-    fail(where, "added token {} has id {}, but the vocabulary has {} entries", text::quoted(content), id, spec.size());
-  }
-  const auto at = static_cast<std::size_t>(id);
-  // Added tokens are of these kinds, so that others need not be looked for among them.
-  const bool may_be_known =
-      at < spec.size() && spec.kinds[at] != TokenKind::kNormal && spec.kinds[at] != TokenKind::kUnused;
-  if (at > spec.size()) {
-    const auto holes = std::count(spec.kinds.begin(), spec.kinds.end(), TokenKind::kUnused);
-    if (holes + static_cast<std::int64_t>(at - spec.size()) > kMaxHoles) {
-      fail(where, "added token {} has id {}, which leaves more than {} ids unused", text::quoted(content), id,
-           kMaxHoles);
-    }
-  }
-  if (at >= spec.size()) {
-    spec.pieces.resize(at + 1);
-    spec.kinds.resize(at + 1, TokenKind::kUnused);
-  }
-  AddedToken token{.id = static_cast<TokenId>(id)};
-  token.special = value_or(entry, "special", false, where);
-  token.lstrip = value_or(entry, "lstrip", false, where);
-  token.rstrip = value_or(entry, "rstrip", false, where);
-  token.single_word = value_or(entry, "single_word", false, where);
-  token.normalized = value_or(entry, "normalized", !token.special, where);
-  spec.pieces[at] = content;
-  spec.kinds[at] = token.special ? TokenKind::kControl : TokenKind::kUserDefined;
-  if (AddedToken* known = may_be_known ? find_added(spec, token.id) : nullptr) {
-    *known = token;
-  } else {
-    spec.added.push_back(token);
-  }
-}
-
 void guess_roles(TokenizerSpec& spec) {
   text::SpecialTokens& special = spec.special;
   const auto fill = [&](TokenId& role, std::initializer_list<std::string_view> names) {
@@ -170,16 +133,14 @@ void guess_roles(TokenizerSpec& spec) {
 void apply_tokenizer_config(std::string_view text, std::string_view name, TokenizerSpec& spec) {
   const json config = parse_object(text, name);
   if (const auto added = config.find("added_tokens_decoder"); added != config.end() && added->is_object()) {
-    std::unordered_set<TokenId> known;
-    for (const AddedToken& token : spec.added) known.insert(token.id);
+    AddedTokenReader reader(spec);
     for (const auto& [key, entry] : added->items()) {
       const bool number = !key.empty() && key.size() < 10 &&
                           std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
       if (!number || !entry.is_object())
         fail(name, "\"added_tokens_decoder\" has the key {}, which is no id", text::quoted(key));
       const auto id = static_cast<std::int64_t>(std::stol(key));
-      if (known.count(static_cast<TokenId>(id)) != 0) continue;
-      add_added_token(spec, id, entry, name);
+      if (!reader.knows(id)) reader.add(id, entry, name);
     }
     if (!spec.scores.empty()) spec.scores.resize(spec.size(), 0.0f);
   }
@@ -212,10 +173,7 @@ void apply_generation_config(std::string_view text, std::string_view name, Token
   if (special.bos == kNoToken && !bos.empty()) special.bos = bos[0];
   if (special.pad == kNoToken && !pad.empty()) special.pad = pad[0];
   if (special.eos == kNoToken && !eos.empty()) special.eos = eos[0];
-  for (const TokenId id : eos) {
-    auto& ends = special.end_of_generation;
-    if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
-  }
+  text::add_end_of_generation(spec, eos);
 }
 
 }  // namespace lathe::formats

@@ -107,6 +107,23 @@ std::vector<Merge> merges_from_ranks(const TokenizerSpec& spec) {
   return merges;
 }
 
+void add_end_of_generation(TokenizerSpec& spec, std::span<const TokenId> ids) {
+  auto& ends = spec.special.end_of_generation;
+  std::vector<bool> listed(spec.size(), false);
+  // An id outside the vocabulary is listed as it is; validate() refuses it.
+  const auto list = [&](TokenId id) {
+    const auto at = static_cast<std::size_t>(id);
+    if (at >= listed.size()) return true;
+    const bool is_new = !listed[at];
+    listed[at] = true;
+    return is_new;
+  };
+  for (const TokenId id : ends) list(id);
+  for (const TokenId id : ids) {
+    if (list(id)) ends.push_back(id);
+  }
+}
+
 void find_end_of_generation(TokenizerSpec& spec) {
   static constexpr std::string_view kEnds[] = {"<|eot_id|>",
                                                "<|im_end|>",
@@ -134,11 +151,10 @@ void find_end_of_generation(TokenizerSpec& spec) {
                                                "<|user_end|>",
                                                "<|END_OF_TURN_TOKEN|>",
                                                "[e~["};
-  auto& ends = spec.special.end_of_generation;
-  const auto add = [&](TokenId id) {
-    if (id != kNoToken && std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
-  };
-  add(spec.special.eos);
+  // A file may hold the same spelling any number of times, so what is known lies in tables by id, not in lists.
+  if (spec.special.eos != kNoToken) add_end_of_generation(spec, std::span(&spec.special.eos, 1));
+  std::vector<TokenId> found;
+  std::vector<bool> promoted(spec.size(), false);
   TokenId end = kNoToken;
   bool returns = false, calls = false;
   for (std::size_t id = 0; id < spec.size(); ++id) {
@@ -150,18 +166,22 @@ void find_end_of_generation(TokenizerSpec& spec) {
     if (piece == "<|end|>") end = static_cast<TokenId>(id);
     if (spec.kinds[id] == TokenKind::kNormal || spec.kinds[id] == TokenKind::kUserDefined) {
       spec.kinds[id] = TokenKind::kControl;
-      const auto known = std::find_if(spec.added.begin(), spec.added.end(),
-                                      [&](const AddedToken& t) { return t.id == static_cast<TokenId>(id); });
-      if (known != spec.added.end()) {
-        known->special = true;
-      } else {
-        spec.added.push_back({.id = static_cast<TokenId>(id)});
-      }
+      promoted[id] = true;
     }
-    add(static_cast<TokenId>(id));
+    found.push_back(static_cast<TokenId>(id));
   }
+  for (AddedToken& token : spec.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (id >= spec.size() || !promoted[id]) continue;
+    token.special = true;
+    promoted[id] = false;
+  }
+  for (const TokenId id : found) {
+    if (promoted[static_cast<std::size_t>(id)]) spec.added.push_back({.id = id});
+  }
+  add_end_of_generation(spec, found);
   // gpt-oss: <|end|> ends one message of several, <|return|> and <|call|> end the turn.
-  if (returns && calls && end != kNoToken && end != spec.special.eos) std::erase(ends, end);
+  if (returns && calls && end != kNoToken && end != spec.special.eos) std::erase(spec.special.end_of_generation, end);
 }
 
 }  // namespace lathe::text

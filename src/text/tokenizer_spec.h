@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -144,6 +145,9 @@ std::unique_ptr<Tokenizer> make_tokenizer(TokenizerSpec spec);
 // The merges that make byte-pair encoding by rank, as a list for formats that have only lists: every way to write a
 // piece as two pieces, in order of the result's id.
 std::vector<Merge> merges_from_ranks(const TokenizerSpec& spec);
+
+// Appends to end_of_generation those of `ids` that it does not list yet, in their order.
+void add_end_of_generation(TokenizerSpec& spec, std::span<const TokenId> ids);
 
 // end_of_generation from the pieces that models use to end a turn ("<|im_end|>", "<|eot_id|>", ...), with eos; entries
 // found become control tokens.

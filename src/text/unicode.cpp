@@ -160,6 +160,8 @@ std::string_view first_grapheme(std::string_view text) {
   return text.substr(0, at);
 }
 
+int cell_width(char32_t code) { return utf8proc_charwidth(static_cast<utf8proc_int32_t>(code)); }
+
 std::string to_lower(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -30,6 +30,9 @@ std::string normalize(std::string_view text, NormalForm form);
 // The first extended grapheme cluster of a text that is not empty; an invalid byte stands alone.
 std::string_view first_grapheme(std::string_view text);
 
+// Cells of a terminal that a character takes: 0 for combining marks and controls, 2 for wide ones.
+int cell_width(char32_t code);
+
 // Full lower-casing without context.
 std::string to_lower(std::string_view text);
 

@@ -1,7 +1,9 @@
 // Malformed tokenizer files: each fault is an Error that names the file, soon and without much memory.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <functional>
 #include <limits>
 #include <random>
@@ -106,6 +108,54 @@ TEST(HostileJson, NamesTheFault) {
       R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}, )" + model;
   const auto tokenizer = text::make_tokenizer(parse_tokenizer_json(hard, "bad.file"));
   EXPECT_THROW(tokenizer->encode(std::string(3000, 'a') + "b"), Error);
+}
+
+std::string added_token(int id, const std::string& content) {
+  return R"({"id":)" + std::to_string(id) + R"(,"content":")" + content + R"("})";
+}
+
+// Processor seconds that reading this list of added tokens takes.
+double seconds_to_read_added(int count, const std::function<std::string(int)>& entry) {
+  std::string text = R"({"model": {"type": "WordLevel", "unk_token": "a", "vocab": {"a": 0}}, "added_tokens": [)";
+  for (int i = 0; i < count; ++i) text += (i ? "," : "") + entry(i);
+  text += "]}";
+  const std::clock_t start = std::clock();
+  parse_tokenizer_json(text, "bad.file");
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+}
+
+// Entries that repeat an id, leave ids out, or all end a turn cost what as many plain entries cost, up to a factor
+// that a quadratic reader exceeds by far: 10^5 entries of 100 ns each against 10^10 steps.
+TEST(HostileJson, AddedTokensAreReadInLinearTime) {
+  constexpr int kCount = 100'000;
+  const double plain =
+      seconds_to_read_added(kCount, [](int i) { return added_token(i + 1, "<" + std::to_string(i) + ">"); });
+  const double repeated = seconds_to_read_added(
+      kCount, [](int i) { return added_token(std::min(i + 1, kCount / 2), "<" + std::to_string(i) + ">"); });
+  const double holes =
+      seconds_to_read_added(kCount, [](int i) { return added_token(2 * i + 1, "<" + std::to_string(i) + ">"); });
+  const double ends = seconds_to_read_added(kCount, [](int i) { return added_token(i + 1, "<|im_end|>"); });
+  const double bound = 4 * plain + 0.2;
+  EXPECT_LT(repeated, bound);
+  EXPECT_LT(holes, bound);
+  EXPECT_LT(ends, bound);
+}
+
+TEST(HostileJson, ManyEndTokensAreReadInLinearTime) {
+  constexpr std::size_t kCount = 300'000;
+  TokenizerSpec spec;
+  spec.name = "bad.file";
+  spec.pieces.assign(kCount, "<|im_end|>");
+  spec.kinds.assign(kCount, text::TokenKind::kNormal);
+  std::string ids = "0";
+  for (std::size_t id = 1; id < kCount; ++id) ids += "," + std::to_string(id);
+  const std::clock_t start = std::clock();
+  apply_generation_config("{\"eos_token_id\": [" + ids + "," + ids + "]}", "bad.file", spec);
+  text::find_end_of_generation(spec);
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 1.0);
+  EXPECT_EQ(spec.special.end_of_generation.size(), kCount);
+  EXPECT_EQ(spec.added.size(), kCount);
+  EXPECT_EQ(spec.added.back().id, static_cast<text::TokenId>(kCount - 1));
 }
 
 TEST(HostileJson, SmallFilesWithManyEntriesStaySmall) {

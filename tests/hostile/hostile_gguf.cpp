@@ -309,7 +309,14 @@ std::vector<HostileFile> hostile_gguf_vocabularies() {
   const auto nan = std::numeric_limits<float>::quiet_NaN();
   std::vector<std::string> cyclic = {"a",  "b",   "c",   "d",      "e", "l", "o", "ab",
                                      "ba", "aba", "bab", "\u0120", "x", "y", "z", "w"};
+  constexpr std::size_t kTwins = 300'000;
   return {
+      vocabulary("300000 end tokens of one spelling", "the tokenizer has 300000 tokens, but the model only 16",
+                 [](RawGguf& m) {
+                   m.set_strings("tokenizer.ggml.tokens", std::vector<std::string>(kTwins, "<|im_end|>"));
+                   m.set("tokenizer.ggml.token_type", kArray, array_of(kI32, kTwins, constant(kTwins, 3)));
+                   m.set("tokenizer.ggml.scores", kArray, array_of(kF32, kTwins, constant(kTwins, 0.0f)));
+                 }),
       vocabulary("no tokens", "vocabulary is empty",
                  [](RawGguf& m) {
                    for (const char* k : {"scores", "token_type", "bos_token_id", "eos_token_id"})

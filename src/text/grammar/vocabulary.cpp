@@ -8,6 +8,7 @@ namespace lathe::text::grammar {
 
 Vocabulary::Vocabulary(const Tokenizer& tokenizer)
     : bytes_(tokenizer.size()), ends_(tokenizer.special().end_of_generation) {
+  mark_ends();
   for (std::size_t i = 0; i < bytes_.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     const TokenKind kind = tokenizer.kind(id);
@@ -20,10 +21,16 @@ Vocabulary::Vocabulary(const Tokenizer& tokenizer)
 
 Vocabulary::Vocabulary(std::vector<std::string> bytes, std::vector<TokenId> end_of_generation)
     : bytes_(std::move(bytes)), ends_(std::move(end_of_generation)) {
+  mark_ends();
   build();
 }
 
-bool Vocabulary::ends_generation(TokenId id) const { return std::find(ends_.begin(), ends_.end(), id) != ends_.end(); }
+void Vocabulary::mark_ends() {
+  is_end_.assign(bytes_.size(), false);
+  for (const TokenId id : ends_) {
+    if (static_cast<std::size_t>(id) < is_end_.size()) is_end_[static_cast<std::size_t>(id)] = true;
+  }
+}
 
 void Vocabulary::build() {
   for (std::size_t i = 0; i < bytes_.size(); ++i) {

@@ -28,7 +28,9 @@ class Vocabulary {
   std::size_t size() const { return bytes_.size(); }  // tokens of the vocabulary
   const std::string& bytes(TokenId id) const { return bytes_[static_cast<std::size_t>(id)]; }
   const std::vector<TokenId>& end_of_generation() const { return ends_; }
-  bool ends_generation(TokenId id) const;
+  bool ends_generation(TokenId id) const {
+    return static_cast<std::size_t>(id) < is_end_.size() && is_end_[static_cast<std::size_t>(id)];
+  }
 
   std::span<const Node> nodes() const { return std::span(nodes_).first(nodes_.size() - 1); }
   std::span<const TokenId> tokens(std::size_t node) const {
@@ -37,11 +39,13 @@ class Vocabulary {
   std::uint32_t max_depth() const { return max_depth_; }
 
  private:
+  void mark_ends();
   void build();
 
   std::vector<std::string> bytes_;
   std::vector<TokenId> ends_;
-  std::vector<Node> nodes_;  // and one more, for the end of the tokens
+  std::vector<bool> is_end_;  // by id
+  std::vector<Node> nodes_;   // and one more, for the end of the tokens
   std::vector<TokenId> tokens_;
   std::uint32_t max_depth_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "text/jinja/unicode.h"
+#include "text/utf8.h"
 
 namespace lathe::jinja {
 namespace {
@@ -290,9 +291,9 @@ class Lexer {
       char32_t value = static_cast<char32_t>(c - '0');
       for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i)
         value = value * 8 + static_cast<char32_t>(source_[at_++] - '0');
-      append_code_point(text, value);
+      text::append_utf8(text, value);
     } else if (c == 'x' || c == 'u' || c == 'U') {
-      append_code_point(text, hex_escape(c == 'x' ? 2 : c == 'u' ? 4 : 8, start));
+      text::append_utf8(text, hex_escape(c == 'x' ? 2 : c == 'u' ? 4 : 8, start));
     } else if (c == 'N') {
       error(start, "named characters (\\N{...}) are not supported");
     } else {
@@ -325,7 +326,7 @@ std::string normalize_source(std::string_view source, std::string_view name) {
   if (source.size() > kMaxSourceBytes) {
     fail(name, "the template has {} bytes; more than {} are not accepted", source.size(), kMaxSourceBytes);
   }
-  if (!valid_utf8(source)) fail(name, "the template is not UTF-8 text");
+  if (!text::is_valid_utf8(source)) fail(name, "the template is not UTF-8 text");
   std::string text;
   text.reserve(source.size());
   for (std::size_t i = 0; i < source.size(); ++i) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "text/utf8.h"
+
 namespace lathe::jinja {
 namespace {
 
@@ -65,7 +67,7 @@ std::u32string_view title_special(char32_t c) {
 }
 
 void append_special(std::string& out, std::u32string_view text) {
-  for (char32_t c : text) append_code_point(out, c);
+  for (char32_t c : text) text::append_utf8(out, c);
 }
 
 bool is_cased(char32_t c) {
@@ -82,18 +84,18 @@ bool final_sigma(std::string_view text, std::size_t at, bool after_letter) {
 
 void append_upper(std::string& out, char32_t c) {
   if (const auto special = upper_special(c); !special.empty()) return append_special(out, special);
-  append_code_point(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+  text::append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
 }
 
 void append_title(std::string& out, char32_t c) {
   if (const auto special = title_special(c); !special.empty()) return append_special(out, special);
-  append_code_point(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
+  text::append_utf8(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
 }
 
 void append_lower(std::string& out, char32_t c, std::string_view text, std::size_t at, bool after_letter) {
   if (c == 0x130) return append_special(out, U"i\u0307");
-  if (c == 0x3A3 && final_sigma(text, at, after_letter)) return append_code_point(out, 0x3C2);
-  append_code_point(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  if (c == 0x3A3 && final_sigma(text, at, after_letter)) return text::append_utf8(out, 0x3C2);
+  text::append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
 
 // Calls `f(code point, offset, whether a cased character stands before it)` for every character; invalid bytes are
@@ -117,39 +119,9 @@ void each(std::string_view text, std::string& out, F f) {
 }  // namespace
 
 CodePoint decode_at(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(at);
-  if (first < 0x80) return {first, 1};
-  const CodePoint invalid{static_cast<char32_t>(0xDC00 + first), 1};
-  const unsigned length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return invalid;
-  char32_t value = first & (0xFF >> (length + 1));
-  for (unsigned i = 1; i < length; ++i) {
-    if (!continuation(byte(at + i))) return invalid;
-    value = value << 6 | (byte(at + i) & 0x3F);
-  }
-  const bool overlong = (length == 3 && value < 0x800) || (length == 4 && value < 0x10000);
-  if (overlong || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return invalid;
-  return {value, length};
-}
-
-void append_code_point(std::string& out, char32_t value) {
-  const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
-  if (value < 0x80) {
-    put(value);
-  } else if (value < 0x800) {
-    put(0xC0 | value >> 6);
-    put(0x80 | (value & 0x3F));
-  } else if (value < 0x10000) {
-    put(0xE0 | value >> 12);
-    put(0x80 | (value >> 6 & 0x3F));
-    put(0x80 | (value & 0x3F));
-  } else {
-    put(0xF0 | value >> 18);
-    put(0x80 | (value >> 12 & 0x3F));
-    put(0x80 | (value >> 6 & 0x3F));
-    put(0x80 | (value & 0x3F));
-  }
+  const text::Utf8Char c = text::decode_utf8(text, at);
+  if (!c.valid) return {static_cast<char32_t>(0xDC00 + static_cast<unsigned char>(text[at])), 1};
+  return {c.code, c.length};
 }
 
 std::size_t code_point_count(std::string_view text) {
@@ -162,15 +134,6 @@ std::size_t byte_offset(std::string_view text, std::size_t index) {
   std::size_t at = 0;
   for (; index > 0 && at < text.size(); --index) at += decode_at(text, at).bytes;
   return at;
-}
-
-bool valid_utf8(std::string_view text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const CodePoint c = decode_at(text, at);
-    if (c.bytes == 1 && c.value >= 0x80) return false;
-    at += c.bytes;
-  }
-  return true;
 }
 
 bool is_space(char32_t c) {

@@ -16,12 +16,10 @@ struct CodePoint {
   unsigned bytes;
 };
 CodePoint decode_at(std::string_view text, std::size_t at);
-void append_code_point(std::string& out, char32_t value);
 
 std::size_t code_point_count(std::string_view text);
 // The byte offset of code point `index` (the size of the text when it has no more than that many).
 std::size_t byte_offset(std::string_view text, std::size_t index);
-bool valid_utf8(std::string_view text);
 
 bool is_space(char32_t c);    // str.isspace
 bool is_letter(char32_t c);   // str.isalpha

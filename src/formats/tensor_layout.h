@@ -10,10 +10,9 @@
 
 namespace lathe::formats {
 
-// Asks `read` for the bytes of each part that `codec` needs for `shape`; throws unless each has exactly the size it
-// must have.
-PackedTensor packed_parts(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape,
-                          const std::function<Bytes(const PartSpec&)>& read);
+// packed_parts() of what `read` gives for each part that `codec` needs for `shape`.
+PackedTensor read_parts(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape,
+                        const std::function<Bytes(const PartSpec&)>& read);
 
 // Row i of the result is row source(i) of `tensor`. Lossless for every codec whose parts all run along the rows; throws
 // for others. A vector counts as one column.

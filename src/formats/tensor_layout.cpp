@@ -1,4 +1,4 @@
-#include "formats/packed_parts.h"
+#include "formats/tensor_layout.h"
 
 #include <cstring>
 #include <memory>
@@ -15,26 +15,11 @@ using Buffer = std::vector<std::byte>;
 
 }  // namespace
 
-PackedTensor packed_parts(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape,
-                          const std::function<Bytes(const PartSpec&)>& read) {
-  if (block_format(codec) != nullptr) {
-    Bytes data = read(codec.parts(shape, params).at(0));
-    return packed_blocks(std::move(name), codec, shape, std::move(data));
-  }
-  PackedTensor tensor{std::move(name), &codec, params, shape, {}};
-  for (PartSpec& spec : codec.parts(shape, params)) {
-    Bytes data = read(spec);
-    const std::uint64_t element = dtype_bytes(spec.dtype);
-    const std::uint64_t needed = checked_mul(spec.shape.elements(), element, "bytes of a tensor", data.name());
-    if (data.size() != needed) {
-      throw Error(fmt::format("part \"{}\" of shape {} needs {} bytes, but {} are there", spec.name, spec.shape.text(),
-                              needed, data.size()),
-                  fmt::format("{}, tensor \"{}\"", data.name(), tensor.name), "the file is truncated or damaged");
-    }
-    if (reinterpret_cast<std::uintptr_t>(data.data()) % element != 0) data = Bytes::copy_of(data.span(), data.name());
-    tensor.parts.push_back({std::move(spec), std::move(data)});
-  }
-  return tensor;
+PackedTensor read_parts(std::string name, const Codec& codec, const CodecParams& params, const Shape& shape,
+                        const std::function<Bytes(const PartSpec&)>& read) {
+  std::vector<Bytes> data;
+  for (const PartSpec& spec : codec.parts(shape, params)) data.push_back(read(spec));
+  return packed_parts(std::move(name), codec, shape, params, std::move(data));
 }
 
 PackedTensor permute_rows(const PackedTensor& tensor, const std::function<std::uint64_t(std::uint64_t)>& source) {
