@@ -51,10 +51,17 @@ def main():
             assert text == expected, (program, text, expected)
             missing = subprocess.run([program, folder / "none.gguf"], capture_output=True, text=True, env=environment)
             assert missing.returncode == 1 and "none.gguf" in missing.stderr, missing
+        # A text is like itself, and less like another.
+        run("cc", "-std=c89", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", source / "examples/c/embed.c", "-o",
+            folder / "embed", *flags)
+        for program in (folder / "examples" / "embed_c", folder / "embed"):
+            same, other = (float(output(program, model, "Once upon a time", text, env=environment))
+                           for text in ("Once upon a time", "The dog was very happy."))
+            assert abs(same - 1) < 1e-4 and -1 <= other < same - 1e-3, (same, other)
         exported = output("nm", "-D", "--defined-only", library).split("\n")
         foreign = [line for line in exported if line and not line.split()[-1].startswith("lathe_")]
         assert not foreign, foreign
-    print("installed, built and ran", len(programs), "programs")
+    print("installed, built and ran", len(programs) + 2, "programs")
 
 
 if __name__ == "__main__":
