@@ -71,11 +71,12 @@ class Comparison {
   Row row_for(const std::string& name, const std::string& first) {
     const OpenModel other = open(name);
     const bool is_first = name == first;
-    const OpenModel reference = is_first ? OpenModel{} : open(first);
+    std::optional<OpenModel> reference;
+    if (!is_first) reference.emplace(open(first));
     const engine::Session& session = *other.session;
-    if (!is_first && reference.file.architecture.vocab_size != other.file.architecture.vocab_size) {
+    if (!is_first && reference->file.architecture.vocab_size != other.file.architecture.vocab_size) {
       throw Error(fmt::format("has a vocabulary of {}, the first model one of {}", other.file.architecture.vocab_size,
-                              reference.file.architecture.vocab_size),
+                              reference->file.architecture.vocab_size),
                   name, "compare models that share a tokenizer");
     }
     const std::vector<Window> windows = windows_for(other, session.context());
@@ -90,7 +91,7 @@ class Comparison {
       const auto started = std::chrono::steady_clock::now();
       const std::vector<float> q = logits_of(*other.session, window);
       seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-      const std::vector<float> p = is_first ? q : logits_of(*reference.session, window);
+      const std::vector<float> p = is_first ? q : logits_of(*reference->session, window);
       const std::size_t vocab = q.size() / window.expected.size();
       for (std::size_t i = 0; i < window.expected.size(); ++i) {
         difference.add(std::span(p).subspan(i * vocab, vocab), std::span(q).subspan(i * vocab, vocab),

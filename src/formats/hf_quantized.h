@@ -16,7 +16,7 @@ struct HfQuantization {
   enum class Method : std::uint8_t { kGptq, kAwq };
   Method method = Method::kGptq;
   int bits = 0;
-  int group_size = 0;       // 0: one group per row
+  int group_size = 0;        // 0: one group per row
   bool zero_offset = false;  // GPTQ's first format stores zero points less one
   bool symmetric = false;    // what the file says; zero points that differ make INT_ASYM of it
 };

@@ -79,7 +79,8 @@ void add_hf_weights(const Bytes& bytes, const arch::Architecture& architecture, 
   for (const SafetensorsEntry& entry : file.tensors) {
     const std::string name = hf_canonical_name(family, entry.name);
     if (name.empty()) {
-      if (quantized != nullptr && quantized->take(entry.name, safetensors_tensor(bytes, file, entry, with_data))) continue;
+      if (quantized != nullptr && quantized->take(entry.name, safetensors_tensor(bytes, file, entry, with_data)))
+        continue;
       if (!is_buffer(entry.name)) {
         log_warning("{}: tensor \"{}\" is not part of a {} model and is left out", bytes.name(), entry.name,
                     family.name);

@@ -25,13 +25,20 @@ Place place_of(const arch::OpList& list, int slot) {
   return place;
 }
 
+// Whether two slots have a column in common.
+bool overlap(const arch::OpList& list, int a, int b) {
+  if (a == arch::kNoSlot || b == arch::kNoSlot) return false;
+  const Place x = place_of(list, a), y = place_of(list, b);
+  return x.slot == y.slot && x.offset < y.offset + list.slots[static_cast<std::size_t>(b)].width &&
+         y.offset < x.offset + list.slots[static_cast<std::size_t>(a)].width;
+}
+
 bool writes(const arch::OpList& list, const Op& op, int slot) {
-  const int owner = place_of(list, slot).slot;
   if (op.kind == OpKind::kLinear) {
     return std::any_of(op.linears.begin(), op.linears.end(),
-                       [&](const arch::LinearUse& use) { return place_of(list, use.out).slot == owner; });
+                       [&](const arch::LinearUse& use) { return overlap(list, use.out, slot); });
   }
-  return op.out != arch::kNoSlot && place_of(list, op.out).slot == owner;
+  return overlap(list, op.out, slot);
 }
 
 // The last operation before `index` that writes the slot, or nullptr.
@@ -64,7 +71,6 @@ bool find_rows(const arch::OpList& list, std::size_t index, int slot, ScaleSite&
 
 // Other readers of a slot between its producer and its next writer would see the scale too.
 bool only_linears_read(const arch::OpList& list, const Op* from, int slot, std::vector<const Op*>& consumers) {
-  const int owner = place_of(list, slot).slot;
   bool after = false;
   for (const Op& op : list.ops) {
     if (&op == from) {
@@ -72,7 +78,7 @@ bool only_linears_read(const arch::OpList& list, const Op* from, int slot, std::
       continue;
     }
     if (!after) continue;
-    const auto reads = [&](int s) { return s != arch::kNoSlot && place_of(list, s).slot == owner; };
+    const auto reads = [&](int s) { return overlap(list, s, slot); };
     if (op.kind == OpKind::kLinear && reads(op.in)) {
       consumers.push_back(&op);
     } else if (op.kind != OpKind::kLinear && (reads(op.in) || reads(op.in2) || reads(op.k) || reads(op.v))) {

@@ -79,8 +79,9 @@ class Checkpoint {
     for (const auto& [name, tensor] : plain_.weights.all()) {
       const std::string hf = arch::hf_name(family, name);
       if (tensor.shape.rank() < 2 || !name.starts_with("blk.")) {
-        items.push_back(bytes_item(hf, name.starts_with("blk.") || tensor.codec->name() == "F32" ? DType::kF32 : DType::kF16,
-                                   tensor.shape, std::string(tensor.parts[0].data.text())));
+        items.push_back(
+            bytes_item(hf, name.starts_with("blk.") || tensor.codec->name() == "F32" ? DType::kF32 : DType::kF16,
+                       tensor.shape, std::string(tensor.parts[0].data.text())));
         continue;
       }
       linears[name] = random_integers(tensor.shape, kind_, ++seed);
@@ -96,7 +97,8 @@ class Checkpoint {
 
   Json configuration() const {
     if (kind_.method == "awq") {
-      return {{"quant_method", "awq"}, {"bits", 4}, {"group_size", kind_.group}, {"zero_point", true}, {"version", "gemm"}};
+      return {
+          {"quant_method", "awq"}, {"bits", 4}, {"group_size", kind_.group}, {"zero_point", true}, {"version", "gemm"}};
     }
     Json json = {{"quant_method", "gptq"}, {"bits", kind_.bits}, {"group_size", kind_.group}, {"sym", kind_.symmetric}};
     if (kind_.method == "gptq_v2") json["checkpoint_format"] = "gptq_v2";
@@ -134,7 +136,8 @@ class Checkpoint {
           words.push_back(word);
         }
       };
-      for (std::uint64_t i = 0; i < w.in; ++i) pack_row([&](std::uint64_t o) { return w.levels[o * w.in + i]; }, weight);
+      for (std::uint64_t i = 0; i < w.in; ++i)
+        pack_row([&](std::uint64_t o) { return w.levels[o * w.in + i]; }, weight);
       for (std::uint64_t g = 0; g < w.groups; ++g) {
         pack_row([&](std::uint64_t o) { return w.zeros[o * w.groups + g]; }, zeros);
       }
@@ -173,9 +176,9 @@ class Checkpoint {
 };
 
 TEST(HfQuantized, IsReadExactly) {
-  for (const Kind& kind : {Kind{"gptq", 4, 32, true}, Kind{"gptq", 4, 32, false}, Kind{"gptq", 3, 32, false},
-                           Kind{"gptq", 2, 64, true}, Kind{"gptq", 8, -1, false}, Kind{"gptq_v2", 4, -1, false},
-                           Kind{"awq", 4, 32, false}}) {
+  for (const Kind& kind :
+       {Kind{"gptq", 4, 32, true}, Kind{"gptq", 4, 32, false}, Kind{"gptq", 3, 32, false}, Kind{"gptq", 2, 64, true},
+        Kind{"gptq", 8, -1, false}, Kind{"gptq_v2", 4, -1, false}, Kind{"awq", 4, 32, false}}) {
     const TempDir folder;
     Checkpoint checkpoint(folder, kind);
     checkpoint.write();
@@ -233,11 +236,10 @@ TEST(HfQuantized, DamageAndUnknownHeadersAreErrors) {
             }).find("desc_act"),
             std::string::npos);
   checkpoint.write();
-  for (const auto& [key, value, expected] :
-       {std::tuple<const char*, Json, const char*>{"quant_method", "exl2", "exl2"},
-        {"bits", 5, "not 5"},
-        {"group_size", -7, "out of range"},
-        {"checkpoint_format", "marlin", "marlin"}}) {
+  for (const auto& [key, value, expected] : {std::tuple<const char*, Json, const char*>{"quant_method", "exl2", "exl2"},
+                                             {"bits", 5, "not 5"},
+                                             {"group_size", -7, "out of range"},
+                                             {"checkpoint_format", "marlin", "marlin"}}) {
     Json config = parse_json(read_file(checkpoint.path() / "config.json"), "config.json");
     config["quantization_config"] = checkpoint.configuration();
     config["quantization_config"][key] = value;

@@ -32,7 +32,9 @@ TEST(InverseFactor, TimesItsTransposeIsTheInverse) {
     std::vector<double> inverse(n * n, 0);
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = 0; j < n; ++j) {
-        if (j > i) ASSERT_EQ(v[i * n + j], 0) << n;
+        if (j > i) {
+          ASSERT_EQ(v[i * n + j], 0) << n;
+        }
         for (std::size_t k = 0; k < n; ++k) inverse[i * n + j] += v[i * n + k] * v[j * n + k];
       }
     }

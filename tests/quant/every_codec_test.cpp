@@ -37,16 +37,16 @@ arch::Architecture sized(const arch::Family& family, std::uint32_t width) {
   a.head_dim = a.v_head_dim = 32;
   a.rotary_dim = a.position == arch::PositionKind::kRope ? 32 : 0;
   a.vocab_size = 64;
-  a.context_length = 64;
+  a.context_length = 256;
   return a;
 }
 
 TinyModel packed(const TinyModel& plain, const Packing& packing) {
   TinyModel model{plain.architecture, {}, {}};
   for (const auto& [name, tensor] : plain.weights.all()) {
-    const bool fits = tensor.shape.rank() >= 2 &&
-                      (packing.codec->name().starts_with("INT_") ||
-                       tensor.shape.cols() % packing.codec->column_alignment(packing.params) == 0);
+    const bool fits =
+        tensor.shape.rank() >= 2 && (packing.codec->name().starts_with("INT_") ||
+                                     tensor.shape.cols() % packing.codec->column_alignment(packing.params) == 0);
     model.weights.add(fits ? repack(tensor, *packing.codec, packing.params) : tensor);
   }
   return model;
@@ -68,7 +68,8 @@ std::vector<std::string_view> family_names() {
 }
 INSTANTIATE_TEST_SUITE_P(Families, EveryCodec, testing::ValuesIn(family_names()), [](const auto& info) {
   std::string name(info.param);
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
   return name;
 });
 

@@ -21,7 +21,10 @@ Target int_target(std::string_view codec, int bits, int group) { return {&codec_
 // The first layer of a model, with statistics of random inputs of very different sizes, correlated among each other.
 struct Layer {
   explicit Layer(const arch::Architecture& a, Target target, std::uint64_t seed = 1)
-      : model(test::make_tiny_model(a, "F32", seed)), ops(arch::lower(model.architecture)), backend(test::cpu(2)), pool(2) {
+      : model(test::make_tiny_model(a, "F32", seed)),
+        ops(arch::lower(model.architecture)),
+        backend(test::cpu(2)),
+        pool(2) {
     work.architecture = &model.architecture;
     work.ops = &ops;
     work.layer = 0;
@@ -153,13 +156,15 @@ TEST(Gptq, DoesWhatEliminatingColumnsOneByOneDoes) {
 
 TEST(Gptq, LeavesLessErrorThanRounding) {
   for (const bool act_order : {false, true}) {
-    for (const Target& target : {int_target("INT_SYM", 2, 32), int_target("INT_ASYM", 4, 0), Target{&codec_named("Q4_0"), {}}}) {
+    for (const Target& target :
+         {int_target("INT_SYM", 2, 32), int_target("INT_ASYM", 4, 0), Target{&codec_named("Q4_0"), {}}}) {
       Layer rounded(test::tiny_llama(), target), corrected(test::tiny_llama(), target);
       corrected.work.options.act_order = act_order;
       rtn_method().quantize(rounded.work);
       gptq_method().quantize(corrected.work);
       for (const char* linear : {"blk.0.attn_q", "blk.0.attn_output", "blk.0.ffn_down"}) {
-        EXPECT_LT(corrected.output_error(linear), 0.8 * rounded.output_error(linear)) << linear << ", " << target.text();
+        EXPECT_LT(corrected.output_error(linear), 0.8 * rounded.output_error(linear))
+            << linear << ", " << target.text();
       }
     }
   }
@@ -184,12 +189,14 @@ TEST(Gptq, BearsDeadColumnsAndSaysWhatCannotBeDone) {
 }
 
 TEST(Gptq, ThreadsDoNotChangeIt) {
-  Layer layer(test::tiny_llama(), int_target("INT_ASYM", 3, 16)), other(test::tiny_llama(), int_target("INT_ASYM", 3, 16));
+  Layer layer(test::tiny_llama(), int_target("INT_ASYM", 3, 16)),
+      other(test::tiny_llama(), int_target("INT_ASYM", 3, 16));
   ThreadPool one(1);
   other.work.pool = &one;
   gptq_method().quantize(layer.work);
   gptq_method().quantize(other.work);
-  for (const auto& [name, tensor] : layer.work.packed) EXPECT_EQ(tensor.to_floats(), other.work.packed.at(name).to_floats());
+  for (const auto& [name, tensor] : layer.work.packed)
+    EXPECT_EQ(tensor.to_floats(), other.work.packed.at(name).to_floats());
 }
 
 // Scales of all kinds folded into every site: the model's outputs stay what they were.
@@ -221,7 +228,8 @@ TEST(Merge, ChangesNothing) {
 }
 
 TEST(Awq, HelpsWhereSomeInputsAreLarge) {
-  Layer rounded(test::tiny_llama(), int_target("INT_SYM", 3, 32)), scaled(test::tiny_llama(), int_target("INT_SYM", 3, 32));
+  Layer rounded(test::tiny_llama(), int_target("INT_SYM", 3, 32)),
+      scaled(test::tiny_llama(), int_target("INT_SYM", 3, 32));
   rtn_method().quantize(rounded.work);
   awq_method().quantize(scaled.work);
   // The error in the input's own units: columns and statistics are scaled alike, so output_error would need the scaled

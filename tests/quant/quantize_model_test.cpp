@@ -25,7 +25,8 @@ class QuantizeModel : public testing::Test {
     o.method = &method;
     o.target = target;
     o.calibration_source = "a text";
-    for (int i = 0; i < 400; ++i) o.calibration_text += "Once upon a time there was a little girl who loved her big dog. ";
+    for (int i = 0; i < 400; ++i)
+      o.calibration_text += "Once upon a time there was a little girl who loved her big dog. ";
     o.calibration = {6, 64};
     o.threads = 2;
     o.progress = false;
@@ -52,7 +53,8 @@ class QuantizeModel : public testing::Test {
 };
 
 TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
-  const Target targets[] = {{&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}}, {&codec_named("Q4_0"), {}}};
+  const Target targets[] = {
+      {&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}}, {&codec_named("Q4_0"), {}}};
   for (const Method* method : all_methods()) {
     for (const Target& target : targets) {
       const std::filesystem::path out = folder_ / fmt::format("{}.lathe", target.codec->name());
@@ -70,19 +72,15 @@ TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
   }
 }
 
+// On the calibration text itself, where GPTQ promises it.
 TEST_F(QuantizeModel, GptqIsCloserThanRounding) {
   const Target target{&codec_named("INT_ASYM"), {3, 64}};
-  double off[2];
-  const Method* const methods[] = {&rtn_method(), &gptq_method()};
-  for (int i = 0; i < 2; ++i) {
-    QuantizeOptions o = options(*methods[i], target);
-    // The text the distance is measured on is random, so calibrate on as many different tokens as there are.
-    quantize_model(model_, folder_ / "m.lathe", o);
-    off[i] = distance(formats::load_model(folder_ / "m.lathe"));
-  }
-  RecordProperty("rtn", fmt::format("{}", off[0]));
-  RecordProperty("gptq", fmt::format("{}", off[1]));
-  EXPECT_LT(off[1], 1.5 * off[0]);  // on text unlike the calibration text it may not lose much
+  const QuantizeOptions any = options(rtn_method(), target);
+  ids_ = model_.tokenizer->encode(any.calibration_text.substr(0, 200), {.add_special = true, .parse_special = false});
+  quantize_model(model_, folder_ / "rtn.lathe", any);
+  quantize_model(model_, folder_ / "gptq.lathe", options(gptq_method(), target));
+  EXPECT_LT(distance(formats::load_model(folder_ / "gptq.lathe")),
+            0.8 * distance(formats::load_model(folder_ / "rtn.lathe")));
 }
 
 TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
@@ -90,7 +88,7 @@ TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
     const QuantizeOptions o = options(*method, {&codec_named("INT_SYM"), {3, 64}});
     quantize_model(model_, folder_ / "whole.lathe", o);
     // Two finished layers, as an interrupted run leaves them: made by a run that cannot write its output.
-    const std::filesystem::path out = folder_ / "cut.lathe";
+    const std::filesystem::path out = folder_ / fmt::format("cut-{}.lathe", method->name());
     class Stop final : public Method {
      public:
       Stop(const Method& inner, int layers) : inner_(inner), left_(layers) {}
@@ -147,7 +145,9 @@ TEST_F(QuantizeModel, RefusesWithoutTouchingTheOutput) {
   poisoned.weights.remove("blk.1.ffn_up.weight");
   std::vector<float> values = model_.weights.at("blk.1.ffn_up.weight").to_floats();
   values[3] = NAN;
-  poisoned.weights.add(pack("blk.1.ffn_up.weight", codec_named("F32"), model_.weights.at("blk.1.ffn_up.weight").shape, values));
+  poisoned.weights.add(packed_blocks("blk.1.ffn_up.weight", codec_named("F32"),
+                                     model_.weights.at("blk.1.ffn_up.weight").shape,
+                                     Bytes(std::as_bytes(std::span(values)), "test")));
   for (const Method* method : all_methods()) {
     o = options(*method, {&codec_named("INT_SYM"), {4, 32}});
     EXPECT_THROW(quantize_model(poisoned, out, o), Error) << method->name();
