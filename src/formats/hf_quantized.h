@@ -35,7 +35,8 @@ class HfQuantizedWeights {
   // Adds a tensor under its canonical name for every linear. Throws an Error naming `where` and the linear when parts
   // are missing, have the wrong shape or dtype, or groups are not runs of columns. `with_data` as when the parts were
   // read.
-  void finish(const arch::Architecture& architecture, bool with_data, const std::string& where, arch::Weights& weights) const;
+  void finish(const arch::Architecture& architecture, bool with_data, const std::string& where,
+              arch::Weights& weights) const;
 
  private:
   using Parts = std::map<std::string, PackedTensor, std::less<>>;

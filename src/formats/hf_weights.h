@@ -12,8 +12,8 @@
 namespace lathe::formats {
 
 // Takes the tensors of one safetensors file into `weights`: canonical names, and what arch::Storage says undone. Known
-// buffers are passed over; parts of quantized linears go to `quantized` where there is one; other tensors that the family
-// has not are reported and left out.
+// buffers are passed over; parts of quantized linears go to `quantized` where there is one; other tensors that the
+// family has not are reported and left out.
 void add_hf_weights(const Bytes& bytes, const arch::Architecture& architecture, bool with_data,
                     HfQuantizedWeights* quantized, arch::Weights& weights);
 
