@@ -8,7 +8,9 @@ if ! command -v dpkg-query >/dev/null; then
   exit 0
 fi
 mapfile -t wanted < <(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$list" | awk '{print $1}')
-installed="$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p')"
+# A package counts as installed when another provides it (npm inside a newer nodejs).
+installed="$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' 2>/dev/null |
+  sed -n 's/^installed //p' | sed 's/([^)]*)//g' | tr ', ' '\n\n')"
 mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<<"$installed"))
 [ "${#missing[@]}" -eq 0 ] && exit 0
 

@@ -32,6 +32,15 @@ struct SamplingParams {
   std::uint64_t seed = 0;
 };
 
+// How the text of a grammar, or the JSON of a schema, stands in the generated text.
+struct GrammarFrame {
+  std::string trigger;              // the grammar holds once this text was generated; empty: from the start
+  bool trigger_counts = false;      // the trigger is the beginning of what the grammar describes, not only before it
+  std::string begin, between, end;  // around and between the values
+  bool repeats = false;             // several values may follow each other
+  bool operator==(const GrammarFrame&) const = default;
+};
+
 struct GenerateRequest {
   std::string prompt;  // used when prompt_ids is empty
   std::vector<text::TokenId> prompt_ids;
@@ -44,6 +53,8 @@ struct GenerateRequest {
   // At most one of the two: the generated text is a sentence of this GBNF grammar, or JSON of a value that this JSON
   // Schema allows (docs/grammars.md). It may still end early by max_tokens or a stop string.
   std::string grammar, json_schema;
+  GrammarFrame frame;
+  bool show_special = false;          // control tokens stand in the text as the vocabulary spells them
   std::vector<std::string> adapters;  // by the names they were registered under; all are applied
   int logprobs = 0;                   // > 0: this many alternatives for each generated token
 };

@@ -137,6 +137,7 @@ std::string summary(const Json& report) {
 
 int bench_verb(Arguments arguments) {
   if (!arguments.empty() && arguments.front() == "matmul") return bench_matmul_verb(arguments.subspan(1));
+  if (!arguments.empty() && arguments.front() == "serve") return bench_serve_verb(arguments.subspan(1));
   ModelArgs model;
   DeviceArgs device;
   OutputArgs output;

@@ -137,18 +137,22 @@ const text::Tokenizer& OpenModel::tokenizer() const {
   return *file.tokenizer;
 }
 
+engine::RuntimeOptions runtime_options(const DeviceArgs& device) {
+  if (device.threads > kMostThreads)
+    throw UsageError(fmt::format("--threads is {}, at most {}", device.threads, kMostThreads));
+  engine::RuntimeOptions options;
+  options.device = device.device;
+  options.cpu.threads = static_cast<int>(device.threads);
+  options.cpu.kernel = device.kernel;
+  return options;
+}
+
 OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const OutputArgs& output,
                      const std::function<void(const arch::Architecture&, engine::SessionOptions&)>& tweak,
                      const DraftArgs& draft) {
-  if (device.threads > kMostThreads)
-    throw UsageError(fmt::format("--threads is {}, at most {}", device.threads, kMostThreads));
   OpenModel open;
   open.file = load_model(model);
-  engine::RuntimeOptions runtime_options;
-  runtime_options.device = device.device;
-  runtime_options.cpu.threads = static_cast<int>(device.threads);
-  runtime_options.cpu.kernel = device.kernel;
-  open.runtime = std::make_unique<engine::Runtime>(runtime_options);
+  open.runtime = std::make_unique<engine::Runtime>(runtime_options(device));
   open.file_bytes = open.file.weights.bytes();
   if (!output.quiet) {
     const arch::Architecture& shape = open.file.architecture;

@@ -51,6 +51,9 @@ void apply(const OutputArgs& args);
 void add_model_options(Options& options, ModelArgs& args, bool required);
 void add_device_options(Options& options, DeviceArgs& args, std::string_view context_help);
 
+// Device, threads and kernel; throws UsageError for too many threads.
+engine::RuntimeOptions runtime_options(const DeviceArgs& device);
+
 // The model named by the arguments; throws UsageError when a required one is absent or two are given.
 std::string model_name(const ModelArgs& args);
 // Where that is: a path, or kTinyModel. Throws Error, with a suggestion, when it is no file, folder or name of a model.

@@ -307,7 +307,7 @@ std::string Options::help() const {
     std::string right = entry.help;
     if (entry.flag != nullptr) {
       right += " (default: off)";
-    } else if (entry.repeats) {
+    } else if (entry.repeats && !entry.positional) {
       right += "; may be given several times (default: none)";
     } else if (!entry.positional) {
       right += fmt::format(" (default: {})", entry.otherwise.empty() ? "none" : entry.otherwise);

@@ -14,6 +14,7 @@ std::span<const Verb> verbs() {
       {"embed", "one vector per line of text", embed_verb},
       {"logits", "raw outputs of a model, for parity checks", logits_verb},
       {"perplexity", "how well a model predicts a text", perplexity_verb},
+      {"serve", "answer requests over HTTP, as OpenAI's API", serve_verb},
       {"bench", "measure prefill and decode speed", bench_verb},
       {"quantize", "compress a model", quantize_verb},
       {"compare", "models side by side: size, quality, speed", compare_verb},

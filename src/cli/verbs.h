@@ -25,6 +25,7 @@ int synth_verb(Arguments arguments);
 int embed_verb(Arguments arguments);
 int logits_verb(Arguments arguments);
 int perplexity_verb(Arguments arguments);
+int serve_verb(Arguments arguments);
 int bench_verb(Arguments arguments);
 int bench_matmul_verb(Arguments arguments);  // lathe bench matmul
 int quantize_verb(Arguments arguments);
@@ -32,5 +33,6 @@ int compare_verb(Arguments arguments);
 int list_verb(Arguments arguments);
 int pull_verb(Arguments arguments);
 int completion_verb(Arguments arguments);
+int bench_serve_verb(Arguments arguments);  // lathe bench serve
 
 }  // namespace lathe::cli

@@ -56,6 +56,9 @@ class Constraint final : public LogitsProcessor {
   void go_to(Place place) override { matcher_.go_to(place); }
   void drop_places() override { matcher_.drop_places(); }
 
+  // Text that was generated before the grammar took over; false when it is none of the grammar's.
+  bool accept_bytes(std::string_view bytes) { return matcher_.accept_bytes(bytes); }
+
   bool finished() const override { return matcher_.ended() || (matcher_.complete() && matcher_.exhausted()); }
 
  private:
@@ -64,21 +67,70 @@ class Constraint final : public LogitsProcessor {
   bool ignore_ends_;
 };
 
+// Anything goes until a text was generated; from there on a constraint holds.
+class Triggered final : public LogitsProcessor {
+ public:
+  Triggered(std::unique_ptr<Constraint> constraint, const api::GrammarFrame& frame,
+            std::shared_ptr<const text::Tokenizer> tokenizer)
+      : constraint_(std::move(constraint)),
+        trigger_(frame.trigger),
+        counts_(frame.trigger_counts),
+        tokenizer_(std::move(tokenizer)) {}
+
+  void process(std::span<float> logits, std::span<const text::TokenId> history) override {
+    if (holds_) constraint_->process(logits, history);
+  }
+
+  void accept(text::TokenId id) override {
+    if (holds_) return constraint_->accept(id);
+    text_ += tokenizer_->token_bytes(id);
+    const std::size_t at = text_.find(trigger_);
+    if (at != std::string::npos) {
+      // A token that runs past the trigger with something else than the grammar's was no beginning of it.
+      holds_ = constraint_->accept_bytes(std::string_view(text_).substr(at + (counts_ ? 0 : trigger_.size())));
+      text_.clear();
+    } else if (text_.size() >= trigger_.size()) {
+      text_.erase(0, text_.size() - (trigger_.size() - 1));
+    }
+  }
+
+  bool finished() const override { return holds_ && constraint_->finished(); }
+
+ private:
+  std::unique_ptr<Constraint> constraint_;
+  std::string trigger_, text_;  // text_: the last bytes, which may begin the trigger
+  bool counts_, holds_ = false;
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
+};
+
+text::grammar::Grammar framed(text::grammar::Grammar grammar, const api::GrammarFrame& frame) {
+  using namespace text::grammar;
+  if (frame.begin.empty() && frame.between.empty() && frame.end.empty() && !frame.repeats) return grammar;
+  const auto value = [&] { return rule_reference(grammar.root); };
+  std::vector<Expression> items{literal(frame.begin), value()};
+  if (frame.repeats) items.push_back(repeat(sequence({literal(frame.between), value()}), 0, kUnbounded));
+  items.push_back(literal(frame.end));
+  grammar.root = grammar.add("frame", "frame", sequence(std::move(items)));
+  return grammar;
+}
+
 }  // namespace
 
 std::unique_ptr<LogitsProcessor> Constraints::processor_for(const api::GenerateRequest& request) {
   if (request.grammar.empty() && request.json_schema.empty()) return nullptr;
   if (!request.grammar.empty() && !request.json_schema.empty())
     throw UsageError("a request has both a grammar and a JSON schema", "request", "give one of them");
-  const bool is_schema = request.grammar.empty();
-  return std::make_unique<Constraint>(masks_for(is_schema, is_schema ? request.json_schema : request.grammar),
-                                      request.ignore_eos);
+  auto constraint = std::make_unique<Constraint>(masks_for(request), request.ignore_eos);
+  if (request.frame.trigger.empty()) return constraint;
+  return std::make_unique<Triggered>(std::move(constraint), request.frame, tokenizer_);
 }
 
-std::shared_ptr<text::grammar::TokenMasks> Constraints::masks_for(bool is_schema, const std::string& text) {
+std::shared_ptr<text::grammar::TokenMasks> Constraints::masks_for(const api::GenerateRequest& request) {
+  const bool is_schema = request.grammar.empty();
+  const std::string& text = is_schema ? request.json_schema : request.grammar;
   const std::lock_guard lock(mutex_);
   const auto known = std::find_if(recent_.begin(), recent_.end(), [&](const Entry& entry) {
-    return entry.is_schema == is_schema && entry.text == text;
+    return entry.is_schema == is_schema && entry.text == text && entry.frame == request.frame;
   });
   if (known != recent_.end()) {
     std::rotate(recent_.begin(), known, known + 1);
@@ -86,10 +138,11 @@ std::shared_ptr<text::grammar::TokenMasks> Constraints::masks_for(bool is_schema
   }
   if (tokenizer_ == nullptr)
     throw Error("a grammar needs a tokenizer, and the model has none", "request", "give one with --tokenizer");
-  const auto automaton = std::make_shared<text::grammar::Automaton>(
-      is_schema ? text::grammar::grammar_from_json_schema(text) : text::grammar::parse_gbnf(text));
+  const auto automaton = std::make_shared<text::grammar::Automaton>(framed(
+      is_schema ? text::grammar::grammar_from_json_schema(text) : text::grammar::parse_gbnf(text), request.frame));
   if (vocabulary_ == nullptr) vocabulary_ = std::make_shared<text::grammar::Vocabulary>(*tokenizer_);
-  recent_.push_front({is_schema, text, std::make_shared<text::grammar::TokenMasks>(automaton, vocabulary_)});
+  recent_.push_front(
+      {is_schema, text, request.frame, std::make_shared<text::grammar::TokenMasks>(automaton, vocabulary_)});
   if (recent_.size() > kKeptGrammars) recent_.pop_back();
   return recent_.front().masks;
 }

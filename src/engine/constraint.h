@@ -31,9 +31,10 @@ class Constraints {
   struct Entry {
     bool is_schema;
     std::string text;
+    api::GrammarFrame frame;
     std::shared_ptr<text::grammar::TokenMasks> masks;
   };
-  std::shared_ptr<text::grammar::TokenMasks> masks_for(bool is_schema, const std::string& text);
+  std::shared_ptr<text::grammar::TokenMasks> masks_for(const api::GenerateRequest& request);
 
   std::shared_ptr<const text::Tokenizer> tokenizer_;
   std::mutex mutex_;                                             // guards what follows

@@ -58,7 +58,7 @@ struct Scheduler::Sequence {
       scope += '\n' + adapter->name;
     }
     if (tokenizer != nullptr && !tokens.empty())
-      decoder.emplace(*tokenizer, text::DecodeOptions{.skip_special = true}, tokens.back());
+      decoder.emplace(*tokenizer, text::DecodeOptions{.skip_special = !job.request.show_special}, tokens.back());
   }
   std::size_t generated() const { return tokens.size() - job.prompt.size(); }
   std::size_t stored() const { return static_cast<std::size_t>(state->length()); }

@@ -39,6 +39,7 @@ ONLY_IN = [
     (re.compile(r"^(torch|ATen|c10)/"), "learn"),
     (re.compile(r"^faiss/"), "retrieve"),
     (re.compile(r"^(mpi\.h|grpcpp/)"), "net"),
+    (re.compile(r"^(boost/|openssl/)"), "serve"),
     (re.compile(r"^(hwy/|immintrin\.h|arm_neon\.h|cuda)"), "kernels"),
 ]
 

@@ -60,6 +60,8 @@ TEST_P(Replay, EveryTruncationOfTheFirstSeed) {
 
 INSTANTIATE_TEST_SUITE_P(Model, Replay, testing::Values(model_target()),
                          [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Serve, Replay, testing::Values(serve_target()),
+                         [](const auto& info) { return std::string(info.param.name); });
 INSTANTIATE_TEST_SUITE_P(Parsers, Replay, testing::ValuesIn(parser_targets().begin(), parser_targets().end()),
                          [](const auto& info) { return std::string(info.param.name); });
 

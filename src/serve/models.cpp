@@ -1,0 +1,123 @@
+#include "serve/models.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/log.h"
+#include "formats/adapter_file.h"
+#include "serve/openai/error.h"
+
+namespace lathe::serve {
+
+Models::Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session,
+               std::uint64_t memory)
+    : runtime_(runtime),
+      specs_(std::move(specs)),
+      session_(std::move(session)),
+      memory_(memory),
+      since_(static_cast<std::int64_t>(std::time(nullptr))) {}
+
+std::vector<std::string> Models::names() const {
+  std::vector<std::string> names;
+  for (const ModelSpec& spec : specs_) {
+    names.push_back(spec.name);
+    for (const AdapterSpec& adapter : spec.adapters) names.push_back(spec.name + ":" + adapter.name);
+  }
+  return names;
+}
+
+std::vector<std::shared_ptr<LoadedModel>> Models::loaded() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<LoadedModel>> all;
+  for (const auto& [name, model] : loaded_) all.push_back(model);
+  return all;
+}
+
+Lease Models::acquire(std::string_view name) {
+  if (name.empty() && specs_.size() == 1) name = specs_.front().name;
+  if (name.empty()) throw ApiError(400, "'model' is missing", "model", "missing_required_parameter");
+  Lease lease;
+  lease.name = std::string(name);
+  const ModelSpec* found = nullptr;
+  for (const ModelSpec& spec : specs_) {
+    if (spec.name == name) found = &spec;
+    for (const AdapterSpec& adapter : spec.adapters) {
+      if (name != spec.name + ":" + adapter.name) continue;
+      found = &spec;
+      lease.adapters = {adapter.name};
+    }
+  }
+  if (found == nullptr) {
+    throw ApiError(404, fmt::format("there is no model '{}'; GET /v1/models lists those there are", name), "model",
+                   "model_not_found");
+  }
+  const auto known = [&]() -> bool {
+    const std::lock_guard lock(mutex_);
+    const auto it = loaded_.find(found->name);
+    if (it == loaded_.end()) return false;
+    it->second->last_used = ++clock_;
+    lease.model = it->second;
+    return true;
+  };
+  if (known()) return lease;
+  const std::lock_guard opening(opening_);
+  if (!known()) lease.model = open(*found);
+  return lease;
+}
+
+std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
+  auto loaded = std::make_shared<LoadedModel>();
+  loaded->name = spec.name;
+  loaded->file = spec.load();
+  const std::uint64_t weights = loaded->file.weights.bytes();
+  make_room(weights + session_.kv_bytes, spec.name);
+  loaded->session = runtime_.open(runtime_.load(loaded->file), loaded->file.tokenizer, session_);
+  loaded->file.weights = {};
+  loaded->bytes = weights + loaded->session->stats().kv_bytes_budget;
+  loaded->chat = ChatFormat(loaded->file);
+  for (const AdapterSpec& adapter : spec.adapters) {
+    loaded->session->add_adapter(adapter.name, formats::load_adapter(adapter.path, loaded->file.architecture),
+                                 adapter.scale);
+  }
+  loaded->engine = std::make_unique<engine::EngineThread>(*loaded->session);
+  log_info("{}: open, context {}", spec.name, loaded->session->context());
+  const std::lock_guard lock(mutex_);
+  loaded->last_used = ++clock_;
+  loaded_[spec.name] = loaded;
+  return loaded;
+}
+
+// Closes idle models, the least recently used first, until `bytes` more fit.
+void Models::make_room(std::uint64_t bytes, const std::string& name) {
+  if (memory_ == 0) return;
+  if (bytes > memory_) {
+    throw ApiError(503, fmt::format("model '{}' needs {} bytes, more than all of --memory", name, bytes), "model",
+                   "model_too_large");
+  }
+  for (;;) {
+    std::shared_ptr<LoadedModel> victim;  // closed outside the lock: its thread is joined
+    {
+      const std::lock_guard lock(mutex_);
+      std::uint64_t used = 0;
+      auto oldest = loaded_.end();
+      for (auto it = loaded_.begin(); it != loaded_.end(); ++it) {
+        used += it->second->bytes;
+        const bool idle = it->second.use_count() == 1;
+        if (idle && (oldest == loaded_.end() || it->second->last_used < oldest->second->last_used)) oldest = it;
+      }
+      if (used + bytes <= memory_) return;
+      if (oldest == loaded_.end()) {
+        ApiError busy(503, fmt::format("no memory for model '{}' while the others are in use", name), "model",
+                      "no_memory_for_model");
+        busy.retry_after = 5;
+        throw busy;
+      }
+      victim = std::move(oldest->second);
+      loaded_.erase(oldest);
+    }
+    ++evictions_;
+    log_info("{}: closed to make room for {}", victim->name, name);
+  }
+}
+
+}  // namespace lathe::serve

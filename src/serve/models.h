@@ -1,0 +1,82 @@
+// The models of a server: opened when first asked for, kept while the memory budget allows, the least recently used one
+// that is idle closed to make room. `model` in a request is a name, or name:adapter.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine_thread.h"
+#include "engine/runtime.h"
+#include "engine/session.h"
+#include "formats/model_file.h"
+#include "serve/chat_format.h"
+
+namespace lathe::serve {
+
+struct AdapterSpec {
+  std::string name, path;
+  float scale = 1;
+};
+
+struct ModelSpec {
+  std::string name;
+  std::function<formats::ModelFile()> load;  // maps the files; from any thread
+  std::vector<AdapterSpec> adapters;
+};
+
+// An open model and the thread that steps it.
+struct LoadedModel {
+  std::string name;
+  formats::ModelFile file;  // without weights
+  std::unique_ptr<engine::Session> session;
+  ChatFormat chat;
+  std::uint64_t bytes = 0;  // weights and the budget of its KV blocks
+  std::uint64_t last_used = 0;
+  std::unique_ptr<engine::EngineThread> engine;  // last: it ends before the session
+};
+
+// A model for the time of one request: it is not closed meanwhile.
+struct Lease {
+  std::shared_ptr<LoadedModel> model;
+  std::string name;                   // as asked for
+  std::vector<std::string> adapters;  // of that request
+};
+
+class Models {
+ public:
+  // `memory` in bytes; 0: no bound. `session` is what every model is opened with.
+  Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session, std::uint64_t memory);
+
+  // The model of that name, opened if need be (which may take long). Throws ApiError: 404 for an unknown one, 503 when
+  // there is no room for it now. An empty name stands for the only model, if there is just one.
+  Lease acquire(std::string_view name);
+  // "model" and "model:adapter", in the order they were given.
+  std::vector<std::string> names() const;
+  std::vector<std::shared_ptr<LoadedModel>> loaded() const;
+  std::int64_t since() const { return since_; }  // Unix time of the start
+  std::uint64_t evictions() const { return evictions_; }
+
+ private:
+  std::shared_ptr<LoadedModel> open(const ModelSpec& spec);
+  void make_room(std::uint64_t bytes, const std::string& name);
+
+  engine::Runtime& runtime_;
+  const std::vector<ModelSpec> specs_;
+  engine::SessionOptions session_;
+  std::uint64_t memory_;
+  std::int64_t since_;
+  std::atomic<std::uint64_t> evictions_{0};
+  std::mutex opening_;        // one model is opened at a time
+  mutable std::mutex mutex_;  // guards what follows
+  std::map<std::string, std::shared_ptr<LoadedModel>, std::less<>> loaded_;
+  std::uint64_t clock_ = 0;
+};
+
+}  // namespace lathe::serve

@@ -1,0 +1,134 @@
+#include "serve/openai/sampling_fields.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace lathe::serve {
+namespace {
+
+constexpr std::size_t kMostStops = 16, kMostBiases = 1024, kLongestStop = 1024;
+
+std::vector<std::string> read_stops(Fields& fields) {
+  const Json* value = fields.any("stop");
+  if (value == nullptr) return {};
+  const Json list = value->is_array() ? *value : Json::array({*value});
+  std::vector<std::string> stops;
+  for (const Json& stop : list) {
+    if (!stop.is_string()) throw ApiError(400, "'stop' must be a string or a list of strings", "stop", "invalid_type");
+    if (stop.get_ref<const std::string&>().empty() || stop.get_ref<const std::string&>().size() > kLongestStop)
+      throw ApiError(400, "each of 'stop' must have 1 to 1024 bytes", "stop", "invalid_value");
+    stops.push_back(stop.get<std::string>());
+  }
+  if (stops.size() > kMostStops) throw ApiError(400, "'stop' may have 16 entries at most", "stop", "invalid_value");
+  return stops;
+}
+
+std::vector<std::pair<text::TokenId, float>> read_bias(Fields& fields, std::size_t vocab) {
+  const Json* object = fields.object("logit_bias");
+  if (object == nullptr) return {};
+  if (object->size() > kMostBiases)
+    throw ApiError(400, "'logit_bias' may have 1024 entries at most", "logit_bias", "invalid_value");
+  std::vector<std::pair<text::TokenId, float>> bias;
+  for (const auto& [key, value] : object->items()) {
+    text::TokenId id = -1;
+    const auto [end, status] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (status != std::errc{} || end != key.data() + key.size() || id < 0 || static_cast<std::size_t>(id) >= vocab)
+      throw ApiError(400, fmt::format("'logit_bias' names '{}', which is no token id", key), "logit_bias",
+                     "invalid_value");
+    if (!value.is_number() || !(std::abs(value.get<double>()) <= 100))
+      throw ApiError(400, "a value of 'logit_bias' must lie between -100 and 100", "logit_bias", "invalid_value");
+    bias.emplace_back(id, value.get<float>());
+  }
+  return bias;
+}
+
+}  // namespace
+
+CommonFields read_common_fields(Fields& fields, const Lease& lease) {
+  const formats::GenerationDefaults& suggested = lease.model->file.generation;
+  const auto chosen = [](std::optional<double> given, float suggestion, float otherwise) {
+    return given ? static_cast<float>(*given) : suggestion >= 0 ? suggestion : otherwise;
+  };
+  CommonFields common;
+  api::GenerateRequest& request = common.request;
+  api::SamplingParams& sampling = request.sampling;
+  sampling.temperature = chosen(fields.number("temperature", 0, 2), suggested.temperature, 1);
+  sampling.top_p = std::max(chosen(fields.number("top_p", 0, 1), suggested.top_p, 1), 1e-6f);
+  sampling.min_p = chosen(fields.number("min_p", 0, 1), suggested.min_p, 0);
+  sampling.repeat_penalty = chosen(fields.number("repeat_penalty", 0.01, 100), suggested.repeat_penalty, 1);
+  const auto top_k = fields.integer("top_k", -1, 1 << 24);
+  sampling.top_k = top_k ? static_cast<int>(std::max<std::int64_t>(*top_k, 0)) : std::max(suggested.top_k, 0);
+  const auto seed =
+      fields.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  sampling.seed = seed ? static_cast<std::uint64_t>(*seed) : random();
+  sampling.logit_bias = read_bias(fields, lease.model->session->model().architecture().vocab_size);
+  for (const char* penalty : {"presence_penalty", "frequency_penalty"}) {
+    if (fields.number(penalty, -2, 2).value_or(0) != 0)
+      throw ApiError(400, fmt::format("'{}' is not supported (repeat_penalty is)", penalty), penalty,
+                     "unsupported_parameter");
+  }
+  request.stop = read_stops(fields);
+  request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
+  request.grammar = fields.text("grammar").value_or("");
+  request.adapters = lease.adapters;
+  common.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
+  common.stream = fields.boolean("stream").value_or(false);
+  if (const Json* object = fields.object("stream_options")) {
+    Fields options(*object, "stream_options");
+    common.include_usage = options.boolean("include_usage").value_or(false);
+    options.ignore({"include_obfuscation"});
+    options.finish();
+  }
+  fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
+  return common;
+}
+
+void check_prompt(const Lease& lease, const std::vector<text::TokenId>& ids) {
+  const std::uint32_t context = lease.model->session->context();
+  if (ids.empty()) throw ApiError(400, "the prompt has no tokens", "prompt", "empty_prompt");
+  if (ids.size() >= context) {
+    throw ApiError(
+        400, fmt::format("this model's maximum context length is {} tokens; the prompt has {}", context, ids.size()),
+        "messages", "context_length_exceeded");
+  }
+}
+
+std::vector<text::TokenId> encode_prompt(const Lease& lease, std::string_view text, bool add_special) {
+  auto ids = lease.model->session->tokenizer().encode(text, {.add_special = add_special, .parse_special = true});
+  check_prompt(lease, ids);
+  return ids;
+}
+
+std::vector<text::TokenId> token_list(const Json& array, const std::string& name, std::size_t vocab) {
+  std::vector<text::TokenId> ids;
+  for (const Json& id : array) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= vocab)
+      throw ApiError(400, fmt::format("'{}' must hold token ids below {}", name, vocab), name, "invalid_value");
+    ids.push_back(static_cast<text::TokenId>(id.get<std::uint64_t>()));
+  }
+  return ids;
+}
+
+Json logprobs_json(std::span<const api::GeneratedToken> tokens, std::size_t top, const text::Tokenizer& tokenizer) {
+  const auto entry = [&](text::TokenId id, float logprob) -> Json {
+    const std::string bytes = tokenizer.token_bytes(id);
+    Json numbers = Json::array();
+    for (const char c : bytes) numbers.push_back(static_cast<unsigned char>(c));
+    return {{"token", bytes}, {"logprob", std::max(logprob, -9999.0f)}, {"bytes", std::move(numbers)}};
+  };
+  Json all = Json::array();
+  for (const api::GeneratedToken& token : tokens) {
+    Json one = entry(token.id, token.logprob);
+    one["top_logprobs"] = Json::array();
+    for (std::size_t i = 0; i < std::min(top, token.alternatives.size()); ++i)
+      one["top_logprobs"].push_back(entry(token.alternatives[i].id, token.alternatives[i].logprob));
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+}  // namespace lathe::serve

@@ -1,0 +1,72 @@
+// The server's rooms joined: who may ask what, which handler answers, and what is written down about it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "serve/http/exchange.h"
+#include "serve/http/server.h"
+#include "serve/metrics.h"
+#include "serve/models.h"
+
+namespace lathe::serve {
+
+struct ServiceOptions {
+  std::vector<std::string> api_keys;       // none: everybody may ask
+  std::vector<std::string> allowed_hosts;  // names of this server beside its addresses, for the Host header
+  bool loopback_only = true;               // what it listens on: then the Host header must name this machine
+  std::function<void(const std::string& line)> access_log;  // may be empty; one JSON object a line, no prompt text
+};
+
+class Service {
+ public:
+  Service(Models& models, ServiceOptions options);
+
+  // Answers a request, at once or later. Event loop only, as everything here but models().
+  void handle(const std::shared_ptr<Exchange>& exchange);
+  // A request is over.
+  void done(const Exchange& exchange);
+  void set_server(const Server* server) { server_ = server; }
+
+  Models& models() { return models_; }
+  Metrics& metrics() { return metrics_; }
+
+ private:
+  using Digest = std::array<unsigned char, 32>;
+  bool allowed(Exchange& exchange) const;
+  Models& models_;
+  ServiceOptions options_;
+  std::vector<Digest> key_digests_;
+  Metrics metrics_;
+  const Server* server_ = nullptr;
+};
+
+// A route: method, path (a trailing * takes any rest) and what answers it. docs/verbs/serve.md lists them.
+struct Route {
+  std::string_view method, path;
+  void (*handle)(Service& service, const std::shared_ptr<Exchange>& exchange);
+  bool open = false;  // without a key
+};
+
+// The handlers, one file per part of the API.
+void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchange);
+void completions(Service& service, const std::shared_ptr<Exchange>& exchange);
+void responses(Service& service, const std::shared_ptr<Exchange>& exchange);
+void embeddings(Service& service, const std::shared_ptr<Exchange>& exchange);
+void list_models(Service& service, const std::shared_ptr<Exchange>& exchange);
+void one_model(Service& service, const std::shared_ptr<Exchange>& exchange);
+void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange);
+void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange);
+
+// Runs `body` on a worker thread; what it throws becomes the answer.
+void on_worker(const std::shared_ptr<Exchange>& exchange, std::function<void()> body);
+// Answers from any thread.
+void answer(const std::shared_ptr<Exchange>& exchange, const Json& body);
+void answer_error(const std::shared_ptr<Exchange>& exchange, const std::exception_ptr& error);
+
+}  // namespace lathe::serve
