@@ -72,7 +72,7 @@ std::vector<serve::ModelSpec> model_specs(const ServeArgs& args) {
     ModelArgs model;
     model.model = path;
     model.tokenizer = args.tokenizer;
-    check_model_exists(model);
+    find_model(model);  // a missing file is an error before the server starts
     specs.push_back({name, [model] { return load_model(model); }, {}});
   }
   for (const std::string& adapter : args.adapters) add_adapter(specs, adapter);

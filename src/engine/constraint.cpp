@@ -94,10 +94,32 @@ class Triggered final : public LogitsProcessor {
     }
   }
 
+  Place place() override {
+    places_.push_back({text_, holds_, constraint_->place()});
+    return places_.size() - 1;
+  }
+  void go_to(Place place) override {
+    const Saved& saved = places_.at(place);
+    text_ = saved.text;
+    holds_ = saved.holds;
+    constraint_->go_to(saved.inner);
+  }
+  void drop_places() override {
+    places_.clear();
+    constraint_->drop_places();
+  }
+
   bool finished() const override { return holds_ && constraint_->finished(); }
 
  private:
+  struct Saved {
+    std::string text;
+    bool holds;
+    Place inner;
+  };
+
   std::unique_ptr<Constraint> constraint_;
+  std::vector<Saved> places_;
   std::string trigger_, text_;  // text_: the last bytes, which may begin the trigger
   bool counts_, holds_ = false;
   std::shared_ptr<const text::Tokenizer> tokenizer_;

@@ -66,11 +66,8 @@ CommonFields read_common_fields(Fields& fields, const Lease& lease) {
   thread_local std::mt19937_64 random{std::random_device{}()};
   sampling.seed = seed ? static_cast<std::uint64_t>(*seed) : random();
   sampling.logit_bias = read_bias(fields, lease.model->session->model().architecture().vocab_size);
-  for (const char* penalty : {"presence_penalty", "frequency_penalty"}) {
-    if (fields.number(penalty, -2, 2).value_or(0) != 0)
-      throw ApiError(400, fmt::format("'{}' is not supported (repeat_penalty is)", penalty), penalty,
-                     "unsupported_parameter");
-  }
+  sampling.presence_penalty = static_cast<float>(fields.number("presence_penalty", -2, 2).value_or(0));
+  sampling.frequency_penalty = static_cast<float>(fields.number("frequency_penalty", -2, 2).value_or(0));
   request.stop = read_stops(fields);
   request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   request.grammar = fields.text("grammar").value_or("");
