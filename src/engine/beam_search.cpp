@@ -324,17 +324,19 @@ std::vector<BeamResult> Session::beam_search(const api::GenerateRequest& request
   bool more = true;
   for (std::uint32_t tokens = 1; more; ++tokens) {
     const std::lock_guard lock(state_->mutex);
+    const auto publish_stats = [&] {
+      const std::lock_guard inbox(state_->inbox_mutex);
+      state_->stats = state_->current_stats();
+    };
     try {
       more = search.step();
     } catch (...) {
       search.release();
+      publish_stats();
       throw;
     }
     if (!more) search.release();
-    {
-      const std::lock_guard inbox(state_->inbox_mutex);
-      state_->stats = state_->current_stats();
-    }
+    publish_stats();
     if (on_token) on_token(tokens);
   }
   return search.results();

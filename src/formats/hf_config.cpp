@@ -132,8 +132,13 @@ void write_field(const Field& field, Architecture a, Json& config) {
 }
 
 // Families whose configurations have no head sizes divide the width.
-void read_heads(Architecture& a) {
-  if (a.n_kv_heads == 0) a.n_kv_heads = a.n_heads;
+// A count of 0 that a file states is left for validate() to refuse.
+void read_heads(const arch::Family& family, Architecture& a) {
+  const bool stated = std::any_of(family.fields.begin(), family.fields.end(), [&](const Field& field) {
+    return std::visit([&](auto reference) { return static_cast<const void*>(&reference(a)) == &a.n_kv_heads; },
+                      field.value);
+  });
+  if (!stated && a.n_kv_heads == 0) a.n_kv_heads = a.n_heads;
   if (a.head_dim == 0) a.head_dim = a.width / std::max(1u, a.n_heads);
   if (a.v_head_dim == 0) a.v_head_dim = a.head_dim;
 }
@@ -162,7 +167,7 @@ Architecture architecture_from_hf(const Json& config, const std::string& where) 
   a.rope_layout = family.hf_rope_layout;
   a.name = json_get_or<std::string>(config, "_name_or_path", "", where);
   for (const Field& field : family.fields) read_field(field, config, a, where);
-  read_heads(a);
+  read_heads(family, a);
   if (a.position == arch::PositionKind::kRope) rope_from_hf(config, family.rope_keys, a, where);
   if (family.read_hf != nullptr) family.read_hf(config, a, where);
   if (family.settle != nullptr) family.settle(a);

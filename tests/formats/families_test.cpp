@@ -8,9 +8,9 @@
 #include "formats/architecture_json.h"
 #include "formats/hf_config.h"
 #include "formats/model_file.h"
-#include "formats/tensor_layout.h"
 #include "formats/safetensors_writer.h"
 #include "formats/synth.h"
+#include "formats/tensor_layout.h"
 #include "support/data.h"
 
 namespace lathe::formats {

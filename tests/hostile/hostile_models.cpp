@@ -173,7 +173,7 @@ std::vector<HostileFile> hostile_configs() {
       rope(
           "Llama 3 factors crossed", "high_freq_factor",
           R"({"rope_type":"llama3","factor":2,"low_freq_factor":4,"high_freq_factor":1,"original_max_position_embeddings":8})"),
-      field("quantized elsewhere", "quantized with \"gptq\"", "{\"model_type\"",
+      field("quantized in an unknown way", "\"bits\" is missing", "{\"model_type\"",
             R"({"quantization_config":{"quant_method":"gptq"},"model_type")"),
       folder_with("index that leaves the folder", index, "not the name of a file in this folder", index,
                   R"({"weight_map":{"a":"../../etc/passwd"}})"),

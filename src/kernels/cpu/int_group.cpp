@@ -62,7 +62,8 @@ std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelS
   const IntKernel& chosen = use_lut ? lut : dot;
   if (chosen.run == nullptr) return std::nullopt;
   Matmul matmul{use_lut ? "integer groups, table look-up" : "integer groups x q8",
-                use_lut ? ActivationFormat::kLut : ActivationFormat::kQ8Block, {chosen.run, {}}};
+                use_lut ? ActivationFormat::kLut : ActivationFormat::kQ8Block,
+                {chosen.run, {}}};
   matmul.tile_rows = chosen.tile_rows;
   matmul.integers =
       std::make_shared<IntWeight>(make_int_weight(weight, chosen.tile_rows, use_lut ? kLutBlock : kIntChunk));
