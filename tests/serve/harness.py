@@ -125,20 +125,20 @@ def http_request(method, path, body=b"", headers=(), version="1.1"):
 
 
 def read_answer(connection):
-    """One whole answer with a Content-Length from a kept connection: (status, body)."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        piece = connection.recv(65536)
+    """One whole answer with a Content-Length from a kept connection: (status, body). Takes no byte of a next one."""
+
+    def receive(most):
+        piece = connection.recv(most)
         if not piece:
-            raise AssertionError(f"closed after {data!r}")
-        data += piece
-    head, body = data.split(b"\r\n\r\n", 1)
+            raise AssertionError(f"closed after {head + body!r}")
+        return piece
+
+    head = body = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive(1)
     length = int([line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")][0].split(b":")[1])
     while len(body) < length:
-        piece = connection.recv(65536)
-        if not piece:
-            raise AssertionError("closed inside the body")
-        body += piece
+        body += receive(length - len(body))
     return int(head.split()[1]), body
 
 
