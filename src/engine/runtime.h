@@ -42,7 +42,7 @@ struct SessionOptions {
   std::uint32_t chunk = 256;       // rows of one forward pass at most
   bool prefix_cache = true;
   std::uint32_t max_waiting = 0;  // calls that may wait for a place in the batch; 0: any number
-  std::uint64_t kv_bytes = 0;     // budget of this session's KV blocks; 0: the runtime's
+  std::uint64_t kv_bytes = 0;     // budget of the KV blocks; 0: what RuntimeOptions says
   DraftOptions draft;
 };
 

@@ -1,4 +1,5 @@
-// Every family through GGUF and Hugging Face layouts, and the configurations that published models have.
+// Every family through GGUF and Hugging Face layouts, and configurations as published models have them (written from
+// knowledge of those models, not copied from their repositories).
 #include <gtest/gtest.h>
 
 #include <algorithm>
