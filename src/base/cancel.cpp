@@ -9,10 +9,14 @@ namespace lathe {
 namespace {
 
 std::atomic<bool> terminated{false};
+std::atomic<void (*)()> last_act{nullptr};
 
 void on_interrupt(int signal) {
   if (signal == SIGTERM) terminated.store(true, std::memory_order_relaxed);
-  if (interrupt_token().cancelled()) ::_exit(128 + signal);
+  if (interrupt_token().cancelled()) {
+    if (const auto act = last_act.load()) act();
+    ::_exit(128 + signal);
+  }
   interrupt_token().cancel();
 }
 
@@ -28,6 +32,8 @@ CancelToken& interrupt_token() {
 }
 
 bool termination_requested() { return terminated.load(std::memory_order_relaxed); }
+
+void before_hard_exit(void (*act)()) { last_act = act; }
 
 void install_interrupt_handler() {
   interrupt_token();  // constructed before a signal can arrive

@@ -22,6 +22,9 @@ class CancelToken {
 // at once.
 CancelToken& interrupt_token();
 void install_interrupt_handler();
+// Called, from the signal's handler, before a second Ctrl-C ends the process; null: nothing. Only what is safe in a
+// handler.
+void before_hard_exit(void (*act)());
 // Whether SIGTERM has come: a program that goes on after Ctrl-C ends then all the same.
 bool termination_requested();
 

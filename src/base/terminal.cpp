@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include "base/cancel.h"
 #include "base/process.h"
@@ -18,6 +19,11 @@ namespace {
 volatile sig_atomic_t resized = 0;
 
 void on_resize(int) { resized = 1; }
+
+// What the terminal was like, for the process that a second Ctrl-C ends.
+termios at_first = {};
+
+void restore() { ::tcsetattr(STDIN_FILENO, TCSANOW, &at_first); }
 
 constexpr std::string_view kMarkPastes = "\x1b[?2004h", kLeavePastes = "\x1b[?2004l";
 
@@ -47,19 +53,34 @@ void RawTerminal::enter() {
   struct sigaction action = {};
   action.sa_handler = on_resize;  // without SA_RESTART, so that a waiting read() hears of it
   ::sigaction(SIGWINCH, &action, nullptr);
-  ::tcgetattr(STDIN_FILENO, &cooked_);
-  termios raw = cooked_;
-  raw.c_iflag &= ~static_cast<tcflag_t>(ICRNL | INLCR | IGNCR | IXON | ISTRIP);
-  raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO | ISIG | IEXTEN);
-  raw.c_cc[VMIN] = 1;
-  raw.c_cc[VTIME] = 0;
-  ::tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
+  ::tcgetattr(STDIN_FILENO, &at_first);
+  before_hard_exit(restore);
+  resting_ = at_first;
+  resting_.c_iflag &= ~static_cast<tcflag_t>(ICRNL | INLCR | IGNCR | IXON | ISTRIP);
+  resting_.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO | IEXTEN);
+  resting_.c_cc[VMIN] = 1;
+  resting_.c_cc[VTIME] = 0;
+  awake_ = resting_;
+  awake_.c_lflag &= ~static_cast<tcflag_t>(ISIG);
+  wake();
+}
+
+void RawTerminal::wake() {
+  if (std::exchange(is_awake_, true)) return;
+  ::tcsetattr(STDIN_FILENO, TCSADRAIN, &awake_);
   tell(kMarkPastes);
 }
 
-void RawTerminal::leave() {
+void RawTerminal::rest() {
+  if (!std::exchange(is_awake_, false)) return;
   tell(kLeavePastes);
-  ::tcsetattr(STDIN_FILENO, TCSADRAIN, &cooked_);
+  ::tcsetattr(STDIN_FILENO, TCSADRAIN, &resting_);
+}
+
+void RawTerminal::leave() {
+  rest();
+  ::tcsetattr(STDIN_FILENO, TCSADRAIN, &at_first);
+  before_hard_exit(nullptr);
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
   ::sigaction(SIGWINCH, &action, nullptr);

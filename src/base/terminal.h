@@ -18,8 +18,9 @@ TerminalSize terminal_size();
 // not "dumb").
 bool terminal_is_editable();
 
-// While one lives, standard input gives every key at once and unechoed, Ctrl-C and Ctrl-Z are keys like others, and the
-// terminal marks what is pasted ("bracketed paste"). At most one at a time.
+// While one lives, standard input gives every key at once and unechoed, so that what is typed ahead is kept as it was
+// typed. It begins awake: Ctrl-C and Ctrl-Z are keys like others, and the terminal marks what is pasted ("bracketed
+// paste"). At rest they are signals again, and nothing is marked. At most one at a time.
 class RawTerminal {
  public:
   RawTerminal();
@@ -37,13 +38,17 @@ class RawTerminal {
   // Whether a key waits to be read.
   bool pending() const;
 
-  // Stops the process as Ctrl-Z does; returns, in raw mode again, when it is continued.
+  void rest();
+  void wake();
+
+  // Stops the process as Ctrl-Z does; returns, awake, when it is continued.
   void stop_process();
 
  private:
   void enter();
   void leave();
-  termios cooked_ = {};
+  termios resting_ = {}, awake_ = {};
+  bool is_awake_ = false;
 };
 
 }  // namespace lathe

@@ -174,6 +174,7 @@ std::string table_of(const std::vector<Row>& rows, bool markdown) {
 
 void write_plot(const std::string& path, const std::string& x_label, const std::vector<Row>& rows, double Row::*x) {
   std::vector<PlotPoint> points;
+  points.reserve(rows.size());
   for (const Row& row : rows) {
     points.push_back({row.*x, row.perplexity, std::filesystem::path(row.model).filename().string()});
   }
@@ -211,6 +212,7 @@ int compare_verb(Arguments arguments) {
 
   Comparison comparison(device, output, prompt_from(text, file, std::nullopt), limit, !no_speed);
   std::vector<Row> rows;
+  rows.reserve(models.size());
   for (const std::string& model : models) rows.push_back(comparison.row_for(model, models.front()));
   if (plot) write_plot(*plot, "bits per weight", rows, &Row::bits);
   if (speed_plot) write_plot(*speed_plot, "decoded tokens per second", rows, &Row::decode);

@@ -165,7 +165,11 @@ void LineEditor::edit(const KeyPress& press) {
 }
 
 Typed LineEditor::read(std::string_view prompt, std::string& text) {
-  RawTerminal terminal;
+  if (terminal_) {
+    terminal_->wake();
+  } else {
+    terminal_.emplace();
+  }
   prompt_ = prompt;
   edit_.set({});
   drawn_row_ = 0;
@@ -173,12 +177,13 @@ Typed LineEditor::read(std::string_view prompt, std::string& text) {
   draft_.clear();
   const auto done = [&](Typed typed, std::string_view after = {}) {
     draw_end(after);
+    terminal_->rest();
     text = edit_.text();
     return typed;
   };
   while (true) {
-    if (!terminal.pending()) draw();  // once for all that came at the same time
-    const KeyPress press = read_key(terminal);
+    if (!terminal_->pending()) draw();  // once for all that came at the same time
+    const KeyPress press = read_key(*terminal_);
     switch (press.key) {
       case Key::kEnter:
         remember(edit_.text());
@@ -195,7 +200,7 @@ Typed LineEditor::read(std::string_view prompt, std::string& text) {
         return done(Typed::kSignal);
       case Key::kStop:
         draw_end("^Z");
-        terminal.stop_process();
+        terminal_->stop_process();
         drawn_row_ = 0;
         break;
       default:

@@ -1,9 +1,10 @@
 // Typing on a terminal: a prompt, and a text that can be edited, recalled from earlier ones and pasted over several
 // lines. Works on UTF-8 whatever the locale, on texts of any length (a terminal's own line editing stops at 4,096
-// bytes), and leaves the terminal as it was between two texts.
+// bytes). What is typed between two texts is kept, unechoed, for the next one.
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,7 @@ class LineEditor {
   void draw();
   void draw_end(std::string_view after);
 
+  std::optional<RawTerminal> terminal_;  // from the first text on
   std::string prompt_;
   EditText edit_;
   std::size_t drawn_row_ = 0;  // the cursor's row on the screen, below the first row of the text

@@ -66,6 +66,23 @@ class ChatOnATerminal(CliTest):
         self.assertEqual(terminal.modes(), before)
         self.assertEqual(terminal.output().count("\x1b[?2004h"), terminal.output().count("\x1b[?2004l"))
 
+    def test_a_second_interrupt_ends_at_once_and_leaves_the_terminal_as_it_was(self):
+        terminal = self.endless()
+        terminal.type("Hello", ENTER)
+        terminal.wait_for(lambda: len(terminal.screen().split("\n", 1)[-1]) > 20, "answer")
+        self.assertFalse(terminal.modes()[3] & termios.ECHO)
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            os.kill(terminal.pid, number)
+        self.assertGreater(terminal.end(), 128)
+        self.assertTrue(terminal.modes()[3] & termios.ECHO)
+
+    def test_what_is_typed_during_an_answer_is_kept(self):
+        terminal = self.tiny()
+        path = self.folder / "saved.json"
+        terminal.type("Hello", ENTER, "/system Be", BACKSPACE, "r", ENTER, f"/save {path}", ENTER, CTRL_D)
+        self.assertEqual(terminal.end(), 0)
+        self.assertEqual(json.loads(path.read_text())["messages"][0], {"role": "system", "content": "Br"})
+
     def test_interrupting_an_answer_returns_to_the_prompt(self):
         terminal = self.endless()
         terminal.type("Hello", ENTER)

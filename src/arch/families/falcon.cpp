@@ -72,12 +72,11 @@ Family falcon_family() {
 Family falcon40_family() {
   Family family = shared_falcon();
   family.name = "falcon-40b";
-  const std::string layer = "transformer.h.{}.";
   for (const std::string part : {".weight", ".bias"}) {
     family.names.push_back(
-        {"blk.{}.attn_norm" + part, layer + "ln_attn" + part, Storage::kPlain, "blk.{}.attn_norm_2" + part});
+        {"blk.{}.attn_norm" + part, "transformer.h.{}.ln_attn" + part, Storage::kPlain, "blk.{}.attn_norm_2" + part});
     family.names.push_back(
-        {"blk.{}.ffn_norm" + part, layer + "ln_mlp" + part, Storage::kPlain, "blk.{}.attn_norm" + part});
+        {"blk.{}.ffn_norm" + part, "transformer.h.{}.ln_mlp" + part, Storage::kPlain, "blk.{}.attn_norm" + part});
   }
   family.fields.push_back({"num_kv_heads", ref<&Architecture::n_kv_heads>, heads_of, "n_head_kv"});
   family.gguf_mark = "blk.0.attn_norm_2.weight";

@@ -76,7 +76,8 @@ void write_scale(const Architecture& a, Json& config) {
 // width.
 void scale_of_27b(Architecture& a, std::uint32_t layers) {
   if (a.n_layers != layers || a.attention_scale > 0 || a.n_heads == 0 || a.width < a.n_heads) return;
-  if (a.width / a.n_heads != a.head_dim) a.attention_scale = scale_of(a.width / a.n_heads);
+  const std::uint32_t divided = a.width / a.n_heads;
+  if (divided != a.head_dim) a.attention_scale = scale_of(divided);
 }
 
 }  // namespace
