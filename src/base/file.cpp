@@ -10,6 +10,8 @@
 #include <map>
 #include <mutex>
 
+#include "base/write_all.h"
+
 namespace lathe {
 namespace {
 
@@ -151,13 +153,7 @@ void AtomicFile::write(std::span<const std::byte> data) {
 }
 
 void AtomicFile::flush() {
-  std::string_view rest = buffer_;
-  while (!rest.empty()) {
-    const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail_errno(path_, "write");
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
+  if (!write_all(descriptor_, buffer_)) fail_errno(path_, "write");
   buffer_.clear();
 }
 

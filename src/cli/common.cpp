@@ -1,6 +1,8 @@
 // Common options, and the way from a model's name to a session.
 #include "cli/common.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -13,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "base/write_all.h"
 #include "cli/model_folder.h"
 #include "cli/tiny_model.h"
 
@@ -182,9 +185,7 @@ kernels::KvCodec kv_codec_from(const std::string& name) {
 }
 
 void print_text(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw Error("cannot write", "standard output");
-  }
+  if (!write_all(STDOUT_FILENO, text)) throw Error("cannot write", "standard output");
 }
 
 void print_json(const Json& object) { print_text(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }

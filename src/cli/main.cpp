@@ -19,7 +19,7 @@ namespace {
 using namespace lathe;
 using namespace lathe::cli;
 
-void print_overview(std::FILE* stream) {
+std::string overview() {
   std::string text =
       "lathe runs and measures language models.\n\n"
       "usage: lathe <verb> [MODEL] [options]\n\n";
@@ -29,17 +29,17 @@ void print_overview(std::FILE* stream) {
       "model\n"
       "inside this program. lathe <verb> -h shows every option of a verb with its default; lathe --version the "
       "version.\n";
-  std::fputs(text.c_str(), stream);
+  return text;
 }
 
 int dispatch(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    print_overview(stderr);
+    std::fputs(overview().c_str(), stderr);
     return kExitUsage;
   }
   const std::string& name = arguments.front();
   if (name == "-h" || name == "--help" || name == "help") {
-    print_overview(stdout);
+    print_text(overview());
     return kExitSuccess;
   }
   std::vector<std::string_view> names;
@@ -61,9 +61,7 @@ int main(int argc, char** argv) {
   }
   try {
     install_interrupt_handler();
-    const int status = dispatch(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
-    if (std::fflush(stdout) != 0) throw Error("cannot write", "standard output");
-    return status;
+    return dispatch(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
   } catch (const Cancelled&) {
     return kExitInterrupted;
   } catch (const UsageError& error) {

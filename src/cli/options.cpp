@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <utility>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "cli/common.h"
 
 namespace lathe::cli {
 namespace {
@@ -234,7 +234,7 @@ bool Options::parse(Arguments arguments) {
     throw UsageError(error.problem(), "lathe " + verb_, error.remedy());
   }
   if (wants_help) {
-    std::fputs(help().c_str(), stdout);
+    print_text(help());
     return false;
   }
   const std::vector<std::string> extras = app.remaining();

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 // A path below the model folder.
 fs::path checked_name(const std::string& name) {
-  const fs::path path(name);
+  fs::path path(name);
   bool good = !name.empty() && path.is_relative() && path.has_filename();
   for (const fs::path& part : path) good = good && part.string()[0] != '.';
   if (!good) throw UsageError(fmt::format("'{}' is no name for a file in the model folder", name), {}, "see --name");

@@ -27,6 +27,11 @@ std::string escaped(const std::string& text) {
 struct Axis {
   double low, high, step;
   double share(double value) const { return (value - low) / (high - low); }
+  std::vector<double> ticks() const {
+    std::vector<double> all(static_cast<std::size_t>(std::lround((high - low) / step)) + 1);
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = low + static_cast<double>(i) * step;
+    return all;
+  }
 };
 
 // Ends on round numbers around the values, about five steps apart.
@@ -61,13 +66,13 @@ std::string scatter_plot(const std::string& title, const std::string& x_label, c
       "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n"
       "<text x=\"{2}\" y=\"24\" font-size=\"15\">{3}</text>\n",
       kWidth, kHeight, kLeft, escaped(title));
-  for (double tick = x.low; tick <= x.high + x.step / 2; tick += x.step) {
+  for (const double tick : x.ticks()) {
     svg += fmt::format(
         "<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\" stroke=\"#ddd\"/>"
         "<text x=\"{0:.1f}\" y=\"{3}\" text-anchor=\"middle\">{4:.4g}</text>\n",
         at_x(tick), kTop, kHeight - kBottom, kHeight - kBottom + 18, tick);
   }
-  for (double tick = y.low; tick <= y.high + y.step / 2; tick += y.step) {
+  for (const double tick : y.ticks()) {
     svg += fmt::format(
         "<line x1=\"{1}\" x2=\"{2}\" y1=\"{0:.1f}\" y2=\"{0:.1f}\" stroke=\"#ddd\"/>"
         "<text x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5:.4g}</text>\n",

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/write_all.h"
 #include "net/http_get.h"
 
 namespace lathe::net {
@@ -103,13 +104,8 @@ class Part {
   }
 
   void append(std::span<const char> bytes) {
-    while (!bytes.empty()) {
-      const ::ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail_errno("write");
-      size_ += static_cast<std::uint64_t>(written);
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
+    if (!write_all(descriptor_, {bytes.data(), bytes.size()})) fail_errno("write");
+    size_ += bytes.size();
   }
 
   void sync() {
