@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,8 +12,9 @@ namespace lathe::api {
 enum class Pooling : std::uint8_t { kMean, kCls, kLast };
 
 struct EmbedOptions {
-  Pooling pooling = Pooling::kMean;
-  bool normalize = false;  // to unit Euclidean length
+  // Absent: what the model's makers do.
+  std::optional<Pooling> pooling;
+  std::optional<bool> normalize;  // to unit Euclidean length
 };
 
 class Embedder {

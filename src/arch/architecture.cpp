@@ -102,6 +102,12 @@ void check_flags(const Architecture& a, std::string_view where) {
   if (a.head_bias && a.tied_embeddings) fail(where, "an output head that is the embedding has no bias");
   if (!a.ffn_norm && !a.parallel_block) fail(where, "feed-forward layers have no norm");
   if (a.post_norms && a.parallel_block) fail(where, "norms after parallel branches are not supported");
+  if (a.stream_norms && (a.parallel_block || a.post_norms)) {
+    fail(where, "norms on the residual stream and parallel branches or norms on branches exclude each other");
+  }
+  if (a.token_types > kMaxTokenTypes)
+    fail(where, "{} kinds of segment, expected at most {}", a.token_types, kMaxTokenTypes);
+  if (!a.output_head && a.head_bias) fail(where, "an output head that is not there has no bias");
 }
 
 }  // namespace

@@ -86,14 +86,19 @@ struct Architecture {
   bool output_bias = false;      // the attention's output projection has one
   bool ffn_bias = false;
   bool norm_bias = false;
-  bool head_bias = false;  // the output head has one
-  bool qk_norm = false;    // RMS norm of each query and key head before RoPE
+  bool head_bias = false;   // the output head has one
+  bool output_head = true;  // false: there is none; the model makes vectors, not logits (encoders)
+  bool qk_norm = false;     // RMS norm of each query and key head before RoPE
 
   bool parallel_block = false;   // attention and feed-forward read the same residual stream, and both join it
   bool ffn_norm = true;          // false, in parallel blocks: one norm feeds attention and feed-forward
   bool post_norms = false;       // norms on what attention and feed-forward return (Gemma 2)
   bool embedding_norm = false;   // a norm on the token embedding (BLOOM)
   bool attention_sinks = false;  // a learned score per head that takes part in the softmax only (gpt-oss)
+  bool causal = true;            // false: tokens see those after them too (encoders)
+  bool stream_norms = false;     // norms on the residual stream after each branch has joined it, none before (BERT)
+  // > 0: so many kinds of segment have a learned vector each, and every token gets that of the first kind (BERT)
+  std::uint32_t token_types = 0;
 
   MixtureOfExperts moe;
   LatentAttention mla;
@@ -106,6 +111,10 @@ struct Architecture {
   float attention_softcap = 0;  // 0: none
   float logit_softcap = 0;
   float embedding_scale = 1, residual_scale = 1, logit_scale = 1;
+
+  // How the model's makers turn a text into one vector, and whether they scale it to unit length.
+  PoolingKind pooling = PoolingKind::kMean;
+  bool unit_vectors = false;
 
   friend bool operator==(const Architecture&, const Architecture&) = default;
 
@@ -126,7 +135,7 @@ void validate(const Architecture& architecture, std::string_view where);
 
 // Bounds on what a file may ask for, far above any real model.
 inline constexpr std::uint32_t kMaxLayers = 4096, kMaxWidth = 1 << 20, kMaxHeads = 1 << 14, kMaxVocab = 1 << 24,
-                               kMaxContext = 1 << 28, kMaxExperts = 1 << 12,
+                               kMaxContext = 1 << 28, kMaxExperts = 1 << 12, kMaxTokenTypes = 1 << 10,
                                kMaxMatrices = 1 << 16;  // of one kind in all layers: experts, heads of latent attention
 
 }  // namespace lathe::arch

@@ -18,10 +18,11 @@ namespace lathe::arch {
 // How a tensor of a Hugging Face checkpoint holds the canonical one.
 enum class Storage : std::uint8_t {
   kPlain,
-  kTransposed,   // [in, out] (GPT-2's Conv1D)
-  kGroupedQkv,   // fused q, k and v, ordered by KV head: its query heads, its key head, its value head (GPT-NeoX)
-  kGainLessOne,  // norm weights less 1 (Gemma)
-  kLatentKv      // the products of the latent that make keys and values, in one matrix (DeepSeek-V2)
+  kTransposed,    // [in, out] (GPT-2's Conv1D)
+  kGroupedQkv,    // fused q, k and v, ordered by KV head: its query heads, its key head, its value head (GPT-NeoX)
+  kGainLessOne,   // norm weights less 1 (Gemma)
+  kFromThirdRow,  // less the first two rows, which no position has (RoBERTa)
+  kLatentKv       // the products of the latent that make keys and values, in one matrix (DeepSeek-V2)
 };
 
 // "model.layers.{}.self_attn.q_proj.weight" <-> "blk.{}.attn_q.weight"; {} is the layer, a second one the expert.

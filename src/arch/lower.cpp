@@ -20,6 +20,8 @@ class Builder {
       layer_ = static_cast<int>(layer);
       if (a_.parallel_block) {
         parallel_block();
+      } else if (a_.stream_norms) {
+        stream_norm_block();
       } else {
         sequential_block();
       }
@@ -72,8 +74,8 @@ class Builder {
     if (a_.moe.n_experts > 0) declare_expert_slots();
     if (branches_apart()) branch_ = slot("branch", a_.width);
     selected_ = slot("selected", a_.width);
-    list_.hidden = slot("hidden", a_.width);
-    list_.logits = slot("logits", a_.vocab_size);
+    list_.hidden = a_.stream_norms ? selected_ : slot("hidden", a_.width);
+    if (a_.output_head) list_.logits = slot("logits", a_.vocab_size);
   }
 
   // Queries and the one key are [latent, rotated]; the value is the key's latent part.
@@ -127,6 +129,7 @@ class Builder {
            .weight = "position_embd",
            .position_offset = a_.position_offset});
     }
+    if (a_.token_types > 0) add({.kind = OpKind::kTypeEmbed, .out = x_, .weight = "token_types"});
     if (a_.embedding_norm) norm(x_, x_, "token_embd_norm");
   }
 
@@ -193,6 +196,14 @@ class Builder {
     if (a_.ffn_norm) norm(ffn_normed_, x_, weight("ffn_norm"));
     attention(normed_);
     feed_forward(a_.ffn_norm ? ffn_normed_ : normed_);
+  }
+
+  // What leaves a layer is normalised, so there is no norm before the head (BERT; Vaswani et al. 2017).
+  void stream_norm_block() {
+    attention(x_);
+    norm(x_, x_, weight("attn_output_norm"));
+    feed_forward(x_);
+    norm(x_, x_, weight("layer_output_norm"));
   }
 
   void attention(int in) {
@@ -271,6 +282,7 @@ class Builder {
                        .scale = scale,
                        .softcap = a_.attention_softcap,
                        .window = window,
+                       .causal = a_.causal,
                        .alibi = a_.position == PositionKind::kAlibi,
                        .sinks = a_.attention_sinks}});
     keep_state({StateKind::kPagedKv, {}, n_kv_heads, k_dim, v_dim, window});
@@ -376,7 +388,8 @@ class Builder {
 
   void head() {
     add({.kind = OpKind::kSelectRows, .in = x_, .out = selected_});
-    norm(list_.hidden, selected_, "output_norm");
+    if (!a_.stream_norms) norm(list_.hidden, selected_, "output_norm");
+    if (!a_.output_head) return;
     linear(list_.hidden,
            {{a_.tied_embeddings ? "token_embd" : "output", a_.head_bias, list_.logits, false, a_.vocab_size}});
     if (a_.logit_scale != 1) add({.kind = OpKind::kScale, .out = list_.logits, .factor = a_.logit_scale});
@@ -401,9 +414,10 @@ class Builder {
 };
 
 std::string_view op_name(OpKind kind) {
-  static constexpr std::string_view kNames[] = {
-      "embed", "position_embed", "norm",        "linear",  "rope",  "attention", "activate", "gated", "scale",
-      "add",   "layer_end",      "select_rows", "softcap", "route", "grouped",   "combine",  "assign"};
+  static constexpr std::string_view kNames[] = {"embed",   "position_embed", "type_embed",  "norm",    "linear",
+                                                "rope",    "attention",      "activate",    "gated",   "scale",
+                                                "add",     "layer_end",      "select_rows", "softcap", "route",
+                                                "grouped", "combine",        "assign"};
   return kNames[static_cast<int>(kind)];
 }
 

@@ -28,6 +28,7 @@ struct Slot {
 enum class OpKind : std::uint8_t {
   kEmbed,          // out = factor * weight[ids]
   kPositionEmbed,  // out += weight[positions + position_offset]
+  kTypeEmbed,      // out += weight[0], the vector of the first kind of segment
   kNorm,           // out = norm of each norm_size-wide run of in
   kLinear,         // every product's out = (or +=) its weight * in
   kRope,           // rotates the heads of out in place
@@ -81,17 +82,17 @@ struct Op {
   OpKind kind;
   int layer = -1;  // -1 outside of layers
   int in = kNoSlot, in2 = kNoSlot, out = kNoSlot;
-  int k = kNoSlot, v = kNoSlot;       // kAttention
-  int choice = kNoSlot;               // kRoute (written), kGroupedLinear (read; none: by row)
-  std::string weight;                 // kEmbed, kPositionEmbed, kNorm, kAttention, kRoute: without ".weight"
-  bool has_bias = false;              // kNorm
-  bool accumulate = false;            // kCombine
-  std::vector<LinearUse> linears;     // kLinear, kGroupedLinear
-  float factor = 1;                   // kEmbed, kScale, kSoftcap
-  std::uint32_t position_offset = 0;  // kPositionEmbed
-  NormKind norm = NormKind::kRms;     // kNorm
-  float norm_eps = 0;                 // kNorm
-  std::uint64_t norm_size = 0;        // kNorm: elements that are normalised together
+  int k = kNoSlot, v = kNoSlot;                       // kAttention
+  int choice = kNoSlot;                               // kRoute (written), kGroupedLinear (read; none: by row)
+  std::string weight;                                 // k*Embed, kNorm, kAttention, kRoute: without ".weight"
+  bool has_bias = false;                              // kNorm
+  bool accumulate = false;                            // kCombine
+  std::vector<LinearUse> linears;                     // kLinear, kGroupedLinear
+  float factor = 1;                                   // kEmbed, kScale, kSoftcap
+  std::uint32_t position_offset = 0;                  // kPositionEmbed
+  NormKind norm = NormKind::kRms;                     // kNorm
+  float norm_eps = 0;                                 // kNorm
+  std::uint64_t norm_size = 0;                        // kNorm: elements that are normalised together
   ActivationKind activation = ActivationKind::kSilu;  // kActivate, kGated
   float activation_limit = 0;                         // kGated: see Architecture::activation_limit
   int rope = -1;                                      // kRope: of OpList::ropes
@@ -117,7 +118,7 @@ struct OpList {
   std::vector<StateGroup> state;
   int residual = kNoSlot;  // [rows, width]: where given hidden states enter, and what layers pass on
   int hidden = kNoSlot;    // [selected rows, width]: after the final norm
-  int logits = kNoSlot;    // [selected rows, vocab]
+  int logits = kNoSlot;    // [selected rows, vocab]; none without an output head
 };
 
 OpList lower(const Architecture& architecture);

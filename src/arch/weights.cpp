@@ -92,16 +92,18 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
     if (moe.shared_gate) matrix(block + "ffn_gate_inp_shexp", 1, width, false);
   };
   matrix("token_embd", a.vocab_size, width, false);
+  if (a.token_types > 0) matrix("token_types", a.token_types, width, false);
   if (a.embedding_norm) norm("token_embd_norm", width, a.norm_bias);
   if (a.position == PositionKind::kLearned) {
     matrix("position_embd", std::uint64_t{a.context_length} + a.position_offset, width, false);
   }
   for (std::uint32_t layer = 0; layer < a.n_layers; ++layer) {
     const std::string block = fmt::format("blk.{}.", layer);
-    norm(block + "attn_norm", width, a.norm_bias);
+    if (!a.stream_norms) norm(block + "attn_norm", width, a.norm_bias);
     attention(block);
     if (a.post_norms) norm(block + "post_attention_norm", width, a.norm_bias);
-    if (a.ffn_norm) norm(block + "ffn_norm", width, a.norm_bias);
+    if (a.stream_norms) norm(block + "attn_output_norm", width, a.norm_bias);
+    if (a.ffn_norm && !a.stream_norms) norm(block + "ffn_norm", width, a.norm_bias);
     if (a.layer_has_experts(layer)) {
       experts(block);
     } else {
@@ -110,9 +112,10 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
       matrix(block + "ffn_down", width, ffn, a.ffn_bias);
     }
     if (a.post_norms) norm(block + "post_ffw_norm", width, a.norm_bias);
+    if (a.stream_norms) norm(block + "layer_output_norm", width, a.norm_bias);
   }
-  norm("output_norm", width, a.norm_bias);
-  if (!a.tied_embeddings) matrix("output", a.vocab_size, width, a.head_bias);
+  if (!a.stream_norms) norm("output_norm", width, a.norm_bias);
+  if (a.output_head && !a.tied_embeddings) matrix("output", a.vocab_size, width, a.head_bias);
   return schema;
 }
 

@@ -34,6 +34,11 @@ api::Pooling pooling_from(const std::string& name) {
   return name == "last" ? api::Pooling::kLast : api::Pooling::kMean;
 }
 
+std::string pooling_name(PoolingKind kind) {
+  if (kind == PoolingKind::kCls) return "cls";
+  return kind == PoolingKind::kLast ? "last" : "mean";
+}
+
 // Numbers as short as they can be and still read back as the same float.
 void print_vector(const std::vector<float>& vector) {
   std::string line;
@@ -56,7 +61,8 @@ int embed_verb(Arguments arguments) {
   DeviceArgs device;
   OutputArgs output;
   std::optional<std::string> text, file;
-  std::string pooling = "mean";
+  std::string pooling = "model";
+  bool normalize = false;
   api::EmbedOptions embedding;
   std::uint32_t batch = 8;
   Options options(
@@ -66,15 +72,18 @@ int embed_verb(Arguments arguments) {
   add_model_options(options, model, true);
   options.value("-f,--file", file, "LINES", "the texts, one a line; - reads standard input");
   options.value("-p,--prompt", text, "TEXT", "one text; line ends belong to it");
-  options.choice("--pooling", pooling, {"mean", "cls", "last"},
-                 "of a line's tokens take the mean, the first, or the last");
-  options.flag("--normalize", embedding.normalize, "to unit length, so that a dot product is the cosine");
+  options.choice(
+      "--pooling", pooling, {"model", "mean", "cls", "last"},
+      "of a line's tokens take the mean, the first, or the last; model: as its files say, otherwise the mean");
+  options.flag("--normalize", normalize,
+               "to unit length, so that a dot product is the cosine; also done where the model's files ask for it");
   options.value("--batch", batch, "N", "lines read together");
   add_device_options(options, device, "tokens of a line at most; 0: what the model was trained for");
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
-  embedding.pooling = pooling_from(pooling);
+  if (pooling != "model") embedding.pooling = pooling_from(pooling);
+  if (normalize) embedding.normalize = true;
   if (batch == 0) throw UsageError("--batch must be 1 or more");
   model_name(model);
 
@@ -86,6 +95,9 @@ int embed_verb(Arguments arguments) {
     session.prefix_cache = false;
   });
   open.tokenizer();
+  const arch::Architecture& a = open.model->architecture();
+  if (pooling == "model") pooling = pooling_name(a.pooling);
+  normalize = normalize || a.unit_vectors;
 
   Json vectors = Json::array();
   Progress progress("embed", lines.size(), !output.quiet);
@@ -110,7 +122,7 @@ int embed_verb(Arguments arguments) {
     print_json({{"embeddings", std::move(vectors)},
                 {"dim", open.session->dimension()},
                 {"pooling", pooling},
-                {"normalize", embedding.normalize},
+                {"normalize", normalize},
                 {"model", open.file.path}});
   }
   return kExitSuccess;

@@ -13,11 +13,12 @@ namespace {
 // Sums hidden states in the order of their positions, so that a vector does not depend on what shared its passes.
 class Pool {
  public:
-  Pool(std::uint32_t dimension, const api::EmbedOptions& options) : sum_(dimension, 0), options_(options) {}
+  Pool(std::uint32_t dimension, api::Pooling pooling, bool normalize)
+      : sum_(dimension, 0), pooling_(pooling), normalize_(normalize) {}
 
   // Whether `count` rows from position `begin` of a text of `length` tokens matter, and which of them.
   model::Want wanted(std::size_t begin, std::size_t count, std::size_t length) const {
-    switch (options_.pooling) {
+    switch (pooling_) {
       case api::Pooling::kMean:
         return model::Want::kAll;
       case api::Pooling::kCls:
@@ -29,7 +30,7 @@ class Pool {
   }
 
   void add(std::size_t position, std::span<const float> hidden) {
-    if (options_.pooling == api::Pooling::kCls && position != 0) return;
+    if (pooling_ == api::Pooling::kCls && position != 0) return;
     for (std::size_t i = 0; i < hidden.size(); ++i) sum_[i] += hidden[i];
     ++rows_;
   }
@@ -38,7 +39,7 @@ class Pool {
     double squares = 0;
     for (const double value : sum_) squares += value * value;
     const double length = std::sqrt(squares);
-    const double factor = !options_.normalize ? 1 / static_cast<double>(rows_) : length > 0 ? 1 / length : 0;
+    const double factor = !normalize_ ? 1 / static_cast<double>(rows_) : length > 0 ? 1 / length : 0;
     std::vector<float> result(sum_.size());
     std::transform(sum_.begin(), sum_.end(), result.begin(),
                    [&](double value) { return static_cast<float>(value * factor); });
@@ -48,8 +49,21 @@ class Pool {
  private:
   std::vector<double> sum_;
   std::size_t rows_ = 0;
-  api::EmbedOptions options_;
+  api::Pooling pooling_;
+  bool normalize_;
 };
+
+api::Pooling pooling_of(const arch::Architecture& a) {
+  switch (a.pooling) {
+    case PoolingKind::kCls:
+      return api::Pooling::kCls;
+    case PoolingKind::kLast:
+      return api::Pooling::kLast;
+    case PoolingKind::kMean:
+      break;
+  }
+  return api::Pooling::kMean;
+}
 
 struct Text {
   std::size_t index;  // among the texts asked for
@@ -76,6 +90,9 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
   }
 
   State& state = *state_;
+  const arch::Architecture& a = state.model->architecture();
+  const api::Pooling pooling = options.pooling.value_or(pooling_of(a));
+  const bool normalize = options.normalize.value_or(a.unit_vectors);
   std::vector<std::vector<float>> vectors(texts.size());
   std::list<Text> active;
   std::size_t next = 0;
@@ -87,7 +104,7 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
       std::uint64_t needed = sequence.blocks_needed(ids[next].size());
       for (const Text& text : active) needed += text.state.blocks_needed(text.ids.size() - text.read);
       if (state.pool.free_blocks() < needed && !state.scheduler.prefix_tree().evict(needed) && !active.empty()) break;
-      active.push_back({next, std::move(ids[next]), std::move(sequence), Pool(dimension(), options)});
+      active.push_back({next, std::move(ids[next]), std::move(sequence), Pool(dimension(), pooling, normalize)});
       ++next;
     }
     std::vector<Text*> batch;
@@ -96,6 +113,7 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
     std::size_t room = state.forward.max_rows();
     for (auto text = active.begin(); text != active.end() && room > 0; ++text) {
       const std::size_t count = std::min(room, text->ids.size() - text->read);
+      if (!a.causal && count < text->ids.size()) break;  // whole texts only: a token sees those after it
       batch.push_back(&*text);
       segments.push_back({std::span(text->ids).subspan(text->read, count)});
       inputs.push_back({&text->state, {}, text->pool.wanted(text->read, count, text->ids.size())});

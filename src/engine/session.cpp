@@ -35,6 +35,11 @@ SessionOptions settled(SessionOptions options, const model::Model& model) {
   options.context = session_context(model.architecture(), options.context);
   if (options.draft.kind == DraftKind::kNone) options.draft.tokens = 0;
   options.chunk = std::max(options.chunk, options.max_batch * (1 + options.draft.tokens));
+  // An encoder reads a text in one pass, and what it cached of a beginning depends on the end.
+  if (!model.architecture().causal) {
+    options.chunk = std::max(options.chunk, options.context);
+    options.prefix_cache = false;
+  }
   return options;
 }
 
@@ -150,6 +155,11 @@ std::shared_ptr<ProgramRun> Session::start(Program program, ProgramEvents events
 }
 
 void Session::enqueue(const std::shared_ptr<ProgramRun>& run) {
+  const arch::Architecture& a = state_->model->architecture();
+  if (!a.output_head || !a.causal) {
+    throw Error("turns texts into vectors and predicts no tokens", fmt::format("{} model", a.family),
+                "use lathe embed, or /v1/embeddings of lathe serve");
+  }
   const std::uint64_t nodes = run->program.nodes.size();
   run->prepare(*state_);
   {

@@ -32,6 +32,10 @@ struct Names<ActivationKind> {
   static constexpr std::string_view kNames[] = {"silu", "gelu", "gelu_tanh", "gelu_quick", "relu", "relu2"};
 };
 template <>
+struct Names<PoolingKind> {
+  static constexpr std::string_view kNames[] = {"mean", "cls", "last"};
+};
+template <>
 struct Names<RouterScore> {
   static constexpr std::string_view kNames[] = {"softmax", "sigmoid", "softmax_of_chosen"};
 };
@@ -112,12 +116,16 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("ffn_bias", a.ffn_bias);
   visit("norm_bias", a.norm_bias);
   visit("head_bias", a.head_bias);
+  visit("output_head", a.output_head);
   visit("qk_norm", a.qk_norm);
   visit("parallel_block", a.parallel_block);
   visit("ffn_norm", a.ffn_norm);
   visit("post_norms", a.post_norms);
   visit("embedding_norm", a.embedding_norm);
   visit("attention_sinks", a.attention_sinks);
+  visit("causal", a.causal);
+  visit("stream_norms", a.stream_norms);
+  visit("token_types", a.token_types);
   visit("moe", a.moe);
   visit("mla", a.mla);
   visit("window", a.window);
@@ -129,6 +137,8 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("embedding_scale", a.embedding_scale);
   visit("residual_scale", a.residual_scale);
   visit("logit_scale", a.logit_scale);
+  visit("pooling", a.pooling);
+  visit("unit_vectors", a.unit_vectors);
 }
 
 // Parts of an architecture that are objects of their own.

@@ -89,12 +89,27 @@ void read_latent_heads(const GgufKeys& keys, Architecture& a) {
   a.n_kv_heads = 1;
 }
 
+// llama.cpp's numbers of the ways to make one vector of a text.
+constexpr std::pair<PoolingKind, std::uint32_t> kPoolingTypes[] = {
+    {PoolingKind::kMean, 1}, {PoolingKind::kCls, 2}, {PoolingKind::kLast, 3}};
+
+void read_pooling(const GgufKeys& keys, Architecture& a) {
+  const auto type = keys.size("pooling_type");
+  for (const auto& [pooling, number] : kPoolingTypes) {
+    if (type == number) a.pooling = pooling;
+  }
+}
+
 // What only the tensors say, beyond what the family always has. Without any tensor (a vocabulary-only file) the
 // family's defaults stand.
 void read_presence(const arch::Weights& weights, Architecture& a) {
   if (weights.all().empty()) return;
   const auto has = [&](std::string_view name) { return weights.find(name) != nullptr; };
   a.tied_embeddings = !has("output.weight");
+  if (const PackedTensor* types = weights.find("token_types.weight")) {
+    a.token_types =
+        types->shape.rank() == 2 ? narrow<std::uint32_t>(types->shape.rows(), "token types", types->name) : 1;
+  }
   a.fused_qkv = a.fused_qkv || has("blk.0.attn_qkv.weight");
   a.attention_bias = a.attention_bias || has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
   a.output_bias = a.output_bias || has("blk.0.attn_output.bias");
@@ -121,6 +136,7 @@ void check_round_trip(const Architecture& a, const Metadata& metadata) {
   again.rope_layout = a.rope_layout;  // rows are reordered on writing
   again.name = a.name;
   again.family = a.family;
+  again.unit_vectors = a.unit_vectors;  // files leave it to their user
   if (a.position != PositionKind::kRope) again.rope_theta = a.rope_theta, again.rotary_dim = a.rotary_dim;
   if (again == a) return;
   const auto differs = [&](bool different, std::string_view what) {
@@ -179,6 +195,8 @@ Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family
   read_latent_heads(keys, a);
   read_gguf_experts(keys, weights, a);
   read_windows(keys, a);
+  a.causal = keys.flag("attention.causal").value_or(a.causal);
+  read_pooling(keys, a);
   read_presence(weights, a);
   if (a.position == PositionKind::kRope) {
     read_gguf_rope(keys, weights, a);
@@ -221,6 +239,12 @@ void architecture_to_gguf(const Architecture& a, Metadata& metadata) {
   if (a.position == PositionKind::kRope) write_gguf_rope(a, prefix, metadata);
   size("vocab_size", a.vocab_size);
   optional("attention.sliding_window", a.window > 0, MetaValue::u32(a.window));
+  optional("attention.causal", !a.causal, MetaValue::boolean(false));
+  const auto pooling = std::find_if(std::begin(kPoolingTypes), std::end(kPoolingTypes),
+                                    [&](const auto& row) { return row.first == a.pooling; });
+  optional("pooling_type", !a.causal || a.pooling != family.defaults.pooling, MetaValue::u32(pooling->second));
+  // The one key of a network that lies with the tokenizer's.
+  if (a.token_types > 0) metadata.set("tokenizer.ggml.token_type_count", MetaValue::u32(a.token_types));
   optional("attention.scale", a.attention_scale > 0, MetaValue::f32(a.attention_scale));
   optional("attn_logit_softcapping", a.attention_softcap > 0, MetaValue::f32(a.attention_softcap));
   optional("final_logit_softcapping", a.logit_softcap > 0, MetaValue::f32(a.logit_softcap));

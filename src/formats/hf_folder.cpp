@@ -12,6 +12,7 @@
 #include "formats/matrix_stacks.h"
 #include "formats/mxfp4_experts.h"
 #include "formats/safetensors_reader.h"
+#include "formats/sentence_folder.h"
 
 namespace lathe::formats {
 namespace {
@@ -93,6 +94,7 @@ ModelFile load_with_folder(const fs::path& folder, const std::vector<Bytes>& fil
   const fs::path config_path = folder / "config.json";
   const Json config = parse_json(read_file(config_path, kMaxConfigBytes), config_path.string());
   ModelFile model = load_files(config, config_path.string(), files, options);
+  read_sentence_folder(folder, model.architecture);
   model.generation = hf_generation(folder);
   model.chat_template = hf_chat_template(folder);
   attach_tokenizer(model, options, [&] { return hf_tokenizer(folder, config, model.architecture.vocab_size); });
@@ -140,6 +142,7 @@ SaveResult save_hf_folder(const ModelFile& model, const fs::path& target, const 
   SaveResult result = write_sharded_safetensors(folder.path(), items, {{"format", "pt"}}, options.split_bytes);
   write_file(folder.path() / "config.json", config.dump(2) + "\n");
   write_hf_text(model, folder.path());
+  write_sentence_folder(model.architecture, folder.path());
   folder.commit();
   return result;
 }

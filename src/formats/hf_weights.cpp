@@ -11,10 +11,12 @@
 namespace lathe::formats {
 namespace {
 
-// Masks and frequency tables that older versions stored with the weights.
+constexpr std::uint64_t kUnusedPositions = 2;
+
+// Masks, frequency tables and numberings that older versions stored with the weights.
 bool is_buffer(std::string_view name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attention.bias") || name.ends_with(".masked_bias") ||
-         name.ends_with(".rotary_emb.inv_freq");
+         name.ends_with(".rotary_emb.inv_freq") || name.ends_with("embeddings.position_ids");
 }
 
 bool same_bytes(const PackedTensor& a, const PackedTensor& b) {
@@ -31,6 +33,8 @@ PackedTensor canonical_from_stored(const PackedTensor& tensor, arch::Storage sto
       return tensor.parts.empty() ? tensor : ungroup_qkv(tensor, a);
     case arch::Storage::kGainLessOne:
       return shifted(tensor, 1);
+    case arch::Storage::kFromThirdRow:
+      return without_first_rows(tensor, kUnusedPositions);
     case arch::Storage::kPlain:
     case arch::Storage::kLatentKv:  // split_latent_products() takes it apart
       break;
@@ -46,6 +50,8 @@ PackedTensor stored_from_canonical(const PackedTensor& tensor, arch::Storage sto
       return group_qkv(tensor, a);
     case arch::Storage::kGainLessOne:
       return shifted(tensor, -1);
+    case arch::Storage::kFromThirdRow:
+      return with_zero_rows(tensor, kUnusedPositions);
     case arch::Storage::kPlain:
     case arch::Storage::kLatentKv:
       break;
@@ -125,6 +131,8 @@ std::vector<SafetensorsItem> hf_items(const ModelFile& model, const SaveOptions&
     item.dtype = rule->storage == arch::Storage::kGainLessOne ? DType::kF32 : plain_dtype(source, where);
     const bool transposed = rule->storage == arch::Storage::kTransposed;
     item.shape = transposed ? Shape{source.shape[1], source.shape[0]} : source.shape;
+    if (rule->storage == arch::Storage::kFromThirdRow)
+      item.shape = Shape{source.shape[0] + kUnusedPositions, source.shape[1]};
     item.write = [read = std::move(source.read), storage = rule->storage, a = model.architecture](AtomicFile& file) {
       file.write(stored_from_canonical(read(), storage, a).parts.at(0).data.span());
     };

@@ -104,13 +104,38 @@ void gpt2_vocabulary(std::uint32_t size, Random& random, Metadata& metadata) {
   metadata.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(false));
 }
 
+// Pieces that begin a word carry the mark; the others go on with one.
+void word_piece_vocabulary(std::uint32_t size, Random& random, Metadata& metadata) {
+  Vocabulary vocabulary;
+  for (const char* special : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) vocabulary.add(special, kControl);
+  const std::size_t first = vocabulary.pieces.size();
+  for (const char c : std::string_view("etaoinshrdlcumwfgypbvkjxqz0123456789")) {
+    vocabulary.add(std::string(kSpace) + c, kNormal);
+    vocabulary.add(std::string(1, c), kNormal);
+  }
+  for (const char c : std::string_view(".,;:!?'\"()-")) vocabulary.add(std::string(kSpace) + c, kNormal);
+  grow(vocabulary, first, size, kSpace, random);
+  metadata.set("tokenizer.ggml.model", MetaValue::string("bert"));
+  metadata.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(vocabulary.pieces)));
+  metadata.set("tokenizer.ggml.token_type", MetaValue::i32s(vocabulary.kinds));
+  metadata.set("tokenizer.ggml.padding_token_id", MetaValue::u32(0));
+  metadata.set("tokenizer.ggml.unknown_token_id", MetaValue::u32(1));
+  for (const char* key : {"bos_token_id", "cls_token_id"})
+    metadata.set(fmt::format("tokenizer.ggml.{}", key), MetaValue::u32(2));
+  for (const char* key : {"eos_token_id", "seperator_token_id"})  // sic
+    metadata.set(fmt::format("tokenizer.ggml.{}", key), MetaValue::u32(3));
+  metadata.set("tokenizer.ggml.mask_token_id", MetaValue::u32(4));
+}
+
 }  // namespace
 
 void synth_vocabulary(const arch::Architecture& a, std::uint64_t seed, Metadata& metadata) {
   Random random(seed, 0x766f6361);
   if (a.vocab_size < kSmallestVocabulary) {
     metadata.set("tokenizer.ggml.model", MetaValue::string("none"));
-  } else if (a.family == "gpt2") {
+  } else if (a.family == "bert") {
+    word_piece_vocabulary(a.vocab_size, random, metadata);
+  } else if (a.family == "gpt2" || a.family == "roberta") {
     gpt2_vocabulary(a.vocab_size, random, metadata);
   } else {
     llama_vocabulary(a.vocab_size, random, metadata);

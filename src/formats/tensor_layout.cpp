@@ -84,6 +84,26 @@ PackedTensor shifted(const PackedTensor& tensor, float offset) {
   return pack(tensor.name, codec_named("F32"), tensor.shape, values);
 }
 
+PackedTensor without_first_rows(const PackedTensor& tensor, std::uint64_t count) {
+  if (tensor.shape.rank() != 2 || tensor.shape.rows() <= count)
+    fail(where_of(tensor), "has shape {}, expected a matrix of more than {} rows", tensor.shape.text(), count);
+  if (tensor.parts.empty())
+    return {tensor.name, tensor.codec, tensor.params, Shape{tensor.shape.rows() - count, tensor.shape.cols()}, {}};
+  return tensor.rows(count, tensor.shape.rows());
+}
+
+PackedTensor with_zero_rows(const PackedTensor& tensor, std::uint64_t count) {
+  const BlockFormat* format = block_format(*tensor.codec);
+  if (format == nullptr || format->block_size != 1 || tensor.shape.rank() != 2)
+    fail(where_of(tensor), "rows of zeros cannot stand before a {} tensor", tensor.codec->name());
+  const Shape shape{tensor.shape.rows() + count, tensor.shape.cols()};
+  const std::span<const std::byte> data = tensor.parts.at(0).data.span();
+  const std::uint64_t zeros = count * shape.cols() * format->block_bytes;
+  auto buffer = std::make_shared<Buffer>(zeros + data.size());
+  std::copy(data.begin(), data.end(), buffer->begin() + static_cast<std::ptrdiff_t>(zeros));
+  return packed_blocks(tensor.name, *tensor.codec, shape, Bytes(*buffer, tensor.parts[0].data.name(), buffer));
+}
+
 PackedTensor transpose(const PackedTensor& tensor) {
   const BlockFormat* format = block_format(*tensor.codec);
   if (format == nullptr || format->block_size != 1 || tensor.shape.rank() != 2) {

@@ -26,6 +26,10 @@ PackedTensor group_qkv(const PackedTensor& tensor, const arch::Architecture& a);
 // Every value plus `offset`, as F32.
 PackedTensor shifted(const PackedTensor& tensor, float offset);
 
+// A matrix less its first `count` rows, and with so many rows of zeros before it (plain element types only).
+PackedTensor without_first_rows(const PackedTensor& tensor, std::uint64_t count);
+PackedTensor with_zero_rows(const PackedTensor& tensor, std::uint64_t count);
+
 // [rows, cols] stored as [cols, rows] (GPT-2's Conv1D in Hugging Face checkpoints); only for plain element types.
 PackedTensor transpose(const PackedTensor& tensor);
 

@@ -64,6 +64,7 @@ ForwardContext::ForwardContext(std::shared_ptr<const Model> model, std::uint32_t
   }
   ids_ = backend_.allocate(max_rows * sizeof(std::int32_t));
   positions_ = backend_.allocate(max_rows * sizeof(std::int32_t));
+  if (a.token_types > 0) types_ = backend_.allocate(max_rows * sizeof(std::int32_t));
   for (const arch::RopeRule& rule : list.ropes) {
     const arch::RopeFrequencies frequencies = arch::rope_frequencies(rule, context);
     Rotation rotation;
@@ -99,8 +100,14 @@ void ForwardContext::check(std::span<const SequenceInput> inputs, const ForwardO
            layout.n_kv_heads, layout.k_dim, layout.v_dim, group.n_kv_heads, group.k_dim, group.v_dim);
     }
   }
+  if (!a.output_head && !options.hidden_only && last == a.n_layers &&
+      std::any_of(inputs.begin(), inputs.end(), [](const auto& input) { return input.want != Want::kNothing; })) {
+    throw Error("has no output head: it turns texts into vectors and predicts no tokens", a.family, "use lathe embed");
+  }
   std::vector<const SequenceState*> states;
   for (const SequenceInput& input : inputs) {
+    if (!a.causal && input.state->length() > 0)
+      fail("forward", "an encoder reads a text in one pass, since its tokens see those that follow");
     if (input.state->layout() != layout)
       fail("forward", "the sequences of a pass keep their state in different layouts");
     if (input.state->key_storage() != KeyStorage::kRotated) fail("forward", "a sequence asks for keys before RoPE");
@@ -266,6 +273,9 @@ void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span
   switch (op.kind) {
     case OpKind::kPositionEmbed:
       backend_.embed(*stream_, out(), *prepared.table, static_cast<const std::int32_t*>(positions_.data()), 1, true);
+      break;
+    case OpKind::kTypeEmbed:
+      backend_.embed(*stream_, out(), *prepared.table, static_cast<const std::int32_t*>(types_.data()), 1, true);
       break;
     case OpKind::kNorm:
       backend_.norm(*stream_, op.norm, out(), in(), weight(), static_cast<const float*>(prepared.bias.data()),

@@ -84,6 +84,7 @@ class ForwardContext {
   std::uint32_t max_rows_, context_;
   std::vector<kernels::DeviceBuffer> buffers_;  // by slot; views have none
   kernels::DeviceBuffer ids_, positions_, alibi_slopes_;
+  kernels::DeviceBuffer types_;  // i32 zeros: every token is of the first kind of segment
   struct Rotation {
     kernels::DeviceBuffer inv_freq, table;
     std::uint64_t n_freq = 0;

@@ -60,7 +60,8 @@ void Model::prepare(PreparedOp& prepared, const arch::Weights& weights, kernels:
     // A row of the output for each matrix that a token takes.
     bytes_per_token_ += bytes / use.matrices * list_.slots[static_cast<std::size_t>(use.out)].heads;
   }
-  if (op.kind == arch::OpKind::kEmbed || op.kind == arch::OpKind::kPositionEmbed) {
+  if (op.kind == arch::OpKind::kEmbed || op.kind == arch::OpKind::kPositionEmbed ||
+      op.kind == arch::OpKind::kTypeEmbed) {
     const PackedTensor& stored = weights.at(op.weight + ".weight");
     const PackedTensor table = stored.rows(op.position_offset, stored.shape.rows());
     prepared.table = backend_->prepare_table(table);

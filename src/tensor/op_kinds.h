@@ -15,4 +15,7 @@ enum class RopeLayout : std::uint8_t { kInterleaved, kHalves };
 // (DeepSeek-V3), or nothing, with a softmax over the chosen ones afterwards (gpt-oss).
 enum class RouterScore : std::uint8_t { kSoftmax, kSigmoid, kSoftmaxOfChosen };
 
+// What stands for a whole text: the mean of its tokens' hidden states, the first one, or the last.
+enum class PoolingKind : std::uint8_t { kMean, kCls, kLast };
+
 }  // namespace lathe

@@ -35,6 +35,19 @@ class Embed(CliTest):
         one = self.json("embed", "tiny", "-p", LINES[1], "--quiet")
         self.assertEqual(one["embeddings"], [expected[1]])
 
+    def test_encoder(self):
+        model = self.folder / "bert"
+        self.lathe("synth", "bert-tiny", model, "--layers", "2", "--codec", "F32", "--quiet")
+        (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+        got = self.json("embed", model, "-f", "-", "--quiet", stdin="a cat slept\na dog ran\n")
+        self.assertEqual((got["pooling"], got["normalize"], got["dim"]), ("cls", False, 256))
+        self.assertNotEqual(got["embeddings"][0], got["embeddings"][1])  # the first token sees the others
+        named = self.json("embed", model, "-p", "a cat slept", "--pooling", "cls", "--normalize", "--quiet")
+        self.assertAlmostEqual(math.hypot(*named["embeddings"][0]), 1, places=5)
+        self.fails(1, "embed", model, "-p", "word " * 600, "--quiet", says="context")
+        self.fails(1, "run", model, "-p", "a cat", "--quiet", says="lathe embed")
+        self.fails(1, "logits", model, "--ids", "1,2", "--quiet", says="lathe embed")
+
     def test_errors(self):
         self.fails(1, "embed", "tiny", "-f", "-", "--quiet", stdin="a\n\nb\n", says=["line 2", "empty"])
         self.fails(1, "embed", "tiny", "-f", "-", "--quiet", stdin="", says="no lines")

@@ -1,5 +1,5 @@
 // Every family through GGUF and Hugging Face layouts, and configurations as published models have them (written from
-// knowledge of those models, not copied from their repositories).
+// knowledge of those models; docs/families.md says which were compared with copies of the published files).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -98,11 +98,11 @@ const Published kPublished[] = {
      }},
     {"qwen1_5_moe", "qwen2moe",
      R"({"model_type":"qwen2_moe","hidden_act":"silu","hidden_size":2048,"intermediate_size":5632,
-"max_position_embeddings":8192,"max_window_layers":21,"num_attention_heads":16,"num_hidden_layers":24,
+"max_position_embeddings":32768,"max_window_layers":21,"num_attention_heads":16,"num_hidden_layers":24,
 "num_key_value_heads":16,"rms_norm_eps":1e-06,"rope_theta":1000000.0,"sliding_window":32768,
 "tie_word_embeddings":false,"use_sliding_window":false,"vocab_size":151936,"decoder_sparse_step":1,
 "moe_intermediate_size":1408,"shared_expert_intermediate_size":5632,"num_experts_per_tok":4,"num_experts":60,
-"norm_topk_prob":false,"mlp_only_layers":[]})",
+"norm_topk_prob":false})",
      [](const Architecture& a) {
        EXPECT_EQ(a.moe.shared_ffn_width, 5632u);
        EXPECT_TRUE(a.moe.shared_gate && a.attention_bias && !a.moe.normalize);
@@ -284,6 +284,24 @@ const Published kPublished[] = {
 "num_key_value_heads":4,"rms_norm_eps":1e-06,"rope_theta":1000000.0,"sliding_window":131072,
 "tie_word_embeddings":false,"use_sliding_window":false,"vocab_size":152064})",
      [](const Architecture& a) { EXPECT_TRUE(a.attention_bias && a.window == 0); }},
+    {"all_minilm_l6_v2", "bert",
+     R"({"model_type":"bert","hidden_act":"gelu","hidden_size":384,"intermediate_size":1536,"layer_norm_eps":1e-12,
+"max_position_embeddings":512,"num_attention_heads":12,"num_hidden_layers":6,"pad_token_id":0,
+"position_embedding_type":"absolute","type_vocab_size":2,"vocab_size":30522})",
+     [](const Architecture& a) {
+       EXPECT_TRUE(!a.causal && !a.output_head && a.stream_norms && a.embedding_norm);
+       EXPECT_EQ(a.head_dim, 32u);
+       EXPECT_EQ(a.token_types, 2u);
+       EXPECT_EQ(a.activation, ActivationKind::kGelu);
+     }},
+    {"roberta_base", "roberta",
+     R"({"model_type":"roberta","hidden_act":"gelu","hidden_size":768,"intermediate_size":3072,
+"layer_norm_eps":1e-05,"max_position_embeddings":514,"num_attention_heads":12,"num_hidden_layers":12,
+"pad_token_id":1,"type_vocab_size":1,"vocab_size":50265})",
+     [](const Architecture& a) {
+       EXPECT_EQ(a.context_length, 512u);
+       EXPECT_EQ(a.token_types, 1u);
+     }},
     {"mistral_7b_v0_1", "mistral",
      R"({"model_type":"mistral","hidden_act":"silu","hidden_size":4096,"intermediate_size":14336,
 "max_position_embeddings":32768,"num_attention_heads":32,"num_hidden_layers":32,"num_key_value_heads":8,

@@ -25,7 +25,10 @@ arch::Architecture shape_of(const std::string& name) {
 
 std::vector<std::string> family_names() {
   std::vector<std::string> names;
-  for (const arch::Family& family : arch::families()) names.emplace_back(family.name);
+  // encoders_test.cpp has the others.
+  for (const arch::Family& family : arch::families()) {
+    if (family.defaults.output_head) names.emplace_back(family.name);
+  }
   return names;
 }
 

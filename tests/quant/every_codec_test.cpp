@@ -63,7 +63,9 @@ TinyModel decoded(const TinyModel& model) {
 class EveryCodec : public testing::TestWithParam<std::string_view> {};
 std::vector<std::string_view> family_names() {
   std::vector<std::string_view> names;
-  for (const arch::Family& family : arch::families()) names.push_back(family.name);
+  for (const arch::Family& family : arch::families()) {
+    if (family.defaults.output_head) names.push_back(family.name);
+  }
   return names;
 }
 INSTANTIATE_TEST_SUITE_P(Families, EveryCodec, testing::ValuesIn(family_names()), [](const auto& info) {

@@ -29,14 +29,18 @@ class Pass {
       enter_layer(layer);
       const std::vector<Row> before = x;
       attention_block(x);
-      for (std::size_t t = 0; t < x.size(); ++t) feed_forward_block(x[t], a_.parallel_block ? before[t] : x[t]);
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        const Row from = a_.parallel_block ? before[t] : x[t];
+        feed_forward_block(x[t], from);
+      }
       result.layers.emplace_back();
       for (const Row& row : x) append(result.layers.back(), row);
     }
     prefix_.clear();
     for (const Row& row : x) {
-      const Row hidden = normalized(row, "output_norm");
+      const Row hidden = a_.stream_norms ? row : normalized(row, "output_norm");
       append(result.hidden, hidden);
+      if (!a_.output_head) continue;
       Row logits = product(a_.tied_embeddings ? "token_embd" : "output", hidden, a_.vocab_size, a_.head_bias);
       for (double& logit : logits) {
         logit *= a_.logit_scale;
@@ -78,6 +82,7 @@ class Pass {
         const float* place = weight("position_embd.weight").data() + (t + a_.position_offset) * width;
         for (std::size_t i = 0; i < width; ++i) x.back()[i] += place[i];
       }
+      for (std::size_t i = 0; i < width && a_.token_types > 0; ++i) x.back()[i] += weight("token_types.weight")[i];
       if (a_.embedding_norm) x.back() = normalized(x.back(), "token_embd_norm");
     }
     return x;
@@ -152,7 +157,7 @@ class Pass {
   void attention_block(std::vector<Row>& x) const {
     std::vector<Row> q, k, v;
     for (std::size_t t = 0; t < x.size(); ++t) {
-      const Row in = normalized(x[t], "attn_norm");
+      const Row in = a_.stream_norms ? x[t] : normalized(x[t], "attn_norm");
       if (a_.mla.kv_rank > 0) {
         latent_heads(in, t, q, k, v);
       } else {
@@ -164,6 +169,7 @@ class Pass {
       Row mixed;
       for (std::uint32_t h = 0; h < a_.n_heads; ++h) append(mixed, attend(q[t], k, v, h, h / group, t));
       join(x[t], product("attn_output", mixed, a_.width, a_.output_bias), "post_attention_norm");
+      if (a_.stream_norms) x[t] = normalized(x[t], "attn_output_norm");
     }
   }
 
@@ -218,9 +224,10 @@ class Pass {
              std::size_t t) const {
     const double scale = a_.attention_scale > 0 ? a_.attention_scale : 1 / std::sqrt(double(a_.head_dim));
     const std::size_t from = window_ > 0 && t + 1 > window_ ? t + 1 - window_ : 0;
+    const std::size_t to = a_.causal ? t + 1 : k.size();
     Row p;
     double sum = a_.attention_sinks ? std::exp(double{weight("attn_sinks.weight")[h]}) : 0;
-    for (std::size_t s = from; s <= t; ++s) {
+    for (std::size_t s = from; s < to; ++s) {
       double score = 0;
       for (std::uint32_t d = 0; d < a_.head_dim; ++d) score += q[h * a_.head_dim + d] * k[s][kv * a_.head_dim + d];
       score *= scale;
@@ -230,7 +237,7 @@ class Pass {
       sum += p.back();
     }
     Row out(a_.v_head_dim);
-    for (std::size_t s = from; s <= t; ++s) {
+    for (std::size_t s = from; s < to; ++s) {
       for (std::uint32_t d = 0; d < a_.v_head_dim; ++d) out[d] += p[s - from] / sum * v[s][kv * a_.v_head_dim + d];
     }
     return out;
@@ -248,8 +255,9 @@ class Pass {
   }
 
   void feed_forward_block(Row& x, const Row& from) const {
-    const Row in = normalized(from, a_.ffn_norm ? "ffn_norm" : "attn_norm");
+    const Row in = a_.stream_norms ? from : normalized(from, a_.ffn_norm ? "ffn_norm" : "attn_norm");
     join(x, experts_ ? mixture(in) : feed_forward("ffn_", "", in, a_.ffn_width, a_.ffn_bias), "post_ffw_norm");
+    if (a_.stream_norms) x = normalized(x, "layer_output_norm");
   }
 
   // The names are <prefix>gate<suffix>, <prefix>up<suffix>, <prefix>down<suffix>.

@@ -46,6 +46,31 @@ class Several(ServeTest):
                 self.assertIn("Retry-After", headers)
 
 
+class Encoder(ServeTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="lathe-test-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        path = pathlib.Path(cls.folder.name) / "encoder.gguf"
+        subprocess.run([PROGRAM, "synth", "bert-tiny", path, "--layers", "2", "--quiet"], check=True)
+        cls.MODELS = (path,)
+        cls.OPTIONS = ()
+        super().setUpClass()
+
+    def test_makes_vectors_and_no_text(self):
+        texts = ["the cat sat", "the cat ran away", "a"]
+        together = self.server.json("POST", "/v1/embeddings", {"input": texts})["data"]
+        for text, item in zip(texts, together):
+            alone = self.server.json("POST", "/v1/embeddings", {"input": text})["data"][0]["embedding"]
+            self.assertEqual(alone, item["embedding"])
+            self.assertAlmostEqual(sum(v * v for v in alone), 1, places=4)
+        for path, body in [("/v1/completions", {"prompt": "the cat"}),
+                           ("/v1/chat/completions", {"messages": [{"role": "user", "content": "the cat"}]})]:
+            status, _, answer = self.server.request("POST", path, body)
+            self.assertEqual(status, 400, answer)
+            self.assertIn("predicts no tokens", json.loads(answer)["error"]["message"])
+
+
 class Tls(unittest.TestCase):
     def test_https_only_with_the_certificate(self):
         with tempfile.TemporaryDirectory(prefix="lathe-test-") as folder:

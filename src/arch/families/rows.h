@@ -30,6 +30,8 @@ Family qwen3moe_family();
 Family deepseek2_family();
 Family deepseek3_family();
 Family gpt_oss_family();
+Family bert_family();
+Family roberta_family();
 
 // --- shared by families of Llama's kind ---
 std::vector<NameRule> llama_names();

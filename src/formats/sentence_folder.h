@@ -1,0 +1,16 @@
+// What a sentence-transformers folder says beyond the network: how hidden states become one vector.
+#pragma once
+
+#include <filesystem>
+
+#include "arch/architecture.h"
+
+namespace lathe::formats {
+
+// Reads modules.json and the pooling module's config.json where the folder has them. Throws Error when the folder asks
+// for something else than a mean, the first or the last token, or for more layers after the pooling.
+void read_sentence_folder(const std::filesystem::path& folder, arch::Architecture& architecture);
+// Writes both for encoders, and for any model whose vectors are not plain means.
+void write_sentence_folder(const arch::Architecture& architecture, const std::filesystem::path& folder);
+
+}  // namespace lathe::formats
