@@ -19,13 +19,15 @@ constexpr std::pair<const char*, PoolingKind> kModes[] = {{"pooling_mode_mean_to
                                                           {"pooling_mode_cls_token", PoolingKind::kCls},
                                                           {"pooling_mode_lasttoken", PoolingKind::kLast}};
 
-void read_pooling(const fs::path& path, arch::Architecture& a) {
-  const std::string where = path.string();
-  const Json config = parse_json(read_file(path, kMaxSmallFile), where, 8);
+}  // namespace
+
+void apply_pooling_config(std::string_view text, const std::string& where, arch::Architecture& a) {
+  const Json config = parse_json(text, where, 8);
   if (!config.is_object()) fail(where, "is not a JSON object");
   std::size_t chosen = 0;
-  for (const auto& [key, value] : config.items()) {
-    if (!key.starts_with("pooling_mode_") || !value.is_boolean() || !value.get<bool>()) continue;
+  for (auto item = config.begin(); item != config.end(); ++item) {
+    const std::string& key = item.key();
+    if (!key.starts_with("pooling_mode_") || !item->is_boolean() || !item->get<bool>()) continue;
     ++chosen;
     const auto mode =
         std::find_if(std::begin(kModes), std::end(kModes), [&](const auto& row) { return key == row.first; });
@@ -35,31 +37,18 @@ void read_pooling(const fs::path& path, arch::Architecture& a) {
   if (chosen > 1) fail(where, "asks for {} poolings side by side, which is not supported", chosen);
 }
 
-// The plain name of a folder inside the model's.
-std::string module_folder(const Json& module, const std::string& where) {
-  const auto path = json_get_or<std::string>(module, "path", "", where);
-  if (path.find('/') != std::string::npos || path == "..")
-    fail(where, "the module \"{}\" lies outside the folder", path);
-  return path;
-}
-
-}  // namespace
-
-void read_sentence_folder(const fs::path& folder, arch::Architecture& a) {
-  const fs::path modules_path = folder / kModules;
-  if (!fs::exists(modules_path)) {
-    if (const fs::path path = folder / kPoolingFolder / "config.json"; fs::exists(path)) read_pooling(path, a);
-    return;
-  }
-  const std::string where = modules_path.string();
-  const Json modules = parse_json(read_file(modules_path, kMaxSmallFile), where, 8);
+std::string apply_modules(std::string_view text, const std::string& where, arch::Architecture& a) {
+  const Json modules = parse_json(text, where, 8);
   if (!modules.is_array()) fail(where, "is not a list of modules");
+  std::string pooling;
   for (const Json& module : modules) {
     if (!module.is_object()) fail(where, "a module is not an object");
     const auto type = json_get<std::string>(module, "type", where);
     const std::string kind = type.substr(type.rfind('.') + 1);
     if (kind == "Pooling") {
-      read_pooling(folder / module_folder(module, where) / "config.json", a);
+      pooling = json_get_or<std::string>(module, "path", "", where);
+      if (pooling.empty() || pooling.find('/') != std::string::npos || pooling == "..")
+        fail(where, "the module \"{}\" is not a folder inside this one", pooling);
     } else if (kind == "Normalize") {
       a.unit_vectors = true;
     } else if (kind != "Transformer") {
@@ -67,6 +56,17 @@ void read_sentence_folder(const fs::path& folder, arch::Architecture& a) {
                   "known are Transformer, Pooling and Normalize");
     }
   }
+  return pooling;
+}
+
+void read_sentence_folder(const fs::path& folder, arch::Architecture& a) {
+  std::string pooling(kPoolingFolder);
+  const fs::path modules = folder / kModules;
+  const bool listed = fs::exists(modules);
+  if (listed) pooling = apply_modules(read_file(modules, kMaxSmallFile), modules.string(), a);
+  const fs::path config = folder / pooling / "config.json";
+  if (pooling.empty() || (!listed && !fs::exists(config))) return;
+  apply_pooling_config(read_file(config, kMaxSmallFile), config.string(), a);
 }
 
 void write_sentence_folder(const arch::Architecture& a, const fs::path& folder) {

@@ -2,10 +2,17 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "arch/architecture.h"
 
 namespace lathe::formats {
+
+// The config.json of a pooling module: sets architecture.pooling.
+void apply_pooling_config(std::string_view text, const std::string& where, arch::Architecture& architecture);
+// A modules.json: sets architecture.unit_vectors and returns the folder of the pooling module, empty for none.
+std::string apply_modules(std::string_view text, const std::string& where, arch::Architecture& architecture);
 
 // Reads modules.json and the pooling module's config.json where the folder has them. Throws Error when the folder asks
 // for something else than a mean, the first or the last token, or for more layers after the pooling.

@@ -76,7 +76,7 @@ TEST_F(SentenceFolder, IsRefusedWhenItAsksForMore) {
   write("modules.json", R"([{"path":"2_Dense","type":"sentence_transformers.models.Dense"}])");
   EXPECT_NE(refusal().find("Dense"), std::string::npos) << refusal();
   write("modules.json", R"([{"path":"../other","type":"sentence_transformers.models.Pooling"}])");
-  EXPECT_NE(refusal().find("outside the folder"), std::string::npos) << refusal();
+  EXPECT_NE(refusal().find("not a folder inside"), std::string::npos) << refusal();
   write("modules.json", R"({"path":"1_Pooling"})");
   EXPECT_NE(refusal().find("not a list"), std::string::npos) << refusal();
 }

@@ -104,7 +104,12 @@ std::vector<std::string> config_seeds() {
           open + R"({"type":"longrope","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[2,2,2,2,2,2,2,2]}})",
           open + R"({"type":"dynamic","factor":2}})",
           R"({"model_type":"gpt2","n_embd":32,"n_layer":1,"n_head":2,"vocab_size":16,"n_positions":32,"n_inner":null,)"
-          R"("activation_function":"gelu_new","layer_norm_epsilon":1e-5,"eos_token_id":[1,2]})"};
+          R"("activation_function":"gelu_new","layer_norm_epsilon":1e-5,"eos_token_id":[1,2]})",
+          R"({"model_type":"roberta","hidden_size":32,"intermediate_size":64,"num_hidden_layers":1,"pad_token_id":1,)"
+          R"("num_attention_heads":2,"vocab_size":16,"max_position_embeddings":34,"type_vocab_size":1})",
+          R"({"word_embedding_dimension":32,"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":false})",
+          R"([{"idx":0,"path":"","type":"a.Transformer"},{"idx":1,"path":"1_Pooling","type":"a.Pooling"},)"
+          R"({"idx":2,"path":"2_Normalize","type":"a.Normalize"}])"};
 }
 
 std::vector<std::string> tokenizer_json_seeds() {

@@ -11,6 +11,7 @@
 #include "formats/lathe_file.h"
 #include "formats/llama2c.h"
 #include "formats/safetensors_reader.h"
+#include "formats/sentence_folder.h"
 #include "formats/tokenizer_gguf.h"
 #include "formats/tokenizer_json.h"
 #include "formats/tokenizer_llama2c.h"
@@ -111,6 +112,9 @@ void fuzz_config(std::string_view data) {
   guarded([&] {
     const Json config = parse_json(data, "config.json");
     guarded([&] { formats::architecture_from_hf(config, "config.json"); });
+    arch::Architecture architecture;
+    guarded([&] { formats::apply_pooling_config(data, "1_Pooling/config.json", architecture); });
+    guarded([&] { formats::apply_modules(data, "modules.json", architecture); });
     text::TokenizerSpec spec;
     spec.name = "config.json";
     spec.pieces = {"a", "b", "</s>"};
