@@ -133,7 +133,7 @@ void synth_vocabulary(const arch::Architecture& a, std::uint64_t seed, Metadata&
   Random random(seed, 0x766f6361);
   if (a.vocab_size < kSmallestVocabulary) {
     metadata.set("tokenizer.ggml.model", MetaValue::string("none"));
-  } else if (a.family == "bert") {
+  } else if (a.family == "bert" || a.family == "nomic-bert") {
     word_piece_vocabulary(a.vocab_size, random, metadata);
   } else if (a.family == "gpt2" || a.family == "roberta") {
     gpt2_vocabulary(a.vocab_size, random, metadata);

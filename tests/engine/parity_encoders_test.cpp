@@ -2,6 +2,8 @@
 // recorded): the tokens, and the vectors under each pooling.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/session.h"
@@ -69,7 +71,11 @@ TEST_P(ParityEncoders, GenerateNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ParityEncoders, ::testing::Values("bert", "roberta"));
+INSTANTIATE_TEST_SUITE_P(All, ParityEncoders, ::testing::Values("bert", "roberta", "nomic-bert"), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace lathe::engine

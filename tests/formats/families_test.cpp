@@ -302,6 +302,17 @@ const Published kPublished[] = {
        EXPECT_EQ(a.context_length, 512u);
        EXPECT_EQ(a.token_types, 1u);
      }},
+    {"nomic_embed_text_v1_5", "nomic-bert",
+     R"({"model_type":"nomic_bert","activation_function":"swiglu","layer_norm_epsilon":1e-12,"max_trained_positions":2048,
+"mlp_fc1_bias":false,"mlp_fc2_bias":false,"n_embd":768,"n_head":12,"n_inner":3072,"n_layer":12,"n_positions":8192,
+"parallel_block":false,"prenorm":false,"qkv_proj_bias":false,"rotary_emb_base":1000,"rotary_emb_fraction":1.0,
+"rotary_emb_interleaved":false,"rotary_emb_scale_base":null,"type_vocab_size":2,"use_rms_norm":false,"vocab_size":30528})",
+     [](const Architecture& a) {
+       EXPECT_TRUE(!a.causal && a.stream_norms && a.gated_ffn && a.fused_qkv && !a.attention_bias && a.norm_bias);
+       EXPECT_EQ(a.rotary_dim, 64u);
+       EXPECT_EQ(a.rope_theta, 1000);
+       EXPECT_EQ(a.context_length, 2048u);
+     }},
     {"mistral_7b_v0_1", "mistral",
      R"({"model_type":"mistral","hidden_act":"silu","hidden_size":4096,"intermediate_size":14336,
 "max_position_embeddings":32768,"num_attention_heads":32,"num_hidden_layers":32,"num_key_value_heads":8,

@@ -2,6 +2,8 @@
 // whoever shares the pass, and what such a model refuses.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "arch/families.h"
 #include "base/error.h"
 #include "reference/fake_backend.h"
@@ -95,7 +97,11 @@ TEST_P(Encoders, RefuseLogitsAndTextsInPieces) {
   EXPECT_THROW(executor.forward().forward({&input, 1}, {.hidden_only = true}, ignore), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Encoders, testing::Values("bert", "roberta"));
+INSTANTIATE_TEST_SUITE_P(All, Encoders, testing::Values("bert", "roberta", "nomic-bert"), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace lathe::test

@@ -32,6 +32,7 @@ Family deepseek3_family();
 Family gpt_oss_family();
 Family bert_family();
 Family roberta_family();
+Family nomic_bert_family();
 
 // --- shared by families of Llama's kind ---
 std::vector<NameRule> llama_names();
