@@ -119,6 +119,7 @@ ModelFile load_safetensors(const Bytes& bytes, const LoadOptions& options) {
   ModelFile model;
   if (const auto inside = header.metadata.find("config.json"); inside != header.metadata.end()) {
     model = load_files(parse_json(inside->second, bytes.name()), bytes.name(), {bytes}, options);
+    read_sentence_metadata(header.metadata, bytes.name(), model.architecture);
     if (const auto found = header.metadata.find("chat_template"); found != header.metadata.end())
       model.chat_template = found->second;
     attach_tokenizer(model, options, [&] { return tokenizer_in_metadata(header.metadata, bytes.name()); });
@@ -153,6 +154,7 @@ SaveResult save_safetensors(const ModelFile& model, const fs::path& path, const 
       hf_config_with_tokens(model, architecture_to_hf(model.architecture, torch_dtype(items), path.string()));
   SafetensorsMetadata metadata = {{"format", "pt"}, {"config.json", config.dump()}};
   if (!model.chat_template.empty()) metadata["chat_template"] = model.chat_template;
+  metadata.merge(sentence_files(model.architecture));
   add_tokenizer_metadata(model, metadata);
   return write_safetensors(path, items, metadata);
 }

@@ -69,22 +69,36 @@ void read_sentence_folder(const fs::path& folder, arch::Architecture& a) {
   apply_pooling_config(read_file(config, kMaxSmallFile), config.string(), a);
 }
 
-void write_sentence_folder(const arch::Architecture& a, const fs::path& folder) {
-  if (a.causal && a.pooling == PoolingKind::kMean && !a.unit_vectors) return;
-  const auto module = [](int index, const char* path, const char* kind) {
+void read_sentence_metadata(const std::map<std::string, std::string>& metadata, const std::string& where,
+                            arch::Architecture& a) {
+  const auto modules = metadata.find(std::string(kModules));
+  if (modules == metadata.end()) return;
+  const std::string pooling = apply_modules(modules->second, where, a);
+  const auto config = metadata.find(pooling + "/config.json");
+  if (config != metadata.end()) apply_pooling_config(config->second, where, a);
+}
+
+std::map<std::string, std::string> sentence_files(const arch::Architecture& a) {
+  if (a.causal && a.pooling == PoolingKind::kMean && !a.unit_vectors) return {};
+  const auto module = [](int index, const std::string& path, const char* kind) {
     return Json{{"idx", index},
                 {"name", std::to_string(index)},
                 {"path", path},
                 {"type", fmt::format("sentence_transformers.models.{}", kind)}};
   };
-  Json modules = {module(0, "", "Transformer"), module(1, kPoolingFolder.data(), "Pooling")};
+  const std::string pooling_folder(kPoolingFolder);
+  Json modules = {module(0, "", "Transformer"), module(1, pooling_folder, "Pooling")};
   if (a.unit_vectors) modules.push_back(module(2, "2_Normalize", "Normalize"));
   Json pooling = {{"word_embedding_dimension", a.width}};
   for (const auto& [key, kind] : kModes) pooling[key] = kind == a.pooling;
-  write_file(folder / kModules, modules.dump(2) + "\n");
-  fs::create_directory(folder / kPoolingFolder);
-  if (a.unit_vectors) fs::create_directory(folder / "2_Normalize");
-  write_file(folder / kPoolingFolder / "config.json", pooling.dump(2) + "\n");
+  return {{std::string(kModules), modules.dump(2) + "\n"}, {pooling_folder + "/config.json", pooling.dump(2) + "\n"}};
+}
+
+void write_sentence_folder(const arch::Architecture& a, const fs::path& folder) {
+  for (const auto& [name, text] : sentence_files(a)) {
+    fs::create_directories((folder / name).parent_path());
+    write_file(folder / name, text);
+  }
 }
 
 }  // namespace lathe::formats

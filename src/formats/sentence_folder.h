@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -17,7 +18,12 @@ std::string apply_modules(std::string_view text, const std::string& where, arch:
 // Reads modules.json and the pooling module's config.json where the folder has them. Throws Error when the folder asks
 // for something else than a mean, the first or the last token, or for more layers after the pooling.
 void read_sentence_folder(const std::filesystem::path& folder, arch::Architecture& architecture);
-// Writes both for encoders, and for any model whose vectors are not plain means.
+// Both files by their names in the folder, for encoders and for any model whose vectors are not plain means; otherwise
+// none.
+std::map<std::string, std::string> sentence_files(const arch::Architecture& architecture);
 void write_sentence_folder(const arch::Architecture& architecture, const std::filesystem::path& folder);
+// The same from where a lone safetensors file keeps them: its metadata.
+void read_sentence_metadata(const std::map<std::string, std::string>& metadata, const std::string& where,
+                            arch::Architecture& architecture);
 
 }  // namespace lathe::formats
