@@ -58,6 +58,8 @@ HWY_INLINE VI madd(VI a, VI b) { return VI{_mm512_madd_epi16(a.raw, b.raw)}; }
 #elif HWY_TARGET == HWY_AVX3
 
 template <bool kSigned>
+VI dot4(VI sum, VI w, const std::int8_t* x);  // never called: a name for code that is discarded here
+template <bool kSigned>
 HWY_INLINE VI pairs(VI w, VI x) {
   if constexpr (!kSigned) return VI{_mm512_maddubs_epi16(w.raw, x.raw)};
   const __m512i signs = _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.raw), _mm512_setzero_si512(), x.raw);

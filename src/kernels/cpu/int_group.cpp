@@ -11,11 +11,12 @@
 namespace lathe::kernels::cpu {
 namespace {
 
+constexpr std::align_val_t kLine{64};
+
 std::shared_ptr<std::byte> aligned_zeros(std::uint64_t bytes) {
-  constexpr std::align_val_t kLine{64};
   void* memory = ::operator new(std::max<std::uint64_t>(bytes, 64), kLine);
   std::memset(memory, 0, std::max<std::uint64_t>(bytes, 64));
-  return {static_cast<std::byte*>(memory), [kLine](std::byte* freed) { ::operator delete(freed, kLine); }};
+  return {static_cast<std::byte*>(memory), [](std::byte* freed) { ::operator delete(freed, kLine); }};
 }
 
 }  // namespace

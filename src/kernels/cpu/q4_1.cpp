@@ -12,16 +12,11 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 #if HWY_TARGET != HWY_SCALAR
 
-struct Q4_1 {
+struct Q4_1 : ShiftedBlocks {
   static constexpr TileFormat kFormat{kLanes, 32, 20, 0, 0};
-  static constexpr int kGroup = 0, kLargest = 15, kZeroShift = -1;
+  static constexpr int kLargest = 15, kZeroShift = -1;
   static constexpr bool kSigned = false;
-  static constexpr Minima kMinima = Minima::kBlock;
 
-  using Head = ScaleAndMinimum;
-  static HWY_INLINE Head head(const TileBlock& block) { return scale_and_minimum(block.word(0)); }
-  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
-  static HWY_INLINE VF minimum(const Head& head) { return hn::Neg(head.minimum); }
   template <int kRun>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
     nibble_words(block, 1, out);

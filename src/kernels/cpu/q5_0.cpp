@@ -11,17 +11,11 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 #if HWY_TARGET != HWY_SCALAR
 
-struct Q5_0 {
+struct Q5_0 : ScaledBlocks {
   static constexpr TileFormat kFormat{kLanes, 32, 22, 0, 2};
-  static constexpr int kGroup = 0, kLargest = 31, kZeroShift = 4;
+  static constexpr int kLargest = 31, kZeroShift = 4;
   static constexpr bool kSigned = false;
-  static constexpr Minima kMinima = Minima::kNone;
 
-  struct Head {
-    VF scale;
-  };
-  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
-  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
   template <int kRun>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
     five_bit_words(block, 0, out);

@@ -11,17 +11,11 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 #if HWY_TARGET != HWY_SCALAR
 
-struct Q8_0 {
+struct Q8_0 : ScaledBlocks {
   static constexpr TileFormat kFormat{kLanes, 32, 34, 0, 2};
-  static constexpr int kGroup = 0, kLargest = 128, kZeroShift = -1;
+  static constexpr int kLargest = 128, kZeroShift = -1;
   static constexpr bool kSigned = true;
-  static constexpr Minima kMinima = Minima::kNone;
 
-  struct Head {
-    VF scale;
-  };
-  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
-  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
   template <int kRun>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
     for (std::size_t i = 0; i < kRunWords; ++i) out[i] = encode_signed(block.word(i));

@@ -126,14 +126,18 @@ float load(KvCodec codec, const std::byte* data, std::uint64_t i, const float* s
 }
 
 void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x, std::uint64_t n, float* scale) {
-  if (codec == KvCodec::kF32) {
-    for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<float*>(data)[i * stride] = x[i];
-  } else if (codec == KvCodec::kF16) {
-    for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::uint16_t*>(data)[i * stride] = half_from_float(x[i]);
-  } else {
-    const Q8Scale q8 = q8_scale(largest_magnitude(x, n));
-    *scale = q8.scale;
-    for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::int8_t*>(data)[i * stride] = quantized(x[i], q8);
+  switch (codec) {
+    case KvCodec::kF32:
+      for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<float*>(data)[i * stride] = x[i];
+      return;
+    case KvCodec::kF16:
+      for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::uint16_t*>(data)[i * stride] = half_from_float(x[i]);
+      return;
+    case KvCodec::kI8: {
+      const Q8Scale q8 = q8_scale(largest_magnitude(x, n));
+      *scale = q8.scale;
+      for (std::uint64_t i = 0; i < n; ++i) reinterpret_cast<std::int8_t*>(data)[i * stride] = quantized(x[i], q8);
+    }
   }
 }
 

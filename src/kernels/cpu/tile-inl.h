@@ -79,6 +79,25 @@ HWY_INLINE ScaleAndMinimum scale_and_minimum(VI word) {
   return {float_from_half_bits(word), float_from_half_bits(hn::ShiftRight<16>(word))};
 }
 
+// What codecs share whose blocks have one half-precision scale, or one and a minimum that is added.
+struct ScaledBlocks {
+  static constexpr int kGroup = 0;
+  static constexpr Minima kMinima = Minima::kNone;
+  struct Head {
+    VF scale;
+  };
+  static HWY_INLINE Head head(const TileBlock& block) { return {block.half()}; }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+};
+struct ShiftedBlocks {
+  static constexpr int kGroup = 0;
+  static constexpr Minima kMinima = Minima::kBlock;
+  using Head = ScaleAndMinimum;
+  static HWY_INLINE Head head(const TileBlock& block) { return scale_and_minimum(block.word(0)); }
+  static HWY_INLINE VF scale(const Head& head) { return head.scale; }
+  static HWY_INLINE VF minimum(const Head& head) { return hn::Neg(head.minimum); }
+};
+
 // 32 columns from 4 words of nibbles, the first 16 columns in the low ones.
 HWY_INLINE void nibble_words(const TileBlock& block, std::size_t first, VI* out) {
   for (std::size_t i = 0; i < 4; ++i) {
