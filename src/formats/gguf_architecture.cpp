@@ -89,15 +89,21 @@ void read_latent_heads(const GgufKeys& keys, Architecture& a) {
   a.n_kv_heads = 1;
 }
 
-// llama.cpp's numbers of the ways to make one vector of a text.
+// llama.cpp's numbers of the ways to make one vector of a text; 0 leaves it to the user.
 constexpr std::pair<PoolingKind, std::uint32_t> kPoolingTypes[] = {
     {PoolingKind::kMean, 1}, {PoolingKind::kCls, 2}, {PoolingKind::kLast, 3}};
 
 void read_pooling(const GgufKeys& keys, Architecture& a) {
   const auto type = keys.size("pooling_type");
-  for (const auto& [pooling, number] : kPoolingTypes) {
-    if (type == number) a.pooling = pooling;
+  if (type.value_or(0) == 0) return;
+  const auto row = std::find_if(std::begin(kPoolingTypes), std::end(kPoolingTypes),
+                                [&](const auto& known) { return known.second == *type; });
+  if (row == std::end(kPoolingTypes)) {
+    fail(keys.file(),
+         "metadata key \"{}\" is {}, which is not supported: known are 1 (mean), 2 (first) and 3 (last token)",
+         keys.full("pooling_type"), *type);
   }
+  a.pooling = row->first;
 }
 
 // What only the tensors say, beyond what the family always has. Without any tensor (a vocabulary-only file) the

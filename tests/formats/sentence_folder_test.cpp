@@ -52,6 +52,16 @@ TEST_F(SentenceFolder, SaysHowATextBecomesOneVector) {
   }
   save_model(model, folder_ / "again.gguf");  // which has no word for unit length
   EXPECT_EQ(load_model(folder_ / "again.gguf").architecture.pooling, PoolingKind::kCls);
+  std::string bytes = read_file(folder_ / "again.gguf");
+  constexpr std::string_view kKey = "pooling_type";
+  bytes.at(bytes.find(kKey) + kKey.size() + 4) = 4;  // llama.cpp's ranking, behind the type of the value
+  write_file(folder_ / "ranking.gguf", bytes);
+  try {
+    load_model(folder_ / "ranking.gguf");
+    FAIL() << "a ranking model loads";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string_view(error.what()).find("pooling_type\" is 4"), std::string_view::npos) << error.what();
+  }
 }
 
 // Files of both ages: the older ones lack some of the modes.
