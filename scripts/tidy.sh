@@ -8,4 +8,4 @@ cd "$(dirname "$0")/.."
 tidy=(clang-tidy --quiet --warnings-as-errors='*')
 "${tidy[@]}" --checks=-modernize-use-nullptr examples/c/*.c -- -std=c99 -Iinclude
 "${tidy[@]}" examples/cpp/*.cpp -- -std=c++20 -Iinclude
-find src -name '*.cpp' -print0 | sort -z | xargs -0 -n 4 -P "$(nproc)" "${tidy[@]}" -p "$build"
+sed -n 's|^ *"file": "\('"$PWD"'/src/.*\.cpp\)".*|\1|p' "$build/compile_commands.json" | sort -u | tr '\n' '\0' | xargs -0 -n 4 -P "$(nproc)" "${tidy[@]}" -p "$build"

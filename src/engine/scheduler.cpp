@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "base/error.h"
 
@@ -396,7 +397,7 @@ void Scheduler::retire() {
 
 void Scheduler::fail_job(Sequence& sequence, std::exception_ptr error) {
   sequence.done = true;
-  sequence.job.on_error(error);
+  sequence.job.on_error(std::move(error));
 }
 
 }  // namespace lathe::engine

@@ -42,7 +42,7 @@ struct Guess {
 
 class ModelDrafter final : public Drafter {
  public:
-  ModelDrafter(std::shared_ptr<model::Model> model, std::shared_ptr<const text::Tokenizer> tokenizer,
+  ModelDrafter(const std::shared_ptr<model::Model>& model, std::shared_ptr<const text::Tokenizer> tokenizer,
                std::uint32_t layers, std::uint32_t vocabulary, const SessionOptions& limits)
       : tokenizer_(std::move(tokenizer)),
         vocabulary_(std::min(vocabulary, model->architecture().vocab_size)),

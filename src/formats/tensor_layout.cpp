@@ -27,7 +27,7 @@ PackedTensor permute_rows(const PackedTensor& tensor, const std::function<std::u
   PackedTensor result = tensor;
   for (Part& part : result.parts) {
     const Shape& shape = part.spec.shape;
-    if (shape.rank() == 0 || shape[0] != rows || part.data.size() % rows != 0) {
+    if (rows == 0 || shape.rank() == 0 || shape[0] != rows || part.data.size() % rows != 0) {
       throw Error(
           fmt::format("the rows of {} tensors cannot be reordered for another RoPE layout", tensor.codec->name()),
           where_of(tensor), "choose a codec that lies in rows");

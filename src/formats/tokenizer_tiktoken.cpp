@@ -33,11 +33,10 @@ constexpr std::string_view kWhisperLanguages[] = {
 // Decodes one base64 word (RFC 4648, padded); false when it is none.
 bool decode_base64(std::string_view word, std::string& out) {
   static constexpr auto kDigits = [] {
-    std::array<signed char, 256> digits{};
+    std::array<int, 256> digits{};
     for (auto& d : digits) d = -1;
     const char* alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (signed char i = 0; i < 64; ++i)
-      digits[static_cast<unsigned char>(alphabet[static_cast<unsigned char>(i)])] = i;
+    for (int i = 0; i < 64; ++i) digits[static_cast<unsigned char>(alphabet[i])] = i;
     return digits;
   }();
   out.clear();

@@ -38,12 +38,14 @@ double output_error(LayerWork& work, const ScaleSite& site, const InputStatistic
       const std::string name = use.weight + ".weight";
       const std::vector<float>& weight = work.values(name);
       std::vector<float> scaled(weight.size());
-      for (std::size_t i = 0; i < weight.size(); ++i) scaled[i] = weight[i] * scale[i % n];
+      const std::size_t rows = work.shape(name).rows();
+      for (std::size_t r = 0; r < rows; ++r)
+        for (std::size_t i = 0; i < n; ++i) scaled[r * n + i] = weight[r * n + i] * scale[i];
       std::vector<float> off =
           pack_rows(name, work.target_of(name), work.shape(name), scaled, importance, *work.pool).to_floats();
-      for (std::size_t i = 0; i < off.size(); ++i) off[i] = (off[i] - scaled[i]) / scale[i % n];
+      for (std::size_t r = 0; r < rows; ++r)
+        for (std::size_t i = 0; i < n; ++i) off[r * n + i] = (off[r * n + i] - scaled[r * n + i]) / scale[i];
       // off * G as a linear layer: G is symmetric.
-      const std::size_t rows = off.size() / n;
       Linear gram;
       gram.weight = packed_blocks("calibration", codec_named("F32"), Shape{n, n},
                                   Bytes(std::as_bytes(std::span(input.gram)), "calibration"));

@@ -226,7 +226,8 @@ class Gptq final : public Method {
     const Shape& shape = work.shape(name);
     const std::size_t cols = shape.cols();
     std::vector<std::uint8_t> levels(shape.elements());
-    std::vector<IntGrid> grids(shape.rows() * int_groups(grid->params, cols));
+    const std::size_t groups = int_groups(grid->params, cols);
+    std::vector<IntGrid> grids(shape.rows() * groups);
     work.pool->parallel_for(shape.rows(), kRows, [&](std::size_t begin, std::size_t end, int) {
       const std::vector<float> part(weight.begin() + static_cast<std::ptrdiff_t>(begin * cols),
                                     weight.begin() + static_cast<std::ptrdiff_t>(end * cols));
@@ -235,7 +236,7 @@ class Gptq final : public Method {
       std::copy(rounding.levels.begin(), rounding.levels.end(),
                 levels.begin() + static_cast<std::ptrdiff_t>(begin * cols));
       std::copy(rounding.grids.begin(), rounding.grids.end(),
-                grids.begin() + static_cast<std::ptrdiff_t>(begin * (grids.size() / shape.rows())));
+                grids.begin() + static_cast<std::ptrdiff_t>(begin * groups));
     });
     const PackedTensor integers =
         pack_int_groups(name, *int_group_codec(*grid->codec), shape, grid->params, levels, grids);

@@ -42,6 +42,7 @@ PackedTensor pack_rows(const std::string& name, const Target& target, const Shap
   const std::uint64_t rows = shape.rows(), cols = shape.cols();
   const std::vector<PartSpec> specs = target.codec->parts(shape, target.params);
   std::vector<std::shared_ptr<std::vector<std::byte>>> buffers;
+  buffers.reserve(specs.size());
   for (const PartSpec& spec : specs) {
     buffers.push_back(std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype)));
   }

@@ -14,7 +14,6 @@ using arch::OpKind;
 struct Place {
   int slot;
   std::uint64_t offset;
-  friend bool operator==(const Place&, const Place&) = default;
 };
 Place place_of(const arch::OpList& list, int slot) {
   Place place{slot, 0};

@@ -43,7 +43,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
                         : std::vector<api::GeneratedToken>()] { self->piece(node, text, count, tokens); });
       return true;
     };
-    events.on_finished = [self](std::exception_ptr error) {
+    events.on_finished = [self](const std::exception_ptr& error) {
       self->exchange_->post([self, error] { self->finished(error); });
     };
     std::string client = exchange_->key_name.empty() ? exchange_->request().peer : exchange_->key_name;

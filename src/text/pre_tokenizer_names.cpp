@@ -110,11 +110,9 @@ std::vector<std::string> canonical(const std::vector<PreTokenizerStep>& steps, b
       if (step.use_regex) patterns.emplace_back(kGpt2);
     } else if (step.type == Type::kDigits) {
       patterns.emplace_back(step.individual ? kDigit : R"(\p{N}+)");
-    } else if (step.type == Type::kSplit && step.regex && step.behavior == PreTokenizerStep::Behavior::kIsolated &&
-               !step.invert) {
-      patterns.push_back(step.pattern);
-    } else if (step.type == Type::kSplit && step.regex && step.behavior == PreTokenizerStep::Behavior::kRemoved &&
-               step.invert) {
+    } else if (step.type == Type::kSplit && step.regex &&
+               step.behavior ==
+                   (step.invert ? PreTokenizerStep::Behavior::kRemoved : PreTokenizerStep::Behavior::kIsolated)) {
       patterns.push_back(step.pattern);
     } else {
       plain = false;

@@ -124,7 +124,7 @@ class ResponsesReply final : public Reply {
           {"part", {{"type", "output_text"}, {"text", ""}, {"annotations", Json::array()}}}});
   }
 
-  void send(const std::string& event, Json data) {
+  void send(const std::string& event, const Json& data) {
     Json whole = {{"type", event}, {"sequence_number", sequence_++}};
     whole.update(data);
     send_event(*exchange_, event, whole);

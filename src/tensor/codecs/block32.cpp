@@ -6,7 +6,8 @@
 namespace lathe {
 
 SymmetricBlock32::SymmetricBlock32(const float* x, const float* importance, int levels) {
-  const float half_levels = static_cast<float>(levels / 2);
+  const int half = levels / 2;
+  const auto half_levels = static_cast<float>(half);
   if (importance != nullptr) {
     const ErrorWeights<32, 32> weights(importance);
     const Levels signed_levels = {-half_levels, half_levels - 1.0f};

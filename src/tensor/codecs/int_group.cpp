@@ -198,7 +198,7 @@ PackedTensor IntGroupCodec::encode(std::span<const float> values, const Shape& s
   return builder.finish();
 }
 
-PackedTensor pack_int_groups(std::string name, const IntGroupCodec& codec, const Shape& shape,
+PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec, const Shape& shape,
                              const CodecParams& params, std::span<const std::uint8_t> levels,
                              std::span<const IntGrid> grids) {
   check_params(params, codec.name());

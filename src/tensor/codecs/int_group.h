@@ -61,7 +61,7 @@ float symmetric_zero(int bits);
 
 // Integers and grids somebody else chose: levels[rows * cols], grids[rows * groups of a row]. Throws when a scale is no
 // finite half-precision number or a zero point is not one the codec can store.
-PackedTensor pack_int_groups(std::string name, const IntGroupCodec& codec, const Shape& shape,
+PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec, const Shape& shape,
                              const CodecParams& params, std::span<const std::uint8_t> levels,
                              std::span<const IntGrid> grids);
 

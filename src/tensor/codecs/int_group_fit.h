@@ -1,6 +1,7 @@
 // Grids of integer groups (int_group.h) that minimise a weighted squared error: round-to-nearest with scale search.
 #pragma once
 
+#include <cmath>
 #include <span>
 
 #include "tensor/codecs/int_group.h"
@@ -21,7 +22,7 @@ inline int nearest_int_level(const IntGrid& grid, float x, int bits) {
   const float highest = static_cast<float>((1 << bits) - 1);
   const float level = grid.scale == 0 ? grid.zero : x / grid.scale + grid.zero;
   const float kept = level > 0 ? (level < highest ? level : highest) : 0;  // NaN goes to 0
-  return static_cast<int>(kept + 0.5f);
+  return static_cast<int>(std::lround(kept));
 }
 
 }  // namespace lathe

@@ -20,14 +20,15 @@ struct ErrorWeights {
   float of[kCount];
 
   explicit ErrorWeights(const float* importance) {
+    std::fill_n(of, kCount, 1.0f);
+    if (importance == nullptr) return;
     float total = 0.0f;
-    for (int i = 0; importance != nullptr && i < kCount; ++i) total += importance[i];
+    for (int i = 0; i < kCount; ++i) total += importance[i];
     const float unit = safe_reciprocal(total / kCount);
     for (int begin = 0; begin < kCount; begin += kGroup) {
       float group_total = 0.0f;
-      for (int i = begin; unit != 0.0f && i < begin + kGroup; ++i) group_total += of[i] = importance[i] * unit;
-      if (group_total > 1e-20f) continue;
-      for (int i = begin; i < begin + kGroup; ++i) of[i] = 1.0f;
+      for (int i = begin; i < begin + kGroup; ++i) group_total += importance[i] * unit;
+      for (int i = begin; i < begin + kGroup && group_total > 1e-20f; ++i) of[i] = importance[i] * unit;
     }
   }
 };

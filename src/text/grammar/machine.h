@@ -21,6 +21,7 @@ using SetId = std::uint32_t;
 struct Configuration {
   NodeId node;
   FrameId frame;
+  // NOLINTNEXTLINE(modernize-use-nullptr): takes the 0 that the comparison is rewritten with for a pointer
   auto operator<=>(const Configuration&) const = default;
 };
 

@@ -194,7 +194,7 @@ void SchemaMerge::merge_keyword(Json& into, const std::string& keyword, const Js
     into[keyword] = value;
   } else if (keyword == "properties") {
     merge_properties(*there, value, pointer);
-  } else if (*there == value) {
+  } else if (*there == value || (keyword == "additionalProperties" && is_free(value))) {
     return;
   } else if (keyword == "required" && there->is_array() && value.is_array()) {
     for (const Json& name : value) {
@@ -217,8 +217,6 @@ void SchemaMerge::merge_keyword(Json& into, const std::string& keyword, const Js
     if (value < *there) *there = value;
   } else if (keyword == "additionalProperties" && is_free(*there)) {
     *there = value;
-  } else if (keyword == "additionalProperties" && is_free(value)) {
-    return;
   } else {
     throw Error(fmt::format("two different values of {} cannot be joined", text::quoted(keyword)), where(pointer));
   }

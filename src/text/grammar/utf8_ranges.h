@@ -10,6 +10,7 @@ namespace lathe::text::grammar {
 
 struct ByteRange {
   std::uint8_t first, last;  // both included
+  // NOLINTNEXTLINE(modernize-use-nullptr): takes the 0 that the comparison is rewritten with for a pointer
   auto operator<=>(const ByteRange&) const = default;
 };
 

@@ -197,7 +197,7 @@ Flow Interpreter::execute_loop(const Stmt& statement, const Value& iterable, con
   return execute(statement.else_body);
 }
 
-std::string Interpreter::run_loop(const Stmt& statement, const Value& iterable, Ref<Scope> scope, int depth) {
+std::string Interpreter::run_loop(const Stmt& statement, const Value& iterable, const Ref<Scope>& scope, int depth) {
   const DepthGuard guard(*this);
   TextBuilder buffer(heap_);
   const OutputGuard output(out_, buffer);

@@ -71,7 +71,7 @@ class Interpreter {
   bool passes(const Stmt& loop, Ref<Scope> scope, const Value& item);
   // A macro's body in `scope`, once the parameters without argument have their defaults.
   std::string run_macro(const Block& body, const std::vector<const Parameter*>& open, Ref<Scope> scope);
-  std::string run_loop(const Stmt& statement, const Value& iterable, Ref<Scope> scope, int depth);
+  std::string run_loop(const Stmt& statement, const Value& iterable, const Ref<Scope>& scope, int depth);
 
  private:
   friend class DepthGuard;

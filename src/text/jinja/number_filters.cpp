@@ -72,7 +72,7 @@ Value whole(double value) {
 
 Value to_int(Interpreter&, Arguments& args) {
   const Values a = bind(args, "int", {"value", "default", "base"}, 1);
-  const Value otherwise = a[1].missing() ? Value::integer(0) : a[1];
+  Value otherwise = a[1].missing() ? Value::integer(0) : a[1];
   const std::int64_t base = int_argument(a[2], 10, "int: base");
   if (base != 0 && (base < 2 || base > 36)) throw EvalError{"int: base must be 0 or from 2 to 36"};
   require_defined(a[0]);
@@ -86,7 +86,7 @@ Value to_int(Interpreter&, Arguments& args) {
 
 Value to_float(Interpreter&, Arguments& args) {
   const Values a = bind(args, "float", {"value", "default"}, 1);
-  const Value otherwise = a[1].missing() ? Value::real(0) : a[1];
+  Value otherwise = a[1].missing() ? Value::real(0) : a[1];
   require_defined(a[0]);
   if (a[0].is_number()) return Value::real(a[0].as_double());
   if (!a[0].is_string()) return otherwise;

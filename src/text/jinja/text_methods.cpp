@@ -46,9 +46,8 @@ std::vector<std::string_view> split_blanks(Interpreter& in, std::string_view tex
       parts.push_back(text);  // the rest keeps the blanks at its far end
       break;
     }
-    std::size_t begin = 0, end = 0;
     if (from_right) {
-      end = text.size();
+      std::size_t begin = 0;
       for (std::size_t at = 0; at < text.size();) {  // the last blank
         const CodePoint c = decode_at(text, at);
         at += c.bytes;
@@ -57,6 +56,7 @@ std::vector<std::string_view> split_blanks(Interpreter& in, std::string_view tex
       parts.push_back(text.substr(begin));
       text = strip(text.substr(0, begin), nullptr, false, true);
     } else {
+      std::size_t end = 0;
       while (end < text.size() && !is_space(decode_at(text, end).value)) end += decode_at(text, end).bytes;
       parts.push_back(text.substr(0, end));
       text = strip(text.substr(end), nullptr, true, false);

@@ -56,6 +56,7 @@ Value Value::sequence(Heap& heap, Values items, std::string label, bool generato
   return adopt(Kind::kSequence, new ListObject(heap, std::move(items), std::move(label), generator));
 }
 
+// NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): adopt() keeps it
 Value Value::dict(Heap& heap) { return adopt(Kind::kDict, new DictObject(heap)); }
 
 const StringObject& Value::string_object() const { return *static_cast<StringObject*>(object_); }
