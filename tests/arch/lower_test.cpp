@@ -108,7 +108,9 @@ TEST(Lower, SlotsFitWhatUsesThem) {
         case OpKind::kGated:
         case OpKind::kAdd:
           EXPECT_EQ(slot(op.in).width, slot(op.out).width);
-          if (op.in2 != kNoSlot) EXPECT_EQ(slot(op.in2).width, slot(op.out).width);
+          if (op.in2 != kNoSlot) {
+            EXPECT_EQ(slot(op.in2).width, slot(op.out).width);
+          }
           break;
         default:
           break;
@@ -117,7 +119,9 @@ TEST(Lower, SlotsFitWhatUsesThem) {
     EXPECT_EQ(slot(list.residual).width, a.width);
     EXPECT_EQ(slot(list.hidden).width, a.width);
     EXPECT_EQ(list.logits != kNoSlot, a.output_head);
-    if (a.output_head) EXPECT_EQ(slot(list.logits).width, a.vocab_size);
+    if (a.output_head) {
+      EXPECT_EQ(slot(list.logits).width, a.vocab_size);
+    }
   }
 }
 
@@ -155,8 +159,11 @@ TEST(Lower, LayersMayDifferInWindowAndRotation) {
   EXPECT_EQ(list.state[0].layers, (std::vector<std::uint32_t>{0, 1}));
   EXPECT_EQ(list.state[1].window, 0u);
   for (const Op& op : list.ops) {
-    if (op.kind == OpKind::kAttention) EXPECT_EQ(op.attention.window, op.layer == 2 ? 0u : 32u);
-    if (op.kind == OpKind::kRope) EXPECT_EQ(op.rope, op.layer == 2 ? 1 : 0);
+    if (op.kind == OpKind::kAttention) {
+      EXPECT_EQ(op.attention.window, op.layer == 2 ? 0u : 32u);
+    } else if (op.kind == OpKind::kRope) {
+      EXPECT_EQ(op.rope, op.layer == 2 ? 1 : 0);
+    }
   }
 }
 

@@ -17,7 +17,9 @@ std::set<std::uint64_t> seen(const KvPolicy& policy, std::uint64_t length, std::
   for (const SlotRange& range : policy.visible(length, count)) {
     for (std::uint64_t slot = range.begin; slot < range.end && slot <= position; ++slot) {
       const bool in_window = range.window == 0 || slot + static_cast<std::uint64_t>(range.window) > position;
-      if (in_window) EXPECT_TRUE(result.insert(slot).second) << "slot " << slot << " appears twice";
+      if (in_window) {
+        EXPECT_TRUE(result.insert(slot).second) << "slot " << slot << " appears twice";
+      }
     }
   }
   return result;

@@ -206,8 +206,9 @@ TEST_F(SpeculativeTest, StopStringsGrammarsFullContextsAndShortAnswersEndWhereTh
       SCOPED_TRACE(fmt::format("draft {} {}, request {}", static_cast<int>(draft.kind), draft.tokens, i));
       expect_same(drafted[i], plain[i]);
     }
-    if (draft.model == model_)
+    if (draft.model == model_) {
       EXPECT_EQ(drafted[1].accepted_tokens, drafted[1].drafted_tokens) << "it knows the grammar";
+    }
   }
 }
 
@@ -259,7 +260,9 @@ TEST_F(SpeculativeTest, OnEveryCodecAGuessIsCheckedByTheSameBytes) {
         const auto drafted = runtime_.open(model, nullptr, {.draft = draft})->generate(request);
         expect_same(drafted, plain);
         EXPECT_GT(drafted.drafted_tokens, 0u);
-        if (draft.model != nullptr) EXPECT_EQ(drafted.accepted_tokens, drafted.drafted_tokens);
+        if (draft.model != nullptr) {
+          EXPECT_EQ(drafted.accepted_tokens, drafted.drafted_tokens);
+        }
       }
     }
   }

@@ -132,7 +132,7 @@ TEST(HuggingFace, Conv1dIsTurnedToOutByIn) {
   ByteReader reader(file);
   const auto header = reader.read<std::uint64_t>("header");
   const std::vector<float> ours = model.weights.at("blk.0.attn_qkv.weight").to_floats();
-  for (const auto [in, out] : {std::pair{0u, 0u}, {5u, 200u}, {95u, 287u}}) {
+  for (const auto& [in, out] : {std::pair{0u, 0u}, {5u, 200u}, {95u, 287u}}) {
     ByteReader at(file.slice(8 + header + 1152 + 4 * (in * 288 + out), 4, "a weight"));
     EXPECT_EQ(ours[out * 96 + in], at.read<float>("a weight"));
   }

@@ -81,8 +81,9 @@ void fuzz_serve(std::string_view data) {
   const unsigned status = exchange->response().status;
   if (exchange->begun() && (status < 200 || status > 599 || status == 500))
     throw std::logic_error("answered with status " + std::to_string(status));
-  if (exchange->begun() && exchange->response().content_type == "application/json")
-    (void)Json::parse(exchange->response().body);  // throws when it is none
+  if (exchange->begun() && exchange->response().content_type == "application/json" &&
+      !Json::accept(exchange->response().body))
+    throw std::logic_error("an answer is no JSON");
 }
 
 std::vector<std::string> serve_seeds() {
