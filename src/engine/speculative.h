@@ -50,7 +50,7 @@ std::unique_ptr<Drafter> ngram_drafter();
 
 // A small model of the same vocabulary, or with `layers` above 0 the first layers of the model itself, its final norm
 // and head behind them. `vocabulary` is the size of the model's, `limits` are those of its session.
-std::unique_ptr<Drafter> model_drafter(std::shared_ptr<model::Model> model,
+std::unique_ptr<Drafter> model_drafter(const std::shared_ptr<model::Model>& model,
                                        std::shared_ptr<const text::Tokenizer> tokenizer, std::uint32_t layers,
                                        std::uint32_t vocabulary, const SessionOptions& limits);
 

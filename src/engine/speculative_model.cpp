@@ -162,10 +162,10 @@ class ModelDrafter final : public Drafter {
 
 }  // namespace
 
-std::unique_ptr<Drafter> model_drafter(std::shared_ptr<model::Model> model,
+std::unique_ptr<Drafter> model_drafter(const std::shared_ptr<model::Model>& model,
                                        std::shared_ptr<const text::Tokenizer> tokenizer, std::uint32_t layers,
                                        std::uint32_t vocabulary, const SessionOptions& limits) {
-  return std::make_unique<ModelDrafter>(std::move(model), std::move(tokenizer), layers, vocabulary, limits);
+  return std::make_unique<ModelDrafter>(model, std::move(tokenizer), layers, vocabulary, limits);
 }
 
 }  // namespace lathe::engine
