@@ -19,7 +19,7 @@ Value append(Interpreter&, Arguments& args) {
 
 Value extend(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "extend", {"self", "iterable"}, 2);
-  for (Value& item : iterate(in.heap(), a[1])) a[0].items().push(std::move(item));
+  a[0].items().append(iterate(in.heap(), a[1]));
   return Value::none();
 }
 

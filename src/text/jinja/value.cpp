@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 
 #include "text/jinja/operators.h"
 
@@ -118,6 +119,11 @@ ListObject::ListObject(Heap& heap, Values content, std::string printed, bool is_
 void ListObject::push(Value value) {
   grow(sizeof(Value));
   items.push_back(std::move(value));
+}
+
+void ListObject::append(Values more) {
+  grow(more.size() * sizeof(Value));
+  items.insert(items.end(), std::move_iterator(more.begin()), std::move_iterator(more.end()));
 }
 
 void ListObject::insert(std::size_t at, Value value) {

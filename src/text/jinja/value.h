@@ -130,6 +130,7 @@ class ListObject final : public Object {
  public:
   ListObject(Heap& heap, Values items, std::string label, bool generator);
   void push(Value value);
+  void append(Values more);
   void insert(std::size_t at, Value value);
   // All the items; a generator has none left after this.
   Values consume();
