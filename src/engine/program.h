@@ -3,7 +3,9 @@
 // and share prefixes across the calls of one application.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <span>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "api/generator.h"
+#include "engine/value_transform.h"
 
 namespace lathe::engine {
 
@@ -24,10 +27,23 @@ struct Variable {
   std::string name;
   std::optional<std::string> value;
   std::optional<NodeId> producer;
+  std::exception_ptr error;  // why it will never have a value
 };
 
 // What the application wants of a variable: the deduced goal of the calls behind it (Parrot, section 5.2).
 enum class Goal : std::uint8_t { kLatency, kThroughput };
+
+enum class NodeState : std::uint8_t { kWaiting, kQueued, kRunning, kDone, kFailed };
+std::string_view node_state_name(NodeState state);  // "waiting" (for inputs), "queued", "running", "done", "failed"
+
+// How far a node has come. Times without meaning yet are zero.
+struct NodeProgress {
+  using Clock = std::chrono::steady_clock;
+  NodeState state = NodeState::kWaiting;
+  Clock::time_point added, queued, begun, ended;
+  std::uint32_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  std::exception_ptr error;  // of one that failed
+};
 
 // A call: its prompt is text and variables in order; what it generates becomes the output variable.
 struct Node {
@@ -36,7 +52,11 @@ struct Node {
   api::GenerateRequest request;  // settings; its prompt fields are filled from `prompt` unless prompt_ids is set
   std::optional<std::uint32_t> task_group;
   Goal goal = Goal::kLatency;
+  bool wanted = false;        // somebody waits for what it leads to, for latency
+  std::uint32_t depth = 0;    // how many calls lie before it, on the longest way
+  ValueTransform transform;   // of the generated text, on its way into the output
   std::optional<api::GenerateResult> result;  // once run
+  NodeProgress progress;
 };
 
 // Calls that one later call waits for: only the time of the slowest matters, so they are best run together.
@@ -53,9 +73,18 @@ struct Program {
   NodeId add_node(Node node);  // registers it as the producer of its output
 };
 
+// Whether inputs may be without value and producer: those of an open program (StartOptions::open) are set later.
+enum class Inputs : std::uint8_t { kKnown, kMayFollow };
+
 // Throws an Error naming node or variable: an id out of range, an input nobody sets or produces, two producers, a
-// cycle.
-void validate(const Program& program);
+// cycle. Fills in the depths.
+void validate(Program& program, Inputs inputs = Inputs::kKnown);
+
+// What somebody waiting for `wanted` means for the calls behind it (Parrot, section 5.2). kThroughput: all of them.
+// kLatency: going backwards by distance, a call that is alone at its distance is on the critical path; several become a
+// task group, of which only the end of the last matters, so that each of them is for throughput. What somebody else
+// waits for already stays as urgent as it is.
+void deduce_goals(Program& program, VariableId wanted, Goal goal);
 
 // What a node's generation adds: text that can be shown, and the tokens since the last piece. Valid during the call.
 struct Piece {

@@ -64,6 +64,7 @@ struct Scheduler::Sequence {
   std::size_t generated() const { return tokens.size() - job.prompt.size(); }
   std::size_t stored() const { return static_cast<std::size_t>(state->length()); }
   std::size_t pending() const { return tokens.size() - stored(); }
+  Goal goal() const { return job.standing->goal.load(std::memory_order_relaxed); }
   bool cancelled() const { return job.cancel != nullptr && job.cancel->cancelled(); }
   // Hands over text and the tokens since the last time; false when the job is to be cancelled.
   bool report(std::string_view text) {
@@ -106,10 +107,11 @@ void Scheduler::submit(Job job) {
   waiting_.push_back(std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name()));
 }
 
-// Who goes next: one to be recomputed, then by priority, goal, the client's share so far, and arrival.
+// Who goes next: one to be recomputed, then by priority, goal, the client's share so far, its program, and arrival.
 Scheduler::Sequences::iterator Scheduler::next_waiting(const std::vector<const Sequence*>& passed_over) {
   const auto rank = [&](const Sequence& s) {
-    return std::tuple(!s.begun, -static_cast<std::int64_t>(s.job.priority), s.job.goal, share_.served(s.job.client));
+    return std::tuple(!s.begun, -static_cast<std::int64_t>(s.job.priority), s.goal(), share_.served(s.job.client),
+                      s.job.standing->program, -static_cast<std::int64_t>(s.job.standing->depth));
   };
   auto best = waiting_.end();
   for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
@@ -117,6 +119,15 @@ Scheduler::Sequences::iterator Scheduler::next_waiting(const std::vector<const S
     if (best == waiting_.end() || rank(**it) < rank(**best)) best = it;
   }
   return best;
+}
+
+// Whether one more is bearable for the calls for latency that run.
+bool Scheduler::batch_has_room_for(const Sequence& sequence) const {
+  if (options_.latency_batch == 0) return true;
+  const auto urgent = static_cast<std::size_t>(std::count_if(
+      running_.begin(), running_.end(), [](const auto& other) { return other->goal() == Goal::kLatency; }));
+  if (sequence.goal() == Goal::kLatency) return urgent < options_.latency_batch;
+  return urgent == 0 || running_.size() < options_.latency_batch;
 }
 
 // Whether a running sequence is computing blocks that `sequence` could share, beyond the `cached` tokens it has.
@@ -140,11 +151,15 @@ std::uint64_t Scheduler::blocks_promised() const {
 // Moves waiting sequences into the batch while there is room for their prompts.
 void Scheduler::admit() {
   const std::uint64_t block = pool_.layout().block_tokens;
-  std::vector<const Sequence*> passed_over;  // they wait for blocks that are being computed
+  std::vector<const Sequence*> passed_over;  // they wait for blocks that are being computed, or for a smaller batch
   while (running_.size() < options_.max_batch) {
     const auto it = next_waiting(passed_over);
     if (it == waiting_.end()) return;
     Sequence& next = **it;
+    if (!batch_has_room_for(next)) {
+      passed_over.push_back(&next);
+      continue;
+    }
     std::vector<cache::BlockRef> prefix;
     if (options_.prefix_cache) {
       // The last token is always computed: its logits are what generation starts from.
@@ -164,6 +179,7 @@ void Scheduler::admit() {
       next.result.cached_prompt_tokens = static_cast<std::uint32_t>(next.shared);
       stats_.prompt_tokens += next.tokens.size();
       stats_.prefix_hit_tokens += next.shared;
+      if (next.job.on_begin) next.job.on_begin();
     }
     running_.splice(running_.end(), waiting_, it);
   }

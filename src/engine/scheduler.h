@@ -1,9 +1,10 @@
 // Continuous batching over the nodes of programs: every step runs one forward pass that decodes a token of each running
 // sequence and prefills as many waiting prompt tokens as fit. Who waits is admitted by priority, then goal, then the
-// share its client has had. Blocks are admitted, shared by prefix (with sequences that are still being read, too) and,
+// share its client has had, then by program: the oldest first, and of its calls the deepest. Blocks are admitted, shared by prefix (with sequences that are still being read, too) and,
 // when they run out, taken back from the youngest sequence, which is recomputed later.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -27,16 +28,26 @@
 
 namespace lathe::engine {
 
+// What a job's program says about it; the goal may change while it waits.
+struct Standing {
+  Standing(std::uint64_t in_program, std::uint32_t at_depth, Goal for_goal)
+      : program(in_program), depth(at_depth), goal(for_goal) {}
+  const std::uint64_t program;  // its number, by arrival
+  const std::uint32_t depth;    // Node::depth
+  std::atomic<Goal> goal;
+};
+
 // A node whose inputs are known, as the queue holds it.
 struct Job {
   std::vector<text::TokenId> prompt;
   api::GenerateRequest request;
-  Goal goal = Goal::kLatency;
+  std::shared_ptr<const Standing> standing;
   int priority = 0;    // higher goes first
   std::string client;  // whose share it counts to
   std::vector<std::shared_ptr<const model::Adapter>> adapters;
   std::unique_ptr<LogitsProcessor> processor;  // may be null
   std::shared_ptr<const CancelToken> cancel;   // may be null; looked at before every step
+  std::function<void()> on_begin;              // may be empty; it has its place in the batch, the first time
   std::function<bool(const Piece&)> on_text;   // may be empty; false cancels
   // Exactly one of the two is called, from within step(), when the job ends.
   std::function<void(api::GenerateResult)> on_done;
@@ -45,6 +56,9 @@ struct Job {
 
 struct SchedulerOptions {
   std::uint32_t context = 0, max_batch = 1, chunk = 1;
+  // While a call for latency runs, those for throughput join only up to so many sequences, as do further ones for
+  // latency (Parrot, section 5.4: the load an engine may take is what the most urgent of its calls allows); 0: max_batch.
+  std::uint32_t latency_batch = 0;
   bool prefix_cache = true;
   std::shared_ptr<const cache::KvPolicy> policy;
   Drafter* drafter = nullptr;  // outlives the scheduler; may be null
@@ -81,6 +95,7 @@ class Scheduler {
   using Sequences = std::list<std::unique_ptr<Sequence>>;
   void admit();
   Sequences::iterator next_waiting(const std::vector<const Sequence*>& passed_over);
+  bool batch_has_room_for(const Sequence& sequence) const;
   bool prefix_is_being_read(const Sequence& sequence, std::size_t cached) const;
   std::uint64_t blocks_promised() const;
   void end_cancelled(const CancelToken* cancel);

@@ -58,8 +58,8 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
            kv_budget(*model, options, options.context, kv_bytes)),
       drafter(make_drafter(options, model, tokenizer)),
       scheduler(forward, pool, tokenizer.get(),
-                {options.context, options.max_batch, options.chunk, options.prefix_cache, policy, drafter.get(),
-                 options.draft.tokens}) {
+                {options.context, options.max_batch, options.chunk, options.latency_batch, options.prefix_cache, policy,
+                 drafter.get(), options.draft.tokens}) {
   if (tokenizer != nullptr && tokenizer->size() > model->architecture().vocab_size) {
     throw Error(fmt::format("the tokenizer has {} tokens, the model's embedding {}", tokenizer->size(),
                             model->architecture().vocab_size),
@@ -138,7 +138,8 @@ void Session::run(Program& program, const NodeCallback& on_text) {
   if (on_text) events.on_text = [&](NodeId node, const Piece& piece) { return on_text(node, piece.text); };
   const auto run = std::make_shared<ProgramRun>(std::move(program), std::move(events), StartOptions{});
   try {
-    enqueue(run);
+    run->prepare(*state_);
+    enqueue(run, run->program.nodes.size());
     while (!run->finished()) step();
   } catch (...) {
     program = std::move(run->program);
@@ -150,26 +151,42 @@ void Session::run(Program& program, const NodeCallback& on_text) {
 
 std::shared_ptr<ProgramRun> Session::start(Program program, ProgramEvents events, StartOptions options) {
   auto run = std::make_shared<ProgramRun>(std::move(program), std::move(events), std::move(options));
-  enqueue(run);
+  run->prepare(*state_);
+  enqueue(run, run->program.nodes.size());
   return run;
 }
 
-void Session::enqueue(const std::shared_ptr<ProgramRun>& run) {
-  const arch::Architecture& a = state_->model->architecture();
-  if (!a.output_head || !a.causal) {
-    throw Error("turns texts into vectors and predicts no tokens", fmt::format("{} model", a.family),
-                "use lathe embed, or /v1/embeddings of lathe serve");
-  }
-  const std::uint64_t nodes = run->program.nodes.size();
-  run->prepare(*state_);
+void Session::extend(const std::shared_ptr<ProgramRun>& run, const std::function<void(Program&)>& change) {
+  run->extend(*state_, change, [&](std::uint64_t calls) { enqueue(run, calls); });
+}
+
+void Session::set_value(const std::shared_ptr<ProgramRun>& run, VariableId variable, std::string value) {
+  run->set_value(variable, std::move(value));
+  enqueue(run, 0);
+}
+
+void Session::want(const std::shared_ptr<ProgramRun>& run, VariableId variable, Goal goal) {
+  run->want(variable, goal);
+}
+
+void Session::close(const std::shared_ptr<ProgramRun>& run) {
+  run->close();
+  enqueue(run, 0);
+}
+
+// Tells whoever steps that the program has news, `calls` more nodes among them.
+void Session::enqueue(const std::shared_ptr<ProgramRun>& run, std::uint64_t calls) {
   {
     const std::lock_guard lock(state_->inbox_mutex);
-    if (nodes > state_->most_outstanding - std::min(state_->most_outstanding, state_->outstanding.load())) {
+    const std::uint64_t most = state_->most_outstanding;
+    if (calls > most)
+      throw Error(fmt::format("{} calls at once are more than the {} that may wait and run", calls, most), "program");
+    if (calls > most - std::min(most, state_->outstanding.load())) {
       throw Overloaded(fmt::format("{} calls are waiting or running already, at most {} may",
-                                   state_->outstanding.load(), state_->most_outstanding),
+                                   state_->outstanding.load(), most),
                        "request", "try again later");
     }
-    state_->outstanding += nodes;
+    state_->outstanding += calls;
     state_->inbox.push_back(run);
   }
   state_->work_arrived.notify_all();
@@ -185,8 +202,10 @@ bool Session::State::step() {
     arrived.swap(inbox);
   }
   if (arrived.empty() && scheduler.idle()) return false;
-  for (auto& run : arrived) runs.push_back(run);
-  for (const auto& run : arrived) run->begin(*this);
+  for (const auto& run : arrived) {
+    if (run->begin()) runs.push_back(run);
+  }
+  for (const auto& run : arrived) run->advance(*this);
   scheduler.step(cancel);
   std::erase_if(runs, [](const auto& run) { return run->finished(); });
   const std::lock_guard lock(inbox_mutex);

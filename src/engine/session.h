@@ -41,13 +41,14 @@ class Overloaded : public Error {
 // must not throw. Each may be empty.
 struct ProgramEvents {
   std::function<bool(NodeId, const Piece&)> on_text;    // false cancels the node
-  std::function<void(NodeId)> on_node_done;             // its result is in the program
-  std::function<void(std::exception_ptr)> on_finished;  // the last event; null when every node has a result
+  std::function<void(NodeId)> on_node_done;             // its result, or its error, is in the program
+  std::function<void(std::exception_ptr)> on_finished;  // the last event: the first error, if any
 };
 
 struct StartOptions {
   std::string client;  // whose share of the engine it counts to
   int priority = 0;    // higher goes first
+  bool open = false;   // more calls and values may follow, until Session::close()
 };
 
 class ProgramRun;
@@ -80,6 +81,15 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   // Hands a program to whoever steps, from any thread. Throws Error for a program that cannot run as it is, Overloaded
   // when too many calls wait already.
   std::shared_ptr<ProgramRun> start(Program program, ProgramEvents events, StartOptions options = {});
+  // An open program grows, from any thread. `change` adds variables and nodes and nothing else; when it throws, or what
+  // it made cannot run, or too many calls wait already, the program is as it was.
+  void extend(const std::shared_ptr<ProgramRun>& run, const std::function<void(Program&)>& change);
+  // Gives a variable that nothing produces its value; throws Error when it has one.
+  void set_value(const std::shared_ptr<ProgramRun>& run, VariableId variable, std::string value);
+  // Somebody waits for `variable`: the calls behind it get their goals, those in the queue too.
+  void want(const std::shared_ptr<ProgramRun>& run, VariableId variable, Goal goal);
+  // Nothing follows any more: what runs is cancelled, what waits fails, on_finished is called.
+  void close(const std::shared_ptr<ProgramRun>& run);
   // One forward pass for everything that was started; false when there was nothing to do.
   bool step();
   // Waits until something was started, or `stop` is set and wake() called.
@@ -100,7 +110,7 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   struct State;
   class BeamSearch;
   explicit Session(std::unique_ptr<State> state);
-  void enqueue(const std::shared_ptr<ProgramRun>& run);
+  void enqueue(const std::shared_ptr<ProgramRun>& run, std::uint64_t calls);
   std::unique_ptr<State> state_;
 };
 

@@ -44,10 +44,11 @@ struct Session::State {
   // What callers hand to whoever steps. Never held for long.
   std::mutex inbox_mutex;
   std::condition_variable work_arrived;
-  std::vector<std::shared_ptr<ProgramRun>> inbox;
+  std::vector<std::shared_ptr<ProgramRun>> inbox;  // programs with news: begun, grown, closed
   SessionStats stats;  // as of the last step
   std::map<std::string, std::shared_ptr<const model::Adapter>, std::less<>> adapters;
-  std::atomic<std::uint64_t> outstanding{0};  // nodes of programs that have not finished
+  std::atomic<std::uint64_t> outstanding{0};  // nodes of programs that have not ended
+  std::atomic<std::uint64_t> programs{0};     // started so far: gives them their numbers
 
   // Guards everything below. Held for one step at a time, so that concurrent callers share the batch.
   FairMutex mutex;
