@@ -1,63 +1,19 @@
 // lathe bench serve: a server under load on this machine, its own or another one.
 #include <algorithm>
 #include <string>
-#include <thread>
 
 #include "base/cancel.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/thread_pool.h"
+#include "cli/bench_programs.h"
 #include "cli/common.h"
+#include "cli/own_server.h"
 #include "cli/verbs.h"
-#include "serve/http/server.h"
 #include "serve/load/load.h"
-#include "serve/models.h"
-#include "serve/service.h"
 
 namespace lathe::cli {
 namespace {
-
-// A server in this process, on any free port.
-class OwnServer {
- public:
-  OwnServer(const ModelArgs& model, const DeviceArgs& device, std::uint32_t parallel, std::uint32_t chunk)
-      : runtime_(runtime_options(device)),
-        server_(
-            {.port = 0}, [this](const auto& exchange) { service_.handle(exchange); },
-            [this](const auto& exchange) { service_.done(exchange); }),
-        models_(runtime_, {{"model", [model] { return load_model(model); }, {}}}, session(device, parallel, chunk), 0),
-        service_(models_, {}) {
-    vocab_ = models_.acquire("").model->session->model().architecture().vocab_size;
-    thread_ = std::thread([this] { server_.run(); });
-  }
-  ~OwnServer() {
-    server_.stop();
-    thread_.join();
-    server_.join_workers();
-  }
-  OwnServer(const OwnServer&) = delete;
-  OwnServer& operator=(const OwnServer&) = delete;
-  std::uint16_t port() const { return server_.port(); }
-  std::uint32_t vocab() const { return vocab_; }
-  engine::SessionStats stats() const { return models_.loaded().front()->session->stats(); }
-
- private:
-  static engine::SessionOptions session(const DeviceArgs& device, std::uint32_t parallel, std::uint32_t chunk) {
-    engine::SessionOptions options;
-    options.context = device.context;
-    options.kv_codec = kv_codec_from(device.kv_codec);
-    options.kv_policy = device.kv_policy;
-    options.max_batch = parallel;
-    options.chunk = chunk;
-    return options;
-  }
-  engine::Runtime runtime_;
-  serve::Server server_;
-  serve::Models models_;
-  serve::Service service_;
-  std::uint32_t vocab_ = 0;
-  std::thread thread_;
-};
 
 Json times_json(const std::vector<double>& seconds) {
   return {{"p50", serve::quantile(seconds, 0.5)}, {"p99", serve::quantile(seconds, 0.99)}, {"count", seconds.size()}};
@@ -102,6 +58,7 @@ int bench_serve_verb(Arguments arguments) {
   std::optional<std::string> url;
   std::uint32_t chunk = 256, per_stream = 4;
   float rate = 0;
+  ProgramBench programs;
   Options options(
       "bench serve", "[MODEL] [options]",
       "Puts a server on this machine under load with random prompts: throughput, time to the first token, time "
@@ -120,10 +77,15 @@ int bench_serve_verb(Arguments arguments) {
   options.value("--api-key", load.api_key, "KEY", "with --url: the key to send");
   options.value("--chunk", chunk, "N", "rows of one forward pass of the own server");
   options.value("--seed", load.seed, "N", "of the prompts and of the times");
-  add_device_options(options, device, "tokens of context; 0: as many as -p and -n need");
+  add_program_bench_options(options, programs);
+  add_device_options(options, device, "tokens of context; 0: as many as are needed");
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
+  if (!programs.workload.empty()) {
+    if (url) throw UsageError("--workload starts its own server", {}, "leave --url out");
+    return bench_programs(programs, model, device, output);
+  }
   std::vector<std::uint32_t> counts;
   for (const std::int32_t count : parse_id_list(streams, "--streams")) {
     if (count < 1 || count > 1024)
@@ -148,7 +110,8 @@ int bench_serve_verb(Arguments arguments) {
     load.port = static_cast<std::uint16_t>(port[0]);
   } else {
     if (device.context == 0) device.context = load.prompt_tokens + load.generate + 1;
-    own = std::make_unique<OwnServer>(model, device, *std::max_element(counts.begin(), counts.end()), chunk);
+    own = std::make_unique<OwnServer>(
+        model, device, OwnServerOptions{.parallel = *std::max_element(counts.begin(), counts.end()), .chunk = chunk});
     load.port = own->port();
     load.vocab = std::min<std::uint32_t>(own->vocab(), 30000);
   }

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 struct ServeArgs {
   std::vector<std::string> models, adapters, api_keys, allowed_hosts;
   std::optional<std::string> tokenizer, key_file, certificate, key, access_log;
-  std::uint32_t port = 8080, parallel = 16, queue = 256, chunk = 256;
+  std::uint32_t port = 8080, parallel = 16, queue = 256, chunk = 256, latency_batch = 0, session_seconds = 1800;
   std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20;
   std::uint32_t max_connections = 4096, drain_seconds = 30, idle_seconds = 75, header_seconds = 10;
   std::string host = "127.0.0.1";
@@ -147,6 +147,10 @@ int serve_verb(Arguments arguments) {
   options.value("--parallel", args.parallel, "N", "sequences generated together");
   options.value("--queue", args.queue, "N", "calls that may wait beyond those; more are answered with 429");
   options.value("--chunk", args.chunk, "N", "rows of one forward pass: what a long prompt may delay others by");
+  options.value("--latency-batch", args.latency_batch, "N",
+                "sequences generated together while a call for latency runs; 0: --parallel");
+  options.value("--session-timeout", args.session_seconds, "SECONDS",
+                "forget a session of semantic variables that nobody has used so long");
   options.size("--kv-memory", args.kv_memory, "memory for each model's KV blocks; 0: what --parallel contexts need");
   options.size("--memory", args.memory, "memory for models; idle ones are closed to make room; 0: no bound");
   options.size("--max-body", args.max_body, "largest request body");
@@ -171,6 +175,7 @@ int serve_verb(Arguments arguments) {
   session.max_batch = args.parallel;
   session.max_waiting = args.queue;
   session.chunk = args.chunk;
+  session.latency_batch = args.latency_batch;
   session.kv_bytes = args.kv_memory;
   std::vector<serve::ModelSpec> specs = model_specs(args);
   serve::ServiceOptions service_options;
@@ -194,6 +199,7 @@ int serve_verb(Arguments arguments) {
       [&](const serve::Exchange& exchange) { service_seen->done(exchange); });
   serve::Models models(runtime, std::move(specs), session, args.memory);
   service_options.allowed_hosts = args.allowed_hosts;
+  service_options.session_ttl = std::chrono::seconds(args.session_seconds);
   service_options.loopback_only = server.loopback_only();
   if (log.open()) service_options.access_log = [&](const std::string& line) { log.write(line); };
   if (!server.loopback_only() && service_options.api_keys.empty())

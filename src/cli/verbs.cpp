@@ -15,6 +15,7 @@ std::span<const Verb> verbs() {
       {"logits", "raw outputs of a model, for parity checks", logits_verb},
       {"perplexity", "how well a model predicts a text", perplexity_verb},
       {"serve", "answer requests over HTTP, as OpenAI's API", serve_verb},
+      {"run-program", "run a graph of calls joined by variables", run_program_verb},
       {"bench", "measure prefill and decode speed", bench_verb},
       {"quantize", "compress a model", quantize_verb},
       {"compare", "models side by side: size, quality, speed", compare_verb},

@@ -33,6 +33,7 @@ int compare_verb(Arguments arguments);
 int list_verb(Arguments arguments);
 int pull_verb(Arguments arguments);
 int completion_verb(Arguments arguments);
+int run_program_verb(Arguments arguments);
 int bench_serve_verb(Arguments arguments);  // lathe bench serve
 
 }  // namespace lathe::cli

@@ -52,9 +52,9 @@ struct Node {
   api::GenerateRequest request;  // settings; its prompt fields are filled from `prompt` unless prompt_ids is set
   std::optional<std::uint32_t> task_group;
   Goal goal = Goal::kLatency;
-  bool wanted = false;        // somebody waits for what it leads to, for latency
-  std::uint32_t depth = 0;    // how many calls lie before it, on the longest way
-  ValueTransform transform;   // of the generated text, on its way into the output
+  bool wanted = false;                        // somebody waits for what it leads to, for latency
+  std::uint32_t depth = 0;                    // how many calls lie before it, on the longest way
+  ValueTransform transform;                   // of the generated text, on its way into the output
   std::optional<api::GenerateResult> result;  // once run
   NodeProgress progress;
 };

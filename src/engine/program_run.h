@@ -74,7 +74,7 @@ class ProgramRun {
   StartOptions options_;
   std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
   std::uint64_t number_ = 0;
-  mutable std::mutex mutex_;  // guards the program and what follows; never held while events are called
+  mutable std::mutex mutex_;        // guards the program and what follows; never held while events are called
   std::vector<Prepared> prepared_;  // by node
   std::size_t unfinished_ = 0;      // nodes that have not ended
   bool closed_ = false;

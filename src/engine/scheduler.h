@@ -1,7 +1,8 @@
 // Continuous batching over the nodes of programs: every step runs one forward pass that decodes a token of each running
 // sequence and prefills as many waiting prompt tokens as fit. Who waits is admitted by priority, then goal, then the
-// share its client has had, then by program: the oldest first, and of its calls the deepest. Blocks are admitted, shared by prefix (with sequences that are still being read, too) and,
-// when they run out, taken back from the youngest sequence, which is recomputed later.
+// share its client has had, then by program: the oldest first, and of its calls the deepest. Blocks are admitted,
+// shared by prefix (with sequences that are still being read, too) and, when they run out, taken back from the youngest
+// sequence, which is recomputed later.
 #pragma once
 
 #include <atomic>
@@ -57,7 +58,8 @@ struct Job {
 struct SchedulerOptions {
   std::uint32_t context = 0, max_batch = 1, chunk = 1;
   // While a call for latency runs, those for throughput join only up to so many sequences, as do further ones for
-  // latency (Parrot, section 5.4: the load an engine may take is what the most urgent of its calls allows); 0: max_batch.
+  // latency (Parrot, section 5.4: the load an engine may take is what the most urgent of its calls allows); 0:
+  // max_batch.
   std::uint32_t latency_batch = 0;
   bool prefix_cache = true;
   std::shared_ptr<const cache::KvPolicy> policy;

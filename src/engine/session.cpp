@@ -182,9 +182,9 @@ void Session::enqueue(const std::shared_ptr<ProgramRun>& run, std::uint64_t call
     if (calls > most)
       throw Error(fmt::format("{} calls at once are more than the {} that may wait and run", calls, most), "program");
     if (calls > most - std::min(most, state_->outstanding.load())) {
-      throw Overloaded(fmt::format("{} calls are waiting or running already, at most {} may",
-                                   state_->outstanding.load(), most),
-                       "request", "try again later");
+      throw Overloaded(
+          fmt::format("{} calls are waiting or running already, at most {} may", state_->outstanding.load(), most),
+          "request", "try again later");
     }
     state_->outstanding += calls;
     state_->inbox.push_back(run);

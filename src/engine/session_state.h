@@ -45,7 +45,7 @@ struct Session::State {
   std::mutex inbox_mutex;
   std::condition_variable work_arrived;
   std::vector<std::shared_ptr<ProgramRun>> inbox;  // programs with news: begun, grown, closed
-  SessionStats stats;  // as of the last step
+  SessionStats stats;                              // as of the last step
   std::map<std::string, std::shared_ptr<const model::Adapter>, std::less<>> adapters;
   std::atomic<std::uint64_t> outstanding{0};  // nodes of programs that have not ended
   std::atomic<std::uint64_t> programs{0};     // started so far: gives them their numbers

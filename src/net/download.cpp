@@ -18,7 +18,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/write_all.h"
-#include "net/http_get.h"
+#include "net/http_request.h"
 
 namespace lathe::net {
 namespace {
@@ -45,9 +45,9 @@ std::string lower(std::string text) {
 }
 
 // A GET whose redirects have been followed.
-std::unique_ptr<HttpGet> get(Url url, const Fields& fields, const DownloadOptions& options) {
+std::unique_ptr<HttpRequest> get(Url url, const Fields& fields, const DownloadOptions& options) {
   for (int redirects = 0;; ++redirects) {
-    auto answer = std::make_unique<HttpGet>(url, fields, options.cancel, options.silence);
+    auto answer = std::make_unique<HttpRequest>(url, HttpAsk{.fields = fields}, options.cancel, options.silence);
     const unsigned status = answer->header().status;
     const std::string* location = answer->header().field("location");
     if (status < 300 || status >= 400 || status == 304 || location == nullptr) return answer;

@@ -16,11 +16,21 @@ namespace {
 void health(Service&, const std::shared_ptr<Exchange>& exchange) { exchange->respond({.body = R"({"status":"ok"})"}); }
 
 constexpr Route kRoutes[] = {
-    {"GET", "/health", health, true},         {"GET", "/v1/models", list_models},
-    {"GET", "/v1/models/*", one_model},       {"POST", "/v1/chat/completions", chat_completions},
-    {"POST", "/v1/completions", completions}, {"POST", "/v1/responses", responses},
-    {"POST", "/v1/embeddings", embeddings},   {"POST", "/tokenize", tokenize},
+    {"GET", "/health", health, true},
+    {"GET", "/v1/models", list_models},
+    {"GET", "/v1/models/*", one_model},
+    {"POST", "/v1/chat/completions", chat_completions},
+    {"POST", "/v1/completions", completions},
+    {"POST", "/v1/responses", responses},
+    {"POST", "/v1/embeddings", embeddings},
+    {"POST", "/tokenize", tokenize},
     {"POST", "/detokenize", detokenize},
+    {"POST", "/v1/session", open_session},
+    {"GET", "/v1/session/*", show_session},
+    {"DELETE", "/v1/session/*", delete_session},
+    {"POST", "/v1/semantic_call", semantic_call},
+    {"POST", "/v1/semantic_var/*", set_variable},
+    {"GET", "/v1/semantic_var/*", get_variable},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {
@@ -68,7 +78,8 @@ std::string utc_now() {
 
 }  // namespace
 
-Service::Service(Models& models, ServiceOptions options) : models_(models), options_(std::move(options)) {
+Service::Service(Models& models, ServiceOptions options)
+    : models_(models), options_(std::move(options)), sessions_(options_.session_ttl) {
   for (std::string& key : options_.api_keys) {
     key_digests_.push_back(digest_of(key));
     ::OPENSSL_cleanse(key.data(), key.size());
@@ -93,6 +104,7 @@ bool Service::allowed(Exchange& exchange) const {
 
 void Service::handle(const std::shared_ptr<Exchange>& exchange) try {
   ++metrics_.active;
+  sessions_.sweep();
   const Request& request = exchange->request();
   if (request.method == "HEAD") return exchange->respond({.status = 405});  // whose answer has no body
   const std::string host = host_name(request.host);
@@ -127,7 +139,13 @@ void Service::handle(const std::shared_ptr<Exchange>& exchange) try {
                               .body = metrics_.prometheus(models_, server_ != nullptr ? server_->connections() : 0)});
   }
   if (request.method == "GET" && request.path == "/api/status") {
-    return answer(exchange, metrics_.status(models_, server_ != nullptr ? server_->connections() : 0));
+    Json status = metrics_.status(models_, server_ != nullptr ? server_->connections() : 0);
+    Json programs = Json::array();
+    for (const auto& session : sessions_.all()) {
+      if (session->owner() == exchange->key_name) programs.push_back(session->state());
+    }
+    status["programs"] = std::move(programs);
+    return answer(exchange, status);
   }
   if (route == nullptr && path_known) {
     throw ApiError(405, fmt::format("{} does not answer {}", request.path, request.method), {}, "method_not_allowed");

@@ -13,12 +13,14 @@
 #include "serve/http/server.h"
 #include "serve/metrics.h"
 #include "serve/models.h"
+#include "serve/semantic/sessions.h"
 
 namespace lathe::serve {
 
 struct ServiceOptions {
   std::vector<std::string> api_keys;       // none: everybody may ask
   std::vector<std::string> allowed_hosts;  // names of this server beside its addresses, for the Host header
+  std::chrono::seconds session_ttl{1800};  // how long a session of semantic variables may go unused
   bool loopback_only = true;               // what it listens on: then the Host header must name this machine
   std::function<void(const std::string& line)> access_log;  // may be empty; one JSON object a line, no prompt text
 };
@@ -31,10 +33,12 @@ class Service {
   void handle(const std::shared_ptr<Exchange>& exchange);
   // A request is over.
   void done(const Exchange& exchange);
-  void set_server(const Server* server) { server_ = server; }
+  void set_server(Server* server) { server_ = server; }
+  Server& server() { return *server_; }
 
   Models& models() { return models_; }
   Metrics& metrics() { return metrics_; }
+  SemanticSessions& sessions() { return sessions_; }
 
  private:
   using Digest = std::array<unsigned char, 32>;
@@ -43,7 +47,8 @@ class Service {
   ServiceOptions options_;
   std::vector<Digest> key_digests_;
   Metrics metrics_;
-  const Server* server_ = nullptr;
+  SemanticSessions sessions_;
+  Server* server_ = nullptr;
 };
 
 // A route: method, path (a trailing * takes any rest) and what answers it. docs/verbs/serve.md lists them.
@@ -62,6 +67,12 @@ void list_models(Service& service, const std::shared_ptr<Exchange>& exchange);
 void one_model(Service& service, const std::shared_ptr<Exchange>& exchange);
 void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange);
 void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange);
+void open_session(Service& service, const std::shared_ptr<Exchange>& exchange);
+void show_session(Service& service, const std::shared_ptr<Exchange>& exchange);
+void delete_session(Service& service, const std::shared_ptr<Exchange>& exchange);
+void semantic_call(Service& service, const std::shared_ptr<Exchange>& exchange);
+void set_variable(Service& service, const std::shared_ptr<Exchange>& exchange);
+void get_variable(Service& service, const std::shared_ptr<Exchange>& exchange);
 
 // Runs `body` on a worker thread; what it throws becomes the answer.
 void on_worker(const std::shared_ptr<Exchange>& exchange, std::function<void()> body);

@@ -17,7 +17,7 @@ ALLOWED = {
     "net": ["base"],
     "arch": ["tensor"],
     "kernels": ["tensor"],
-    "api": ["text"],
+    "api": ["text", "net"],
     "formats": ["arch", "text"],
     "model": ["arch", "kernels", "media"],
     "cache": ["model", "net"],

@@ -1,5 +1,5 @@
 // Beast's asynchronous operations, waited for one by one: only those can time out and be cancelled.
-#include "net/http_get.h"
+#include "net/http_request.h"
 
 #include <array>
 #include <boost/asio/io_context.hpp>
@@ -30,7 +30,7 @@ const std::string* HttpHeader::field(const std::string& name) const {
   return it == fields.end() ? nullptr : &it->second;
 }
 
-class HttpGet::Connection {
+class HttpRequest::Connection {
  public:
   Connection(const Url& url, const CancelToken* cancel, std::chrono::seconds silence)
       : url_(url), cancel_(cancel), silence_(silence), resolver_(io_) {
@@ -44,9 +44,12 @@ class HttpGet::Connection {
     }
   }
 
-  void ask(const std::map<std::string, std::string>& fields) {
+  void ask(const HttpAsk& asked) {
     connect();
-    http::request<http::empty_body> request{http::verb::get, url_.target, 11};
+    http::request<http::string_body> request;
+    request.version(11);
+    request.method_string(asked.method);
+    request.target(url_.target);
     const bool usual = url_.port == (url_.tls ? "443" : "80");
     const std::string host = url_.host.find(':') == std::string::npos ? url_.host : "[" + url_.host + "]";
     request.set(http::field::host, usual ? host : host + ":" + url_.port);
@@ -54,7 +57,11 @@ class HttpGet::Connection {
     request.set(http::field::accept, "*/*");
     request.set(http::field::accept_encoding, "identity");
     request.set(http::field::connection, "close");
-    for (const auto& [name, value] : fields) request.set(name, value);
+    for (const auto& [name, value] : asked.fields) request.set(name, value);
+    if (asked.method != "GET") {
+      request.body() = asked.body;
+      request.prepare_payload();
+    }
     on_stream([&](auto& stream) {
       wait("send the request", [&](auto done) { http::async_write(stream, request, done); });
       wait("read the answer", [&](auto done) { http::async_read_header(stream, buffer_, parser_, done); });
@@ -154,16 +161,15 @@ class HttpGet::Connection {
   std::array<char, kPiece> piece_{};
 };
 
-HttpGet::HttpGet(const Url& url, const std::map<std::string, std::string>& fields, const CancelToken* cancel,
-                 std::chrono::seconds silence)
+HttpRequest::HttpRequest(const Url& url, const HttpAsk& ask, const CancelToken* cancel, std::chrono::seconds silence)
     : connection_(std::make_unique<Connection>(url, cancel, silence)) {
-  connection_->ask(fields);
+  connection_->ask(ask);
 }
 
-HttpGet::~HttpGet() = default;
+HttpRequest::~HttpRequest() = default;
 
-const HttpHeader& HttpGet::header() const { return connection_->header(); }
+const HttpHeader& HttpRequest::header() const { return connection_->header(); }
 
-std::span<const char> HttpGet::read() { return connection_->read(); }
+std::span<const char> HttpRequest::read() { return connection_->read(); }
 
 }  // namespace lathe::net

@@ -1,5 +1,5 @@
-// One HTTP GET, its body read a piece at a time: what downloads are made of. Plain or over TLS, whose certificates are
-// checked against the system's; redirects are the caller's business.
+// One HTTP request, the body of its answer read a piece at a time: what downloads and clients are made of. Plain or
+// over TLS, whose certificates are checked against the system's; redirects are the caller's business.
 #pragma once
 
 #include <chrono>
@@ -28,15 +28,22 @@ struct HttpHeader {
   const std::string* field(const std::string& name) const;
 };
 
-class HttpGet {
+// What is asked, beside the address.
+struct HttpAsk {
+  std::string method = "GET";
+  std::map<std::string, std::string> fields = {};  // beside the usual ones
+  std::string body = {};
+};
+
+class HttpRequest {
  public:
-  // Connects, asks with `fields` beside the usual ones, and reads the header. `silence` is how long nothing may come
-  // before it is a ConnectionError. Throws Cancelled when `cancel` (may be null) says so.
-  HttpGet(const Url& url, const std::map<std::string, std::string>& fields, const CancelToken* cancel,
-          std::chrono::seconds silence = std::chrono::seconds(30));
-  ~HttpGet();
-  HttpGet(const HttpGet&) = delete;
-  HttpGet& operator=(const HttpGet&) = delete;
+  // Connects, asks, and reads the header. `silence` is how long nothing may come before it is a ConnectionError. Throws
+  // Cancelled when `cancel` (may be null) says so.
+  HttpRequest(const Url& url, const HttpAsk& ask, const CancelToken* cancel,
+              std::chrono::seconds silence = std::chrono::seconds(30));
+  ~HttpRequest();
+  HttpRequest(const HttpRequest&) = delete;
+  HttpRequest& operator=(const HttpRequest&) = delete;
 
   const HttpHeader& header() const;
   // More of the body, valid until the next call; empty when it is complete. A body cut short is a ConnectionError.

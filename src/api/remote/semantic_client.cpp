@@ -1,0 +1,103 @@
+// The client of the semantic-variable API (include/lathe/semantic.hpp).
+#include "lathe/semantic.hpp"
+
+#include "base/error.h"
+#include "base/json.h"
+#include "net/http_request.h"
+
+namespace lathe {
+namespace {
+
+constexpr std::size_t kMostAnswer = std::size_t{256} << 20;
+constexpr std::chrono::hours kPatience{1};  // a variable may take long
+
+std::string query_of(Criterion criterion) {
+  switch (criterion) {
+    case Criterion::kLatency:
+      return "criteria=latency";
+    case Criterion::kThroughput:
+      return "criteria=throughput";
+    default:
+      return "";
+  }
+}
+
+std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace
+
+SemanticClient::SemanticClient(std::string url, std::string key, const std::string& model)
+    : url_(std::move(url)), key_(std::move(key)) {
+  while (url_.ends_with('/')) url_.pop_back();
+  Json body = Json::object();
+  if (!model.empty()) body["model"] = model;
+  session_ = json_get<std::string>(parse_json(ask("POST", "/v1/session", text_of(body)), url_), "session_id", url_);
+}
+
+SemanticClient::~SemanticClient() {
+  try {
+    ask("DELETE", "/v1/session/" + session_);
+  } catch (const std::exception&) {
+    // The server is gone, or forgets the session by itself.
+  }
+}
+
+std::map<std::string, std::string> SemanticClient::submit(const std::vector<SemanticCall>& calls,
+                                                          const std::map<std::string, std::string>& values) {
+  Json list = Json::array();
+  for (const SemanticCall& call : calls) {
+    Json parameters = Json::array();
+    for (const Placeholder& one : call.placeholders) {
+      Json parameter = {{"name", one.name}, {"is_output", one.is_output}};
+      if (!one.transform.empty()) parameter["transform"] = one.transform;
+      parameters.push_back(std::move(parameter));
+    }
+    list.push_back({{"template", call.text},
+                    {"parameters", std::move(parameters)},
+                    {"max_tokens", call.max_tokens},
+                    {"temperature", call.temperature},
+                    {"ignore_eos", call.ignore_eos}});
+  }
+  return submit_json(text_of({{"calls", std::move(list)}, {"variables", values}}));
+}
+
+std::map<std::string, std::string> SemanticClient::submit_json(const std::string& program) {
+  Json body = parse_json(program, "program", 100);
+  body["session_id"] = session_;
+  const Json answer = parse_json(ask("POST", "/v1/semantic_call", text_of(body)), url_);
+  return json_get<std::map<std::string, std::string>>(answer, "variables", url_);
+}
+
+void SemanticClient::set(const std::string& var_id, const std::string& content) {
+  ask("POST", "/v1/semantic_var/" + var_id, text_of({{"content", content}}));
+}
+
+std::string SemanticClient::get(const std::string& var_id, Criterion criterion) {
+  const Json answer = parse_json(ask("GET", "/v1/semantic_var/" + var_id + "?" + query_of(criterion)), url_);
+  return json_get<std::string>(answer, "content", url_);
+}
+
+void SemanticClient::want(const std::string& var_id, Criterion criterion) {
+  ask("GET", "/v1/semantic_var/" + var_id + "?wait=false&" + query_of(criterion));
+}
+
+std::string SemanticClient::state() { return ask("GET", "/v1/session/" + session_); }
+
+std::string SemanticClient::ask(const std::string& method, const std::string& path, const std::string& body) {
+  net::HttpAsk asked{.method = method, .body = body};
+  if (!body.empty()) asked.fields["Content-Type"] = "application/json";
+  if (!key_.empty()) asked.fields["Authorization"] = "Bearer " + key_;
+  net::HttpRequest request(net::parse_url(url_ + path), asked, nullptr, kPatience);
+  std::string answer;
+  for (auto piece = request.read(); !piece.empty(); piece = request.read()) {
+    answer.append(piece.begin(), piece.end());
+    if (answer.size() > kMostAnswer) throw Error("answers with more than 256 MiB", url_);
+  }
+  if (request.header().status == 200) return answer;
+  const Json error = Json::parse(answer, nullptr, false);
+  if (error.is_object() && error.contains("error") && error["error"].is_object())
+    throw Error(error["error"].value("message", "an error without a message"), url_);
+  throw Error(fmt::format("answers with status {}", request.header().status), url_, "is it a Lathe server?");
+}
+
+}  // namespace lathe

@@ -1,0 +1,144 @@
+// The semantic-variable API: /v1/session, /v1/semantic_call, /v1/semantic_var (Parrot, sections 4 and 7).
+#include <string>
+
+#include "serve/generation.h"
+#include "serve/openai/fields.h"
+#include "serve/semantic/sessions.h"
+#include "serve/service.h"
+
+namespace lathe::serve {
+namespace {
+
+// The last segment of the request's path.
+std::string last_segment(const Exchange& exchange) {
+  const std::string& path = exchange.request().path;
+  return path.substr(path.rfind('/') + 1);
+}
+
+// The query's value of `key`; empty when it has none. Values here are words, so nothing is decoded.
+std::string query_value(const std::string& query, std::string_view key) {
+  for (std::size_t at = 0; at < query.size();) {
+    const std::size_t end = std::min(query.find('&', at), query.size());
+    const std::string_view pair = std::string_view(query).substr(at, end - at);
+    const std::size_t equals = pair.find('=');
+    if (pair.substr(0, equals) == key)
+      return equals == std::string_view::npos ? "true" : std::string(pair.substr(equals + 1));
+    at = end + 1;
+  }
+  return {};
+}
+
+bool query_flag(const std::string& query, const char* key, bool otherwise) {
+  const std::string value = query_value(query, key);
+  if (value.empty()) return otherwise;
+  if (value == "true" || value == "1") return true;
+  if (value == "false" || value == "0") return false;
+  throw ApiError(400, fmt::format("'{}' must be true or false", key), key, "invalid_value");
+}
+
+Json parameters_json(const SemanticSession& session, const std::vector<AddedCalls::Parameter>& parameters) {
+  Json list = Json::array();
+  for (const AddedCalls::Parameter& one : parameters)
+    list.push_back({{"name", one.name}, {"var_id", session.variable_id(one.variable)}, {"is_output", one.is_output}});
+  return list;
+}
+
+}  // namespace
+
+void open_session(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  on_worker(exchange, [&service, exchange] {
+    const Json body = exchange->request().body.empty() ? Json::object() : parse_body(exchange->request().body);
+    Fields fields(body);
+    Lease lease = service.models().acquire(fields.text("model").value_or(""));
+    engine::StartOptions options;
+    options.client = exchange->key_name.empty() ? exchange->request().peer : exchange->key_name;
+    options.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
+    fields.finish();
+    const auto session = SemanticSession::open(new_id("sess_"), exchange->key_name, std::move(lease),
+                                               std::move(options), service.server(), service.metrics());
+    service.sessions().insert(session);
+    answer(exchange, {{"session_id", session->id()},
+                      {"object", "semantic_session"},
+                      {"model", session->lease().name},
+                      {"expires_after_seconds", service.sessions().ttl().count()}});
+  });
+}
+
+void show_session(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  const auto session = service.sessions().find(last_segment(*exchange), exchange->key_name);
+  session->use();
+  answer(exchange, session->state());
+}
+
+void delete_session(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  const auto session = service.sessions().find(last_segment(*exchange), exchange->key_name);
+  service.sessions().erase(session);
+  answer(exchange, {{"session_id", session->id()}, {"object", "semantic_session"}, {"deleted", true}});
+}
+
+void semantic_call(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  on_worker(exchange, [&service, exchange] {
+    const Json body = parse_body(exchange->request().body);
+    Fields fields(body);
+    const auto session = service.sessions().find(fields.required_text("session_id"), exchange->key_name);
+    exchange->model = session->lease().name;
+    session->use();
+    const bool single = body.contains("template");
+    const AddedCalls added = session->add(body, single ? add_call : add_calls);
+    Json calls = Json::array(), variables = Json::object();
+    for (const auto& parameters : added.calls) {
+      calls.push_back({{"request_id", new_id("call_")}, {"parameters", parameters_json(*session, parameters)}});
+      for (const AddedCalls::Parameter& one : parameters)
+        variables[session->name_of(one.variable)] = session->variable_id(one.variable);
+    }
+    Json reply = {{"session_id", session->id()}, {"object", "semantic_call"}};
+    if (single) {
+      reply.update(calls.front());
+    } else {
+      reply["calls"] = std::move(calls);
+      reply["variables"] = std::move(variables);
+    }
+    answer(exchange, reply);
+  });
+}
+
+void set_variable(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  on_worker(exchange, [&service, exchange] {
+    const std::string var_id = last_segment(*exchange);
+    const auto session = service.sessions().find(var_id, exchange->key_name);
+    const engine::VariableId variable = session->find(var_id);
+    const Json body = parse_body(exchange->request().body);
+    Fields fields(body);
+    std::string content = fields.required_text("content");
+    fields.ignore({"session_id"});
+    fields.finish();
+    session->use();
+    session->set(variable, std::move(content));
+    answer(exchange, {{"id", var_id}, {"object", "semantic_variable"}, {"status", "ready"}});
+  });
+}
+
+void get_variable(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  on_worker(exchange, [&service, exchange] {
+    const std::string var_id = last_segment(*exchange), &query = exchange->request().query;
+    const auto session = service.sessions().find(var_id, exchange->key_name);
+    const engine::VariableId variable = session->find(var_id);
+    exchange->model = session->lease().name;
+    const std::string criteria = query_value(query, "criteria");
+    const bool stream = query_flag(query, "stream", false), wait = query_flag(query, "wait", true);
+    if (!criteria.empty()) session->want(variable, goal_named(criteria, "criteria"));
+    if (const std::string unset = wait ? session->unset_behind(variable) : std::string(); !unset.empty()) {
+      throw ApiError(409, fmt::format("variable '{}' has no value and no call produces it; set it first", unset), unset,
+                     "variable_unset");
+    }
+    exchange->post([session, variable, exchange, stream, wait] {
+      try {
+        session->await(variable, exchange, {stream, wait});
+      } catch (...) {
+        answer_error(exchange, std::current_exception());
+      }
+    });
+  });
+}
+
+}  // namespace lathe::serve

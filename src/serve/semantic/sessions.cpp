@@ -1,0 +1,382 @@
+#include "serve/semantic/sessions.h"
+
+#include <algorithm>
+#include <charconv>
+#include <ctime>
+
+#include "serve/generation.h"
+#include "serve/metrics.h"
+#include "serve/openai/error.h"
+
+namespace lathe::serve {
+namespace {
+
+constexpr std::string_view kSession = "sess_", kVariable = "var_";
+
+// The letters that an id of a session and those of its variables have in common; empty for another text.
+std::string_view letters_of(std::string_view id) {
+  if (id.starts_with(kSession)) return id.substr(kSession.size());
+  if (!id.starts_with(kVariable)) return {};
+  id.remove_prefix(kVariable.size());
+  return id.substr(0, id.find('_'));
+}
+
+double seconds_between(SemanticSession::Clock::time_point from, SemanticSession::Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+std::string one_line(const std::exception_ptr& error) { return as_api_error(error).what(); }
+
+}  // namespace
+
+SemanticSession::SemanticSession(std::string id, std::string owner, Lease lease, Loop& loop, Metrics& metrics)
+    : id_(std::move(id)),
+      owner_(std::move(owner)),
+      lease_(std::move(lease)),
+      loop_(loop),
+      metrics_(metrics),
+      created_(static_cast<std::int64_t>(std::time(nullptr))) {}
+
+std::shared_ptr<SemanticSession> SemanticSession::open(std::string id, std::string owner, Lease lease,
+                                                       engine::StartOptions options, Loop& loop, Metrics& metrics) {
+  std::shared_ptr<SemanticSession> session(
+      new SemanticSession(std::move(id), std::move(owner), std::move(lease), loop, metrics));
+  options.open = true;
+  engine::ProgramEvents events;
+  const auto weak = session->weak_from_this();
+  Loop* const on = &loop;
+  events.on_text = [weak, on](engine::NodeId node, const engine::Piece& piece) {
+    on->post([weak, node, text = std::string(piece.text)] {
+      if (const auto alive = weak.lock()) alive->piece(node, text);
+    });
+    return true;
+  };
+  events.on_node_done = [weak, on](engine::NodeId) {
+    on->post([weak] {
+      if (const auto alive = weak.lock()) alive->settle();
+    });
+  };
+  session->run_ = session->lease_.model->session->start({}, std::move(events), std::move(options));
+  return session;
+}
+
+SemanticSession::~SemanticSession() {
+  if (run_ != nullptr) lease_.model->session->close(run_);
+}
+
+std::string SemanticSession::variable_id(engine::VariableId variable) const {
+  return fmt::format("{}{}_{}", kVariable, letters_of(id_), variable);
+}
+
+std::optional<engine::VariableId> SemanticSession::find(const std::string& var_id, std::size_t count) const {
+  const std::string mine = fmt::format("{}{}_", kVariable, letters_of(id_));
+  if (!var_id.starts_with(mine)) return std::nullopt;
+  engine::VariableId id = 0;
+  const char* end = var_id.data() + var_id.size();
+  const auto [stop, status] = std::from_chars(var_id.data() + mine.size(), end, id);
+  if (status != std::errc{} || stop != end || id >= count) return std::nullopt;
+  return id;
+}
+
+engine::VariableId SemanticSession::find(const std::string& var_id) const {
+  const std::size_t count = run_->look([](const engine::Program& program) { return program.variables.size(); });
+  if (const auto id = find(var_id, count)) return *id;
+  throw ApiError(404, fmt::format("there is no variable '{}'", var_id.substr(0, 100)), "var_id", "unknown_variable");
+}
+
+std::string SemanticSession::name_of(engine::VariableId variable) const {
+  return run_->look([&](const engine::Program& program) { return program.variables[variable].name; });
+}
+
+AddedCalls SemanticSession::add(const Json& request, Add add) try {
+  const std::lock_guard lock(names_mutex_);
+  VariableNames names = names_;
+  AddedCalls added;
+  lease_.model->session->extend(run_, [&](engine::Program& program) {
+    const std::size_t known = program.variables.size();
+    added = add(request, lease_, program, names, [&](const std::string& var_id) { return find(var_id, known); });
+  });
+  for (const auto& [variable, goal] : added.wanted) want(variable, goal);
+  names_ = std::move(names);
+  return added;
+} catch (const ApiError&) {
+  throw;
+} catch (const engine::Overloaded&) {
+  throw;
+} catch (const Error& refused) {  // a cycle, a grammar that cannot be read
+  throw ApiError(400, refused.what(), {}, "invalid_program");
+}
+
+void SemanticSession::set(engine::VariableId variable, std::string value) {
+  try {
+    lease_.model->session->set_value(run_, variable, std::move(value));
+  } catch (const Error& refused) {
+    throw ApiError(409, refused.what(), name_of(variable), "variable_set");
+  }
+  loop_.post([weak = weak_from_this()] {
+    if (const auto alive = weak.lock()) alive->settle();
+  });
+}
+
+void SemanticSession::want(engine::VariableId variable, engine::Goal goal) {
+  lease_.model->session->want(run_, variable, goal);
+}
+
+std::string SemanticSession::unset_behind(engine::VariableId variable) const {
+  return run_->look([&](const engine::Program& program) {
+    std::vector<engine::VariableId> behind = {variable};
+    std::vector<bool> seen(program.variables.size(), false);
+    for (std::size_t i = 0; i < behind.size(); ++i) {
+      const engine::Variable& one = program.variables[behind[i]];
+      if (one.value || one.error || seen[behind[i]]) continue;
+      seen[behind[i]] = true;
+      if (!one.producer) return one.name;
+      for (const auto& piece : program.nodes[*one.producer].prompt) {
+        if (const auto* input = std::get_if<engine::VariableId>(&piece)) behind.push_back(*input);
+      }
+    }
+    return std::string();
+  });
+}
+
+bool SemanticSession::at_work() const {
+  return run_->look([](const engine::Program& program) {
+    for (const engine::Node& node : program.nodes) {
+      if (node.progress.state == engine::NodeState::kQueued || node.progress.state == engine::NodeState::kRunning)
+        return true;
+    }
+    return false;
+  });
+}
+
+Json SemanticSession::state() const {
+  return run_->look([&](const engine::Program& program) {
+    const auto time = [&](Clock::time_point at) {
+      return at == Clock::time_point{} ? Json(nullptr) : Json(seconds_between(began_, at));
+    };
+    Json nodes = Json::array();
+    bool work = false;
+    for (engine::NodeId id = 0; id < program.nodes.size(); ++id) {
+      const engine::Node& node = program.nodes[id];
+      const engine::NodeProgress& progress = node.progress;
+      Json inputs = Json::array(), producers = Json::array();
+      for (const auto& piece : node.prompt) {
+        const auto* input = std::get_if<engine::VariableId>(&piece);
+        if (input == nullptr) continue;
+        inputs.push_back(*input);
+        if (program.variables[*input].producer) producers.push_back(*program.variables[*input].producer);
+      }
+      Json one = {{"node", id},
+                  {"output", node.output},
+                  {"name", program.variables[node.output].name},
+                  {"state", engine::node_state_name(progress.state)},
+                  {"goal", node.goal == engine::Goal::kLatency ? "latency" : "throughput"},
+                  {"group", node.task_group ? Json(program.task_groups[*node.task_group].name) : Json(nullptr)},
+                  {"depth", node.depth},
+                  {"inputs", std::move(inputs)},
+                  {"after", std::move(producers)},
+                  {"added", time(progress.added)},
+                  {"queued", time(progress.queued)},
+                  {"begun", time(progress.begun)},
+                  {"ended", time(progress.ended)},
+                  {"prompt_tokens", progress.prompt_tokens},
+                  {"cached_tokens", progress.cached_tokens},
+                  {"generated_tokens", progress.generated_tokens}};
+      if (progress.error) one["error"] = one_line(progress.error);
+      work = work || progress.state == engine::NodeState::kQueued || progress.state == engine::NodeState::kRunning;
+      nodes.push_back(std::move(one));
+    }
+    Json variables = Json::array();
+    for (engine::VariableId id = 0; id < program.variables.size(); ++id) {
+      const engine::Variable& variable = program.variables[id];
+      variables.push_back({{"id", variable_id(id)},
+                           {"name", variable.name},
+                           {"status", variable.error   ? "failed"
+                                      : variable.value ? "ready"
+                                                       : "pending"},
+                           {"producer", variable.producer ? Json(*variable.producer) : Json(nullptr)}});
+    }
+    return Json{{"session_id", id_},
+                {"object", "semantic_session"},
+                {"model", lease_.name},
+                {"created", created_},
+                {"seconds", seconds_between(began_, Clock::now())},
+                {"state", work ? "running" : "idle"},
+                {"nodes", std::move(nodes)},
+                {"variables", std::move(variables)}};
+  });
+}
+
+Json SemanticSession::variable_json(engine::VariableId id, const engine::Program& program) const {
+  const engine::Variable& variable = program.variables[id];
+  Json json = {{"id", variable_id(id)},
+               {"object", "semantic_variable"},
+               {"session_id", id_},
+               {"name", variable.name},
+               {"status", variable.value ? "ready" : "pending"},
+               {"content", variable.value ? Json(*variable.value) : Json(nullptr)}};
+  if (!variable.producer || !program.nodes[*variable.producer].result) return json;
+  const engine::Node& node = program.nodes[*variable.producer];
+  json["finish_reason"] = finish_reason(node.result->stop_reason);
+  json["usage"] = {{"prompt_tokens", node.progress.prompt_tokens},
+                   {"cached_tokens", node.progress.cached_tokens},
+                   {"completion_tokens", node.progress.generated_tokens}};
+  return json;
+}
+
+// True when the variable has its value or never will, and the waiter has been told.
+bool SemanticSession::answer_if_ended(engine::VariableId id, const Waiter& waiter) {
+  if (waiter.exchange->gone()) return true;
+  const auto [value, failure] = run_->look([&](const engine::Program& program) {
+    const engine::Variable& variable = program.variables[id];
+    return std::pair(variable.value ? variable_json(id, program) : Json(), variable.error);
+  });
+  if (value.is_null() && !failure) return false;
+  if (!failure && !waiter.stream) {
+    answer(waiter.exchange, value);
+    return true;
+  }
+  if (!failure) {
+    if (!waiter.exchange->begun()) begin_events(*waiter.exchange);
+    send_event(*waiter.exchange, value);
+    send_done(*waiter.exchange);
+    waiter.exchange->finish();
+    return true;
+  }
+  const ApiError cause = as_api_error(failure);
+  const ApiError error(cause.status(), fmt::format("variable '{}' failed: {}", name_of(id), cause.what()), name_of(id),
+                       cause.code().empty() ? "variable_failed" : cause.code());
+  if (!waiter.exchange->begun()) {
+    waiter.exchange->respond(error_response(error));
+  } else {
+    send_event(*waiter.exchange, error_json(error));
+    waiter.exchange->finish();
+  }
+  return true;
+}
+
+void SemanticSession::await(engine::VariableId id, const std::shared_ptr<Exchange>& exchange, How how) {
+  use();
+  const Waiter waiter{exchange, how.stream};
+  if (closed_) throw ApiError(404, "the session has ended", {}, "unknown_session");
+  if (answer_if_ended(id, waiter)) return;
+  if (!how.wait)
+    return answer(exchange, run_->look([&](const engine::Program& program) { return variable_json(id, program); }));
+  waiters_[id].push_back(waiter);
+  // Posted, as it may happen while the waiters are walked.
+  exchange->on_gone([this_loop = &loop_, weak = weak_from_this()] {
+    this_loop->post([weak] {
+      const auto alive = weak.lock();
+      if (!alive) return;
+      for (auto& [variable, waiting] : alive->waiters_)
+        std::erase_if(waiting, [](const Waiter& one) { return one.exchange->gone(); });
+    });
+  });
+  if (!how.stream) return;
+  begin_events(*exchange);
+  const auto producer = run_->look([&](const engine::Program& program) { return program.variables[id].producer; });
+  if (!producer) return;
+  if (const auto so_far = partial_.find(*producer); so_far != partial_.end())
+    send_event(*exchange, {{"delta", so_far->second}});
+}
+
+// Text of a call that runs. Streams of its output get it, unless a transformation stands between.
+void SemanticSession::piece(engine::NodeId id, const std::string& text) {
+  const auto [output, ended] = run_->look([&](const engine::Program& program) {
+    const engine::Node& node = program.nodes[id];
+    const bool plain = node.transform.kind == engine::ValueTransform::Kind::kNone;
+    return std::pair(plain ? std::optional(node.output) : std::nullopt,
+                     node.progress.state >= engine::NodeState::kDone);
+  });
+  if (!output) return;
+  if (!ended) partial_[id] += text;
+  const auto found = waiters_.find(*output);
+  if (found == waiters_.end()) return;
+  for (const Waiter& waiter : found->second) {
+    if (waiter.stream && !waiter.exchange->gone()) send_event(*waiter.exchange, {{"delta", text}});
+  }
+}
+
+// Something has its value, or has failed.
+void SemanticSession::settle() {
+  use();
+  run_->look([&](const engine::Program& program) {
+    for (engine::NodeId id = 0; id < program.nodes.size(); ++id) {
+      const engine::NodeProgress& progress = program.nodes[id].progress;
+      if (progress.state < engine::NodeState::kDone || counted_[id]) continue;
+      counted_[id] = true;
+      partial_.erase(id);
+      metrics_.prompt_tokens += progress.prompt_tokens;
+      metrics_.generated_tokens += progress.generated_tokens;
+    }
+  });
+  for (auto& [variable, waiting] : waiters_)
+    std::erase_if(waiting, [&, id = variable](const Waiter& waiter) { return answer_if_ended(id, waiter); });
+}
+
+bool SemanticSession::expired(Clock::duration after) const {
+  const bool awaited =
+      std::any_of(waiters_.begin(), waiters_.end(), [](const auto& one) { return !one.second.empty(); });
+  return !awaited && Clock::now() - last_used_.load() > after && !at_work();
+}
+
+void SemanticSession::close() {
+  closed_ = true;
+  const ApiError ended(410, "the session was deleted", {}, "session_deleted");
+  for (auto& [variable, waiting] : waiters_) {
+    for (const Waiter& waiter : waiting) {
+      if (waiter.exchange->gone()) continue;
+      if (!waiter.exchange->begun()) {
+        waiter.exchange->respond(error_response(ended));
+      } else {
+        send_event(*waiter.exchange, error_json(ended));
+        waiter.exchange->finish();
+      }
+    }
+  }
+  waiters_.clear();
+  lease_.model->session->close(run_);
+}
+
+void SemanticSessions::insert(const std::shared_ptr<SemanticSession>& session) {
+  const std::lock_guard lock(mutex_);
+  if (sessions_.size() >= kMostSessions) {
+    ApiError full(429, fmt::format("{} sessions are open already; delete some", sessions_.size()), {},
+                  "too_many_sessions");
+    full.retry_after = 60;
+    throw full;
+  }
+  sessions_.emplace(letters_of(session->id()), session);
+}
+
+std::shared_ptr<SemanticSession> SemanticSessions::find(std::string_view id, const std::string& owner) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(letters_of(id));
+  if (found == sessions_.end() || found->second->owner() != owner) {
+    const bool variable = id.starts_with(kVariable);
+    throw ApiError(404, fmt::format("there is no {} '{}'", variable ? "variable" : "session", id.substr(0, 100)),
+                   variable ? "var_id" : "session_id", variable ? "unknown_variable" : "unknown_session");
+  }
+  return found->second;
+}
+
+std::vector<std::shared_ptr<SemanticSession>> SemanticSessions::all() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<SemanticSession>> sessions;
+  for (const auto& [letters, session] : sessions_) sessions.push_back(session);
+  return sessions;
+}
+
+void SemanticSessions::erase(const std::shared_ptr<SemanticSession>& session) {
+  session->close();
+  const std::lock_guard lock(mutex_);
+  sessions_.erase(std::string(letters_of(session->id())));
+}
+
+void SemanticSessions::sweep() {
+  for (const auto& session : all()) {
+    if (session->expired(ttl_)) erase(session);
+  }
+}
+
+}  // namespace lathe::serve

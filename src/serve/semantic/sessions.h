@@ -1,0 +1,118 @@
+// Sessions of semantic variables: a session is one open program of the engine, the model it runs on, and the clients
+// that wait for its variables. It ends when it is deleted, or when nobody has used it for a while.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/program_run.h"
+#include "serve/http/exchange.h"
+#include "serve/models.h"
+#include "serve/semantic/call_request.h"
+
+namespace lathe::serve {
+
+struct Metrics;
+
+class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // From a worker thread. `owner` is the name of the key that may use it.
+  static std::shared_ptr<SemanticSession> open(std::string id, std::string owner, Lease lease,
+                                               engine::StartOptions options, Loop& loop, Metrics& metrics);
+  ~SemanticSession();
+
+  const std::string& id() const { return id_; }
+  const std::string& owner() const { return owner_; }
+  const Lease& lease() const { return lease_; }
+
+  // ---- From any thread. ----
+  // "var_" + the session's letters + the variable's number, and back.
+  std::string variable_id(engine::VariableId variable) const;
+  engine::VariableId find(const std::string& var_id) const;  // throws ApiError 404
+  std::string name_of(engine::VariableId variable) const;
+  using Add = AddedCalls (*)(const Json&, const Lease&, engine::Program&, VariableNames&, const FindVariable&);
+  // Adds the calls of a request, all of them or none; they start as soon as they can.
+  AddedCalls add(const Json& request, Add add);
+  void set(engine::VariableId variable, std::string value);
+  void want(engine::VariableId variable, engine::Goal goal);
+
+  // The name of an input that `variable` needs and that nobody has set or produces; empty when there is none.
+  std::string unset_behind(engine::VariableId variable) const;
+  // What the programs view of a page shows: nodes, states, times; no text.
+  Json state() const;
+  bool at_work() const;  // a call is queued or running
+
+  // ---- On the event loop. ----
+  // Answers once the variable is ready or has failed: whole, or, with `stream`, its text as it is generated. Without
+  // `wait` at once, how it is.
+  struct How {
+    bool stream, wait;
+  };
+  void await(engine::VariableId variable, const std::shared_ptr<Exchange>& exchange, How how);
+  // Ends it: calls are cancelled, whoever waits is told.
+  void close();
+  void use() { last_used_ = Clock::now(); }
+  bool expired(Clock::duration after) const;
+
+ private:
+  struct Waiter {
+    std::shared_ptr<Exchange> exchange;
+    bool stream;
+  };
+  SemanticSession(std::string id, std::string owner, Lease lease, Loop& loop, Metrics& metrics);
+  void piece(engine::NodeId node, const std::string& text);
+  void settle();
+  std::optional<engine::VariableId> find(const std::string& var_id, std::size_t count) const;
+  bool answer_if_ended(engine::VariableId variable, const Waiter& waiter);
+  Json variable_json(engine::VariableId variable, const engine::Program& program) const;
+
+  std::string id_, owner_;
+  Lease lease_;
+  Loop& loop_;
+  Metrics& metrics_;
+  std::shared_ptr<engine::ProgramRun> run_;
+  std::int64_t created_;
+  Clock::time_point began_ = Clock::now();
+  mutable std::mutex names_mutex_;
+  VariableNames names_;
+  // Of the event loop.
+  std::map<engine::VariableId, std::vector<Waiter>> waiters_;
+  std::map<engine::NodeId, std::string> partial_;  // of calls that run
+  std::map<engine::NodeId, bool> counted_;
+  std::atomic<Clock::time_point> last_used_{Clock::now()};
+  bool closed_ = false;
+};
+
+// Those of a server.
+class SemanticSessions {
+ public:
+  static constexpr std::size_t kMostSessions = 1024;
+  explicit SemanticSessions(std::chrono::seconds ttl) : ttl_(ttl) {}
+
+  std::chrono::seconds ttl() const { return ttl_; }
+  // From any thread. Throws ApiError 429 when there are too many.
+  void insert(const std::shared_ptr<SemanticSession>& session);
+  // The session of an id, or of the id of one of its variables, if it is `owner`'s; throws ApiError 404.
+  std::shared_ptr<SemanticSession> find(std::string_view id, const std::string& owner) const;
+  std::vector<std::shared_ptr<SemanticSession>> all() const;
+  // On the event loop.
+  void erase(const std::shared_ptr<SemanticSession>& session);
+  void sweep();
+
+ private:
+  std::chrono::seconds ttl_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<SemanticSession>, std::less<>> sessions_;  // by the letters of their ids
+};
+
+}  // namespace lathe::serve
