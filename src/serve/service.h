@@ -33,8 +33,7 @@ class Service {
   void handle(const std::shared_ptr<Exchange>& exchange);
   // A request is over.
   void done(const Exchange& exchange);
-  void set_server(Server* server) { server_ = server; }
-  Server& server() { return *server_; }
+  void set_server(const Server* server) { server_ = server; }
 
   Models& models() { return models_; }
   Metrics& metrics() { return metrics_; }
@@ -48,7 +47,7 @@ class Service {
   std::vector<Digest> key_digests_;
   Metrics metrics_;
   SemanticSessions sessions_;
-  Server* server_ = nullptr;
+  const Server* server_ = nullptr;
 };
 
 // A route: method, path (a trailing * takes any rest) and what answers it. docs/verbs/serve.md lists them.

@@ -24,6 +24,20 @@ std::vector<std::string> serve_seeds() {
       post("/v1/embeddings", R"({"input":["a","b"],"encoding_format":"base64","dimensions":64})"),
       post("/tokenize", R"({"content":"a b","add_special":true,"with_pieces":true})"),
       post("/detokenize", R"({"tokens":[1,2,3]})"),
+      post("/v1/session", R"({"model":"tiny","priority":3})"),
+      post(
+          "/v1/semantic_call",
+          R"({"session_id":"sess_FUZZSESSION","template":"a {{x}} b {{y}}","parameters":[{"name":"x","value":"v"},)"
+          R"({"name":"y","is_output":true,"transform":"json:a","criteria":"latency","sampling_config":{"max_tokens":2}}]})"),
+      post(
+          "/v1/semantic_call",
+          R"({"session_id":"sess_FUZZSESSION","variables":{"d":"text"},"calls":[{"template":"{{d}}{{a}}","parameters":)"
+          R"([{"name":"a","is_output":true}],"max_tokens":1},{"template":"{{a}}{{b}}","parameters":[{"name":"b",)"
+          R"("is_output":true,"transform":"trim"},{"name":"a","variable":"d"}]}],"want":{"b":"throughput"}})"),
+      post("/v1/semantic_var/var_FUZZSESSION_0", R"({"content":"text"})"),
+      "GET\n/v1/semantic_var/var_FUZZSESSION_0\nlocalhost\n\n",
+      "GET\n/v1/session/sess_FUZZSESSION\nlocalhost\n\n",
+      "DELETE\n/v1/session/sess_FUZZSESSION\nlocalhost\n\n",
       "GET\n/v1/models\n127.0.0.1:80\nhttp://127.0.0.1:80\n",
       "GET\n/v1/models/tiny\n[::1]:1\n\n",
       "GET\n/metrics\n\n\n"};

@@ -43,6 +43,7 @@ class InlineLoop final : public serve::Loop {
 };
 
 struct Bench {
+  InlineLoop loop;  // outlives the sessions of semantic variables, which post to it
   engine::Runtime runtime{{.cpu = {.threads = 1}}};
   serve::Models models{
       runtime,
@@ -53,6 +54,26 @@ struct Bench {
       0};
   serve::Service service{models, {}};
 };
+
+// Where an input says so, the ids of a session that is opened for it.
+constexpr std::string_view kLetters = "FUZZSESSION";
+
+std::string ask(Bench& bench, std::string method, std::string path) {
+  serve::Request request;
+  request.method = std::move(method);
+  request.path = std::move(path);
+  const auto exchange = std::make_shared<serve::Exchange>(bench.loop, std::move(request));
+  bench.service.handle(exchange);
+  while (!exchange->begun() && bench.loop.run_one()) {
+  }
+  bench.service.done(*exchange);
+  return exchange->response().body;
+}
+
+void put(std::string& text, const std::string& letters) {
+  for (std::size_t at = text.find(kLetters); at != std::string::npos; at = text.find(kLetters, at + letters.size()))
+    text.replace(at, kLetters.size(), letters);
+}
 
 void fuzz_serve(std::string_view data) {
   set_log_level(LogLevel::kError);
@@ -66,7 +87,14 @@ void fuzz_serve(std::string_view data) {
     data.remove_prefix(std::min(end + 1, data.size()));
   }
   request.body = data;
-  InlineLoop loop;
+  InlineLoop& loop = bench.loop;
+  std::string session;
+  if (request.path.find(kLetters) != std::string::npos || request.body.find(kLetters) != std::string::npos) {
+    session = Json::parse(ask(bench, "POST", "/v1/session"))["session_id"].get<std::string>();
+    const std::string letters = session.substr(session.find('_') + 1);
+    put(request.path, letters);
+    put(request.body, letters);
+  }
   const auto exchange = std::make_shared<serve::Exchange>(loop, std::move(request));
   bench.service.handle(exchange);
   while (loop.run_one()) {
@@ -79,6 +107,7 @@ void fuzz_serve(std::string_view data) {
     if (std::chrono::steady_clock::now() > until) throw std::logic_error("a cancelled request does not end");
   }
   bench.service.done(*exchange);
+  if (!session.empty()) ask(bench, "DELETE", "/v1/session/" + session);
   const unsigned status = exchange->response().status;
   if (exchange->begun() && (status < 200 || status > 599 || status == 500))
     throw std::logic_error("answered with status " + std::to_string(status));

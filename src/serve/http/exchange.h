@@ -30,6 +30,7 @@ class Exchange {
   Exchange(Loop& loop, Request request) : request_(std::move(request)), loop_(loop) {}
 
   const Request& request() const { return request_; }
+  Loop& loop() { return loop_; }
   void post(std::function<void()> task) { loop_.post(std::move(task)); }
   void work(std::function<void()> task) { loop_.work(std::move(task)); }
 

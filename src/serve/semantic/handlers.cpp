@@ -55,7 +55,7 @@ void open_session(Service& service, const std::shared_ptr<Exchange>& exchange) {
     options.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
     fields.finish();
     const auto session = SemanticSession::open(new_id("sess_"), exchange->key_name, std::move(lease),
-                                               std::move(options), service.server(), service.metrics());
+                                               std::move(options), exchange->loop(), service.metrics());
     service.sessions().insert(session);
     answer(exchange, {{"session_id", session->id()},
                       {"object", "semantic_session"},
