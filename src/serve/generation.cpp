@@ -100,7 +100,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
       if (!exchange_->gone()) start_.reply->finished();
     }
     run_.reset();
-    start_.lease = {};
+    start_ =
+        {};  // with the lease, and the reply that holds the model too: this object lives until the engine forgets it
   }
 
   Service& service_;

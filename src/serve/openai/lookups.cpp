@@ -54,7 +54,7 @@ void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
   on_worker(exchange, [&service, exchange] {
     const Json body = parse_body(exchange->request().body);
     Fields fields(body);
-    const Lease lease = service.models().acquire(fields.text("model").value_or(""));
+    Lease lease = service.models().acquire(fields.text("model").value_or(""));
     auto text = fields.text("content");
     if (!text) text = fields.text("prompt");
     if (!text) throw ApiError(400, "'content' is missing", "content", "missing_required_parameter");
@@ -68,6 +68,7 @@ void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
     for (const text::TokenId id : ids) {
       tokens.push_back(with_pieces ? Json{{"id", id}, {"piece", tokenizer.token_bytes(id)}} : Json(id));
     }
+    lease.model.reset();
     answer(exchange, {{"tokens", std::move(tokens)}, {"count", ids.size()}});
   });
 }
@@ -76,12 +77,14 @@ void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
   on_worker(exchange, [&service, exchange] {
     const Json body = parse_body(exchange->request().body);
     Fields fields(body);
-    const Lease lease = service.models().acquire(fields.text("model").value_or(""));
+    Lease lease = service.models().acquire(fields.text("model").value_or(""));
     const Json* tokens = fields.array("tokens");
     if (tokens == nullptr) throw ApiError(400, "'tokens' is missing", "tokens", "missing_required_parameter");
     fields.finish();
     const text::Tokenizer& tokenizer = lease.model->session->tokenizer();
-    answer(exchange, {{"content", tokenizer.decode(token_list(*tokens, "tokens", tokenizer.size()))}});
+    std::string content = tokenizer.decode(token_list(*tokens, "tokens", tokenizer.size()));
+    lease.model.reset();
+    answer(exchange, {{"content", std::move(content)}});
   });
 }
 
@@ -89,7 +92,7 @@ void embeddings(Service& service, const std::shared_ptr<Exchange>& exchange) {
   on_worker(exchange, [&service, exchange] {
     const Json body = parse_body(exchange->request().body);
     Fields fields(body);
-    const Lease lease = service.models().acquire(fields.text("model").value_or(""));
+    Lease lease = service.models().acquire(fields.text("model").value_or(""));
     engine::Session& session = *lease.model->session;
     const Json* input = fields.any("input");
     if (input == nullptr) throw ApiError(400, "'input' is missing", "input", "missing_required_parameter");
@@ -122,6 +125,7 @@ void embeddings(Service& service, const std::shared_ptr<Exchange>& exchange) {
       exchange->prompt_tokens = tokens;
       exchange->model = name;
     });
+    lease.model.reset();
     answer(exchange, {{"object", "list"},
                       {"data", std::move(data)},
                       {"model", lease.name},
