@@ -42,8 +42,8 @@ struct LoadedModel {
   std::unique_ptr<engine::EngineThread> engine;  // last: it ends before the session
 };
 
-// A model for the time of one request: it is not closed meanwhile. Given back before the request is answered, so that the
-// client's next request finds room for another model.
+// A model for the time of one request: it is not closed meanwhile. Given back before the request is answered, so that
+// the client's next request finds room for another model.
 struct Lease {
   std::shared_ptr<LoadedModel> model;
   std::string name;                   // as asked for
