@@ -53,6 +53,10 @@ struct AttentionParams {
   bool causal = true;                   // a row sees positions <= its own
   std::int64_t window = 0;              // > 0: and > its own - window
   const float* alibi_slopes = nullptr;  // device address, n_heads: scores += slope * (key position - query position)
+  // Device address, [n_heads, 2 * relative_span + 1]: scores += the head's bias at key position - query position, held
+  // within [-relative_span, relative_span] (Raffel et al. 2020, section 2.1).
+  const float* relative_bias = nullptr;
+  std::int32_t relative_span = 0;
   // Device address, n_heads: a score that takes part in the softmax without a value, as if it were one more key
   // (attention sinks of gpt-oss).
   const float* sinks = nullptr;

@@ -46,6 +46,8 @@ struct Rules {
   std::int64_t window = 0;
   std::uint64_t bidirectional = 0;
   Floats slopes;
+  std::int32_t span = 0;       // > 0: biases by distance up to this
+  std::vector<Floats> biases;  // by head, 2 * span + 1
 };
 
 // One head of the query at `position` over keys at positions[i].
@@ -71,6 +73,12 @@ std::vector<double> expected_head(const Cache& cache, const Rules& rules, const 
     score *= rules.scale;
     if (rules.softcap > 0) score = rules.softcap * std::tanh(score / rules.softcap);
     if (!rules.slopes.empty()) score += rules.slopes[head] * static_cast<double>(positions[i] - position);
+    if (rules.span > 0) {
+      std::int64_t distance = positions[i] - position;
+      while (distance > rules.span) --distance;
+      while (distance < -rules.span) ++distance;
+      score += rules.biases[head][static_cast<std::size_t>(rules.span + distance)];
+    }
     sum += weight[i] = std::exp(score);
   }
   std::vector<double> out(kv.v_dim);
@@ -106,6 +114,12 @@ AttentionParams params_of(Device& device, const Shape4& shape, const Rules& rule
   params.n_heads = shape.n_heads, params.scale = rules.scale, params.softcap = rules.softcap;
   params.causal = rules.causal, params.window = rules.window;
   if (!rules.slopes.empty()) params.alibi_slopes = device.floats(rules.slopes);
+  if (rules.span > 0) {
+    Floats all;
+    for (const Floats& head : rules.biases) all.insert(all.end(), head.begin(), head.end());
+    params.relative_bias = device.floats(all);
+    params.relative_span = rules.span;
+  }
   return params;
 }
 
@@ -196,18 +210,25 @@ TEST_P(AttentionTest, MatchesTheObviousImplementation) {
 TEST_P(AttentionTest, EveryRule) {
   Device device(GetParam());
   const Shape4 shape{6, 2, 32, 32, 16};
-  Rules window, capped, alibi, all, image, both;
+  Rules window, capped, alibi, all, image, both, biased, biased_all;
   window.window = 11;
   capped.softcap = 1.5f;
   alibi.slopes = {0.5f, 0.25f, 0.125f, 0, -0.1f, 1};
   all.causal = false;
   image.bidirectional = 13;
   both.bidirectional = 20, both.window = 5, both.softcap = 3, both.slopes = alibi.slopes;
-  for (const Rules& rules : {window, capped, alibi, all, image, both}) {
+  // Distances of up to 60, of which those from 9 on share a bias.
+  biased.span = 9;
+  for (std::uint64_t head = 0; head < shape.n_heads; ++head) biased.biases.push_back(random_floats(19, 70 + head));
+  biased_all = biased;
+  biased_all.causal = false, biased_all.softcap = 2;
+  for (const Rules& rules : {window, capped, alibi, all, image, both, biased, biased_all}) {
     expect_prompt(device, shape, KvCodec::kF32, rules, 61, 61);
     device.buffers.clear();
   }
   expect_prompt(device, shape, KvCodec::kF16, window, 600, 37);
+  device.buffers.clear();
+  expect_prompt(device, shape, KvCodec::kF16, biased, 300, 37);
 }
 
 TEST_P(AttentionTest, ChunksDoNotChangeResults) {
@@ -215,6 +236,7 @@ TEST_P(AttentionTest, ChunksDoNotChangeResults) {
     for (const Shape4& shape : {Shape4{4, 2, 32, 32, 16}, Shape4{5, 1, 20, 36, 11}}) {
       Rules rules;
       rules.window = shape.n_heads == 5 ? 100 : 0;
+      if (shape.n_heads == 5) rules.span = 20, rules.biases.assign(5, random_floats(41, 9));
       Device device(GetParam(), 1);
       const std::size_t tokens = 290;
       const std::size_t widest = GetParam() == "scalar" ? 40 : tokens;

@@ -77,11 +77,14 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
   tile.geometry = &call.geometry;
   tile.scale = call.params.scale;
   tile.softcap = call.params.softcap;
+  tile.relative_span = call.params.relative_span;
   tile.kv_head = kv_head;
   tile.blocks = partition.run->blocks.data();
   tile.first = partition.first;
   tile.queries = end - begin;
   tile.lo = kPartition, tile.hi = 0;
+  const std::int64_t slot_position = partition.run->first_position + static_cast<std::int64_t>(partition.first) -
+                                     static_cast<std::int64_t>(partition.run->begin);
   for (std::uint64_t i = begin; i < end; ++i) {
     const std::uint64_t row = i / call.group, head = kv_head * call.group + i % call.group;
     const SlotRange seen = visible_slots(*partition.run, visible_positions(call.params, sequence, *partition.run, row));
@@ -89,12 +92,11 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
     query.q = call.query(sequence, row, head);
     query.lo = std::clamp(seen.begin, partition.first, partition.first + kPartition) - partition.first;
     query.hi = std::clamp(seen.end, partition.first, partition.first + kPartition) - partition.first;
-    if (call.params.alibi_slopes) {
-      query.alibi_slope = call.params.alibi_slopes[head];
-      const std::int64_t slot_position = partition.run->first_position + static_cast<std::int64_t>(partition.first) -
-                                         static_cast<std::int64_t>(partition.run->begin);
-      query.alibi_first =
-          static_cast<float>(slot_position - (sequence.first_position + static_cast<std::int64_t>(row)));
+    query.distance = static_cast<std::int32_t>(slot_position - sequence.first_position - static_cast<std::int64_t>(row));
+    if (call.params.alibi_slopes) query.alibi_slope = call.params.alibi_slopes[head];
+    if (call.params.relative_bias) {
+      const std::uint64_t span = static_cast<std::uint64_t>(tile.relative_span);
+      query.relative_bias = call.params.relative_bias + head * (2 * span + 1) + span;
     }
     if (query.hi <= query.lo) {
       query.lo = query.hi = 0;

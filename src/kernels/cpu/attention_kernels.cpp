@@ -185,13 +185,15 @@ void compute_scores(const AttentionTile& tile, float* scores) {
   for (std::size_t i = 0; i < tile.queries; ++i) {
     const TileQuery& query = tile.query[i];
     float* row = scores + i * kScoreStride + kKvPad;
-    const VF slope = hn::Set(d, query.alibi_slope), first = hn::Set(d, query.alibi_first);
+    const VF slope = hn::Set(d, query.alibi_slope);
     for (std::size_t slot = query.lo / kLanes * kLanes; slot < query.hi; slot += kLanes) {
       VF s = hn::Mul(hn::LoadU(d, row + slot), scale);
       if (tile.softcap > 0) s = hn::Mul(cap, vtanh(hn::Div(s, cap)));
-      if (query.alibi_slope != 0) {
-        const VF distance = hn::Add(first, hn::ConvertTo(d, hn::Iota(di, static_cast<std::int32_t>(slot))));
-        s = hn::Add(s, hn::Mul(slope, distance));
+      const VI distance = hn::Iota(di, query.distance + static_cast<std::int32_t>(slot));
+      if (query.alibi_slope != 0) s = hn::Add(s, hn::Mul(slope, hn::ConvertTo(d, distance)));
+      if (query.relative_bias != nullptr) {
+        const VI held = hn::Min(hn::Max(distance, hn::Set(di, -tile.relative_span)), hn::Set(di, tile.relative_span));
+        s = hn::Add(s, hn::GatherIndex(d, query.relative_bias, held));
       }
       hn::StoreU(s, d, row + slot);
     }

@@ -20,14 +20,16 @@ inline constexpr std::size_t kScoreStride = kPartition + 2 * kKvPad;
 struct TileQuery {
   const float* q = nullptr;    // k_dim
   std::size_t lo = 0, hi = 0;  // visible slots of the partition, counted from its first one; none when hi <= lo
+  std::int32_t distance = 0;  // position of the partition's first slot less the query's
   float alibi_slope = 0;
-  float alibi_first = 0;  // position of the partition's first slot less the query's
+  const float* relative_bias = nullptr;  // the head's, at distance 0
 };
 
 struct AttentionTile {
   const KvLayout* layout = nullptr;
   const KvGeometry* geometry = nullptr;
   float scale = 1, softcap = 0;
+  std::int32_t relative_span = 0;
   std::uint64_t kv_head = 0;
   void* const* blocks = nullptr;  // of the run
   std::uint64_t first = 0;        // the partition's first slot in the run

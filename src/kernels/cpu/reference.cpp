@@ -234,6 +234,11 @@ void reference_attention_head(const KvLayout& layout, const AttentionParams& par
       score *= params.scale;
       if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
       if (params.alibi_slopes) score += params.alibi_slopes[head] * static_cast<double>(key_position - position);
+      if (params.relative_bias) {
+        const std::int64_t span = params.relative_span;
+        const std::int64_t distance = std::clamp(key_position - position, -span, span);
+        score += params.relative_bias[static_cast<std::int64_t>(head) * (2 * span + 1) + span + distance];
+      }
       largest = std::max(largest, score);
       seen.push_back({block, at, index, score});
     }

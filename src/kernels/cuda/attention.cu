@@ -94,6 +94,11 @@ __device__ float score(const AttentionArgs& args, const DeviceSequence& sequence
   float s = dot * p.scale;
   if (p.softcap > 0) s = p.softcap * tanhf(s / p.softcap);
   if (p.alibi_slopes != nullptr) s += p.alibi_slopes[head] * static_cast<float>(position - own);
+  if (p.relative_bias != nullptr) {
+    const std::int64_t span = p.relative_span, away = position - own;
+    const std::int64_t held = away < -span ? -span : away > span ? span : away;
+    s += p.relative_bias[static_cast<std::int64_t>(head) * (2 * span + 1) + span + held];
+  }
   return s;
 }
 
