@@ -189,8 +189,8 @@ void FakeBackend::attention(Stream& stream, const KvLayout& layout, const Attent
   }
   AttentionParams own = params;
   own.alibi_slopes = real(params.alibi_slopes, params.n_heads);
-  own.relative_bias =
-      real(params.relative_bias, std::uint64_t{params.n_heads} * (2 * static_cast<std::uint64_t>(params.relative_span) + 1));
+  own.relative_bias = real(params.relative_bias,
+                           std::uint64_t{params.n_heads} * (2 * static_cast<std::uint64_t>(params.relative_span) + 1));
   own.sinks = real(params.sinks, params.n_heads);
   inner_->attention(stream, layout, own, real(out), real(q), translated);
 }

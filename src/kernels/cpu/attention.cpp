@@ -92,7 +92,8 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
     query.q = call.query(sequence, row, head);
     query.lo = std::clamp(seen.begin, partition.first, partition.first + kPartition) - partition.first;
     query.hi = std::clamp(seen.end, partition.first, partition.first + kPartition) - partition.first;
-    query.distance = static_cast<std::int32_t>(slot_position - sequence.first_position - static_cast<std::int64_t>(row));
+    query.distance =
+        static_cast<std::int32_t>(slot_position - sequence.first_position - static_cast<std::int64_t>(row));
     if (call.params.alibi_slopes) query.alibi_slope = call.params.alibi_slopes[head];
     if (call.params.relative_bias) {
       const std::uint64_t span = static_cast<std::uint64_t>(tile.relative_span);

@@ -20,7 +20,7 @@ inline constexpr std::size_t kScoreStride = kPartition + 2 * kKvPad;
 struct TileQuery {
   const float* q = nullptr;    // k_dim
   std::size_t lo = 0, hi = 0;  // visible slots of the partition, counted from its first one; none when hi <= lo
-  std::int32_t distance = 0;  // position of the partition's first slot less the query's
+  std::int32_t distance = 0;   // position of the partition's first slot less the query's
   float alibi_slope = 0;
   const float* relative_bias = nullptr;  // the head's, at distance 0
 };
