@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc)
 LATHE := build/release/bin/lathe
 FUZZ_SECONDS ?= 30
 
-.PHONY: help packages build run test format tidy asan tsan fuzz bench install clean
+.PHONY: help packages build page run test format tidy asan tsan fuzz bench install clean
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -18,6 +18,10 @@ build/release/build.ninja: | packages
 	@cmake --preset release
 
 build: packages build/release/build.ninja ## build/release/bin/lathe
+	@cmake --build build/release -j $(JOBS) --target lathe
+
+page: packages build/release/build.ninja ## build the web page again, say once there is a network, and the program around it
+	@touch ui/package.json
 	@cmake --build build/release -j $(JOBS) --target lathe
 
 run: build ## build, and generate text with the model that ships (ARGS="-p 'Once'" for another prompt)

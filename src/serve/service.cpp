@@ -106,7 +106,7 @@ void Service::handle(const std::shared_ptr<Exchange>& exchange) try {
   ++metrics_.active;
   sessions_.sweep();
   const Request& request = exchange->request();
-  if (request.method == "HEAD") return exchange->respond({.status = 405});  // whose answer has no body
+  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;  // the connection omits the body
   const std::string host = host_name(request.host);
   // A page of another site must not reach a server on this machine by a name it controls, nor in the user's name.
   const auto& names = options_.allowed_hosts;
@@ -125,20 +125,19 @@ void Service::handle(const std::shared_ptr<Exchange>& exchange) try {
   for (const Route& one : kRoutes) {
     if (!matches(one.path, request.path)) continue;
     path_known = true;
-    if (one.method == request.method) route = &one;
+    if (one.method == method) route = &one;
   }
-  if (route == nullptr && request.method == "GET") {
-    if (const Asset* asset = find_asset(request.path)) {
-      return exchange->respond({.content_type = std::string(asset->content_type), .body = std::string(asset->bytes)});
-    }
+  if (route == nullptr && method == "GET") {  // the page itself needs no key; what it asks for does
+    if (const Asset* asset = find_asset(request.path)) return exchange->respond(asset_response(*asset, request));
+    if (request.path == "/") return exchange->respond(no_page_response());
   }
   if (!key_ok && (route == nullptr || !route->open))
     throw ApiError(401, "a valid API key is required (Authorization: Bearer KEY)", {}, "invalid_api_key");
-  if (request.method == "GET" && request.path == "/metrics") {
+  if (method == "GET" && request.path == "/metrics") {
     return exchange->respond({.content_type = "text/plain; version=0.0.4",
                               .body = metrics_.prometheus(models_, server_ != nullptr ? server_->connections() : 0)});
   }
-  if (request.method == "GET" && request.path == "/api/status") {
+  if (method == "GET" && request.path == "/api/status") {
     Json status = metrics_.status(models_, server_ != nullptr ? server_->connections() : 0);
     Json programs = Json::array();
     for (const auto& session : sessions_.all()) {

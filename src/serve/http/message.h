@@ -18,6 +18,7 @@ struct Request {
   std::string peer;           // address of the client
   std::string authorization;  // the header, as sent
   std::string host, origin;   // headers, as sent
+  std::string accept_encoding, if_none_match;
   std::chrono::steady_clock::time_point received;
 };
 

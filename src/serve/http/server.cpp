@@ -87,7 +87,8 @@ struct Server::State {
   net::awaitable<bool> send_stream(Stream& stream, Exchange& exchange, net::steady_timer& wake, unsigned version,
                                    bool keep_alive);
   template <class Stream>
-  net::awaitable<bool> send_whole(Stream& stream, const Response& response, unsigned version, bool keep_alive);
+  net::awaitable<bool> send_whole(Stream& stream, const Response& response, unsigned version, bool keep_alive,
+                                  bool head_only = false);
   net::awaitable<void> start(tcp::socket socket, std::list<Slot>::iterator slot);
   net::awaitable<void> refuse(tcp::socket socket);
   net::awaitable<void> watch_signals();
@@ -353,6 +354,8 @@ net::awaitable<bool> Server::State::one_request(Stream& stream, beast::flat_buff
   request.authorization = std::string(message[http::field::authorization]);
   request.host = std::string(message[http::field::host]);
   request.origin = std::string(message[http::field::origin]);
+  request.accept_encoding = std::string(message[http::field::accept_encoding]);
+  request.if_none_match = std::string(message[http::field::if_none_match]);
   request.received = received;
   const unsigned version = message.version();
   const bool keep_alive = message.keep_alive() && !draining;
@@ -381,13 +384,16 @@ net::awaitable<bool> Server::State::answer(Stream& stream, Exchange& exchange, u
     co_await wake.async_wait(kAwait);
     if (exchange.gone() || client_left(transport(stream))) co_return false;
   }
-  if (!exchange.streams()) co_return co_await send_whole(stream, exchange.response(), version, keep_alive);
+  if (!exchange.streams()) {
+    const bool head_only = exchange.request().method == "HEAD";
+    co_return co_await send_whole(stream, exchange.response(), version, keep_alive, head_only);
+  }
   co_return co_await send_stream(stream, exchange, wake, version, keep_alive);
 }
 
 template <class Stream>
 net::awaitable<bool> Server::State::send_whole(Stream& stream, const Response& response, unsigned version,
-                                               bool keep_alive) {
+                                               bool keep_alive, bool head_only) {
   http::response<http::string_body> message;
   message.version(version);
   fill_head(message, response);
@@ -395,6 +401,11 @@ net::awaitable<bool> Server::State::send_whole(Stream& stream, const Response& r
   message.keep_alive(keep_alive);
   message.prepare_payload();
   http::response_serializer<http::string_body> serializer(message);
+  if (head_only) {  // with the length that the body would have
+    transport(stream).expires_after(options.write_timeout);
+    const auto [error, count] = co_await http::async_write_header(stream, serializer, kAwait);
+    co_return !error;
+  }
   // Piece by piece, so that the time-out is about progress and not about the size.
   while (!serializer.is_done()) {
     transport(stream).expires_after(options.write_timeout);

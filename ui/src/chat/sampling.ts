@@ -1,0 +1,57 @@
+// The sampler settings of a conversation. What is not set is left to the model's own suggestion.
+
+export interface NumberField {
+  name: string; // as the API calls it
+  label: string;
+  min: number;
+  max: number;
+  step: number;
+  whole?: boolean;
+  help: string;
+}
+
+export const numberFields: NumberField[] = [
+  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.1, help: "0 always takes the likeliest token" },
+  { name: "top_p", label: "Top p", min: 0, max: 1, step: 0.05, help: "least set of tokens with this probability" },
+  { name: "top_k", label: "Top k", min: 0, max: 1 << 24, step: 1, whole: true, help: "likeliest tokens only; 0: all" },
+  { name: "min_p", label: "Min p", min: 0, max: 1, step: 0.01, help: "share of the likeliest token's probability" },
+  { name: "repeat_penalty", label: "Repeat penalty", min: 0.01, max: 100, step: 0.05, help: "1: none" },
+  { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, help: "for tokens that appeared" },
+  { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.1, help: "for each appearance" },
+  { name: "max_completion_tokens", label: "Longest answer", min: 1, max: 1e6, step: 1, whole: true, help: "in tokens" },
+  { name: "seed", label: "Seed", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, whole: true, help: "same seed, same answer" },
+];
+
+export interface Sampling {
+  numbers: Record<string, number>;
+  stop: string[];
+}
+
+export const noSampling: Sampling = { numbers: {}, stop: [] };
+
+// What is wrong with a text as the value of a field; empty: nothing. An empty text is no value.
+export function complaint(field: NumberField, text: string): string {
+  if (text.trim() === "") return "";
+  const value = Number(text);
+  if (!Number.isFinite(value)) return "not a number";
+  if (field.whole && !Number.isInteger(value)) return "a whole number, please";
+  if (value < field.min || value > field.max) return `from ${field.min} to ${field.max}`;
+  return "";
+}
+
+// The fields of a request.
+export function samplingFields(sampling: Sampling): Record<string, unknown> {
+  return { ...sampling.numbers, ...(sampling.stop.length > 0 ? { stop: sampling.stop } : {}) };
+}
+
+// Settings from a file that may hold anything: what is not valid is dropped.
+export function readSampling(value: unknown): Sampling {
+  const given = (value ?? {}) as { numbers?: Record<string, unknown>; stop?: unknown };
+  const numbers: Record<string, number> = {};
+  for (const field of numberFields) {
+    const number = given.numbers?.[field.name];
+    if (typeof number === "number" && complaint(field, String(number)) === "") numbers[field.name] = number;
+  }
+  const stop = Array.isArray(given.stop) ? given.stop.filter((one): one is string => typeof one === "string") : [];
+  return { numbers, stop: stop.filter((one) => one !== "").slice(0, 16) };
+}
