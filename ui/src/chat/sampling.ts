@@ -41,7 +41,8 @@ export function complaint(field: NumberField, text: string): string {
 
 // The fields of a request.
 export function samplingFields(sampling: Sampling): Record<string, unknown> {
-  return { ...sampling.numbers, ...(sampling.stop.length > 0 ? { stop: sampling.stop } : {}) };
+  const stop = sampling.stop.filter((one) => one !== ""); // a line that is still being typed
+  return { ...sampling.numbers, ...(stop.length > 0 ? { stop } : {}) };
 }
 
 // Settings from a file that may hold anything: what is not valid is dropped.

@@ -1,0 +1,165 @@
+// What the server does: read once a second while it is looked at.
+import { useEffect, useState } from "preact/hooks";
+import { histogramQuantile, readMetrics, readStatus, type Sample, sample, type ServerStatus, sum } from "../api/status.ts";
+import { Chart } from "./chart.tsx";
+
+const slots = 120; // seconds that the charts show
+const every = 1000;
+
+interface Reading {
+  status: ServerStatus;
+  metrics: string;
+  at: number;
+}
+
+function useReadings(): { reading: Reading | null; samples: Sample[]; error: string } {
+  const [reading, setReading] = useState<Reading | null>(null);
+  const [samples, setSamples] = useState<Sample[]>([]);
+  const [error, setError] = useState("");
+  useEffect(() => {
+    let over = false;
+    let timer: ReturnType<typeof setTimeout>;
+    let before: Reading | null = null;
+    const look = async () => {
+      try {
+        const [status, metrics] = await Promise.all([readStatus(), readMetrics()]);
+        const now = { status, metrics, at: performance.now() };
+        if (over) return;
+        if (before) {
+          const next = sample(now.status, now.at, before.status, before.at);
+          setSamples((old) => [...old, next].slice(-slots));
+        }
+        before = now;
+        setReading(now);
+        setError("");
+      } catch (reason) {
+        if (!over) setError(reason instanceof Error ? reason.message : String(reason));
+      }
+      if (!over) timer = setTimeout(() => void look(), every);
+    };
+    void look();
+    return () => {
+      over = true;
+      clearTimeout(timer);
+    };
+  }, []);
+  return { reading, samples, error };
+}
+
+const whole = (value: number) => Math.round(value).toLocaleString("en");
+const percent = (value: number) => `${Math.round(100 * value)} %`;
+const milliseconds = (seconds: number | null) =>
+  seconds === null ? "–" : seconds < 1 ? `${(1000 * seconds).toPrecision(2)} ms` : `${seconds.toPrecision(2)} s`;
+
+function bytes(count: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  for (; count >= 1024 && unit + 1 < units.length; ++unit) count /= 1024;
+  return `${count < 10 && unit > 0 ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
+}
+
+function Tile({ label, value, more }: { label: string; value: string; more?: string }) {
+  return (
+    <div class="tile">
+      <dt>{label}</dt>
+      <dd>
+        {value} {more && <small>{more}</small>}
+      </dd>
+    </div>
+  );
+}
+
+function Figures({ reading, samples }: { reading: Reading; samples: Sample[] }) {
+  const { status, metrics } = reading;
+  const latest = samples[samples.length - 1];
+  const prompts = sum(status, "prompt_tokens_seen_total");
+  const hits = prompts > 0 ? percent(sum(status, "prefix_hit_tokens_total") / prompts) : "–";
+  const total = sum(status, "kv_blocks_total");
+  const series = (label: string, value: (one: Sample) => number | null) => ({ label, values: samples.map(value) });
+  const quantiles = (name: string): [string, string] => [
+    milliseconds(histogramQuantile(metrics, name, 0.5)),
+    milliseconds(histogramQuantile(metrics, name, 0.99)),
+  ];
+  const first = quantiles("lathe_first_token_seconds");
+  const between = quantiles("lathe_between_tokens_seconds");
+  return (
+    <>
+      <dl class="tiles">
+        <Tile label="Running" value={whole(sum(status, "batch_running"))} more={`${whole(sum(status, "batch_waiting"))} queued`} />
+        <Tile label="Generated" value={whole(latest?.decodeRate ?? 0)} more="tokens/s" />
+        <Tile label="Prefix hits" value={hits} more="of prompt tokens" />
+        <Tile label="KV blocks" value={whole(sum(status, "kv_blocks_in_use"))} more={`of ${whole(total)}`} />
+        <Tile label="First token" value={first[0]} more={`p99 ${first[1]}`} />
+        <Tile label="Between tokens" value={between[0]} more={`p99 ${between[1]}`} />
+      </dl>
+      <div class="charts">
+        <Chart
+          title="Tokens per second"
+          slots={slots}
+          format={whole}
+          series={[series("generated", (one) => one.decodeRate), series("read", (one) => one.prefillRate)]}
+        />
+        <Chart
+          title="Batch"
+          slots={slots}
+          format={whole}
+          series={[series("running", (one) => one.running), series("queued", (one) => one.waiting)]}
+        />
+        <Chart title="KV blocks" slots={slots} format={whole} top={Math.max(1, total)} series={[series("in use", (one) => one.kvInUse)]} />
+        <Chart title="Prefix hits" slots={slots} format={percent} top={1} series={[series("of prompt tokens", (one) => one.hitRate)]} />
+      </div>
+      <h2>Open models</h2>
+      <div class="table" tabIndex={0}>
+        <table>
+          <thead>
+            <tr>
+              <th>Model</th>
+              <th class="align-right">Context</th>
+              <th class="align-right">Memory</th>
+              <th class="align-right">Generated</th>
+              <th class="align-right">Read</th>
+              <th class="align-right">KV blocks</th>
+              <th class="align-right">Preemptions</th>
+            </tr>
+          </thead>
+          <tbody>
+            {status.models.map((model) => (
+              <tr key={model.model}>
+                <td>{model.model}</td>
+                <td class="align-right">{whole(model.context)}</td>
+                <td class="align-right">{bytes(model.bytes)}</td>
+                <td class="align-right">{whole(model.decode_tokens_total)}</td>
+                <td class="align-right">{whole(model.prefill_tokens_total)}</td>
+                <td class="align-right">
+                  {whole(model.kv_blocks_in_use)} / {whole(model.kv_blocks_total)}
+                </td>
+                <td class="align-right">{whole(model.preemptions_total)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <p class="quiet">
+        {whole(status.connections)} connections, {whole(status.active)} requests being answered. First token and time between tokens
+        are medians since the start.
+      </p>
+    </>
+  );
+}
+
+export function ServerView() {
+  const { reading, samples, error } = useReadings();
+  return (
+    <main class="server">
+      <div class="server-column">
+        <h1>Server</h1>
+        {error && (
+          <p class="error" role="alert">
+            {error}
+          </p>
+        )}
+        {reading ? <Figures reading={reading} samples={samples} /> : !error && <p class="quiet">Reading…</p>}
+      </div>
+    </main>
+  );
+}
