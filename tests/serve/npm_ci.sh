@@ -4,7 +4,7 @@
 set -uo pipefail
 command -v npm >/dev/null && command -v node >/dev/null || { echo "SKIPPED: node and npm are not installed"; exit 77; }
 mkdir -p "$2" && cp "$1/package.json" "$1/package-lock.json" "$2/" && cd "$2" || exit 1
-if [ -d node_modules/openai ] && cmp -s package-lock.json node_modules/.installed; then exit 0; fi
+if cmp -s package-lock.json node_modules/.installed; then exit 0; fi
 if npm ci --no-audit --no-fund >npm.log 2>&1; then
   cp package-lock.json node_modules/.installed
   exit 0

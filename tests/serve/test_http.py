@@ -36,7 +36,7 @@ class Routes(ServeTest):
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#")), lines
 
     def test_unknown_paths_and_methods(self):
-        for method, path, status in (("GET", "/", 404), ("GET", "/../etc/passwd", 404), ("GET", "/v1/none", 404),
+        for method, path, status in (("GET", "/../etc/passwd", 404), ("GET", "/assets/../assets/", 404), ("GET", "/assets/%2e%2e/", 404), ("GET", "/v1/none", 404),
                                      ("GET", "/v1/completions", 405), ("POST", "/health", 405),
                                      ("DELETE", "/v1/models", 405), ("OPTIONS", "/v1/models", 405)):
             got, headers, body = self.server.request(method, path)

@@ -68,7 +68,8 @@ Response no_page_response() {
   response.status = 404;
   response.content_type = "text/plain; charset=utf-8";
   response.body =
-      "The API is under /v1; this lathe was built without its web page: with node 18, npm and a network, run `make page` "
+      "The API is under /v1; this lathe was built without its web page: with node 18, npm and a network, run `make "
+      "page` "
       "and start it again.\n";
   add_security(response);
   return response;

@@ -8,7 +8,7 @@ import { TurnView } from "./turn.tsx";
 
 const nearEnd = 60; // pixels from the end within which the view follows a growing answer
 
-function Composer({ running, conversation }: { running: boolean; conversation: string }) {
+function Composer({ running }: { running: boolean }) {
   const box = useRef<HTMLTextAreaElement>(null);
   const submit = () => {
     const text = box.current?.value ?? "";
@@ -19,7 +19,7 @@ function Composer({ running, conversation }: { running: boolean; conversation: s
   };
   useEffect(() => {
     if (matchMedia("(hover: hover)").matches) box.current?.focus(); // not where that would open a keyboard
-  }, [conversation]);
+  }, []);
   return (
     <form
       class="composer"
@@ -91,7 +91,7 @@ export function ChatView({ state }: { state: ChatState }) {
         </div>
       </div>
       <div class="column">
-        <Composer running={running} conversation={current.id} />
+        <Composer running={running} />
       </div>
     </main>
   );

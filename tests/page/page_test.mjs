@@ -1,0 +1,344 @@
+// The page in a real browser against the built program and the model that ships. Environment: LATHE, LATHE_CHROMIUM,
+// LATHE_NODE_MODULES (where npm ci ran), LATHE_SCREENSHOTS (a folder for pictures to look at).
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { after, afterEach, before, test } from "node:test";
+import { addFields, answers, idle, launch, open, say, Server } from "./browser.mjs";
+
+const pictures = process.env.LATHE_SCREENSHOTS;
+let browser;
+let server;
+let opened = [];
+
+before(async () => {
+  mkdirSync(pictures, { recursive: true });
+  [browser, server] = await Promise.all([launch(), Server.start("tiny", "--ctx", "2048")]);
+});
+
+after(async () => {
+  await browser?.close();
+  if (server) assert.equal(await server.stop(), 0);
+});
+
+// Whatever a test did: nothing left the origin, nothing was complained about, and the server is at rest.
+afterEach(async () => {
+  for (const { context, seen } of opened) {
+    await context.close();
+    assert.deepEqual(seen.outside, [], "requests to other origins");
+    assert.deepEqual(seen.errors, [], "errors in the console");
+  }
+  opened = [];
+  for (let round = 0; ; ++round) {
+    const { models } = await server.status();
+    if (models.every((one) => one.batch_running === 0 && one.kv_blocks_in_use === one.kv_blocks_cached)) break;
+    assert.ok(round < 100, `the server is not at rest: ${JSON.stringify(models)}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+});
+
+async function visit(options, of = server) {
+  const one = await open(browser, of, options);
+  opened.push(one);
+  return one.page;
+}
+
+const shot = (page, name) => page.screenshot({ path: `${pictures}/${name}.png` });
+const sidewaysScroll = (page) => page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
+
+// An answer of a fixed text, as the server streams it: for what a story model would never write.
+async function answerWith(page, text, reasoning = "") {
+  const chunk = (delta, finish = null) =>
+    `data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`;
+  const usage = { prompt_tokens: 42, completion_tokens: 64, prompt_tokens_details: { cached_tokens: 32 } };
+  const body =
+    (reasoning ? chunk({ reasoning_content: reasoning }) : "") +
+    chunk({ content: text }) +
+    chunk({}, "stop") +
+    `data: ${JSON.stringify({ choices: [], usage })}\n\ndata: [DONE]\n\n`;
+  await page.route("**/v1/chat/completions", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+}
+
+test("an answer streams, is counted, and survives a reload", async () => {
+  const page = await visit();
+  await say(page, "Once upon a time");
+  const answer = answers(page).first();
+  await answer.locator(".markdown", { hasText: /\w/ }).waitFor();
+  await idle(page);
+  const text = await answer.locator(".markdown").innerText();
+  assert.ok(text.length > 20, text);
+  assert.match(await answer.locator(".figures").innerText(), /^(cut at the length limit · )?\d+ tokens · [\d.]+ tokens\/s · .*prompt \d+/);
+  await page.reload();
+  await answer.waitFor();
+  assert.equal(await answer.locator(".markdown").innerText(), text);
+  assert.equal(await page.locator(".said").innerText(), "Once upon a time");
+  assert.equal(await page.locator(".entry.current").innerText(), "Once upon a time");
+});
+
+test("stop ends the answer at the server too, and keeps what was said", async () => {
+  const page = await visit();
+  await addFields(page, { ignore_eos: true, max_completion_tokens: 2000 });
+  await say(page, "A long story");
+  await answers(page).first().locator(".markdown", { hasText: /\w/ }).waitFor();
+  assert.equal((await server.status()).models[0].batch_running, 1, "the answer ended before it could be stopped");
+  await page.keyboard.press("Escape");
+  await idle(page);
+  assert.match(await answers(page).first().locator(".figures").innerText(), /^stopped/);
+  const text = await answers(page).first().locator(".markdown").innerText();
+  assert.ok(text.length > 0);
+  await page.reload();
+  assert.equal(await answers(page).first().locator(".markdown").innerText(), text);
+});
+
+test("asking again and editing make branches", async () => {
+  const page = await visit();
+  await addFields(page, { max_completion_tokens: 24 });
+  await say(page, "Tom had a dog");
+  await idle(page);
+  const answer = answers(page).first().locator(".markdown");
+  const first = await answer.innerText();
+  await page.getByRole("button", { name: "Regenerate" }).click();
+  await page.getByText("2 of 2").waitFor();
+  await idle(page);
+  const second = await answer.innerText();
+  assert.notEqual(second, first, "two draws of 24 tokens at temperature 1");
+  await page.getByRole("button", { name: "Previous branch" }).click();
+  assert.equal(await answer.innerText(), first);
+  await page.getByRole("button", { name: "Next branch" }).click();
+  assert.equal(await answer.innerText(), second);
+
+  await page.locator(".turn.user").hover();
+  await page.locator(".turn.user").getByRole("button", { name: "Edit" }).click();
+  await page.getByLabel("Edit message").fill("Sue had a cat");
+  await page.getByLabel("Edit message").press("Enter");
+  await page.locator(".said", { hasText: "Sue had a cat" }).waitFor();
+  await idle(page);
+  await page.locator(".turn.user").getByRole("button", { name: "Previous branch" }).click();
+  assert.equal(await page.locator(".said").innerText(), "Tom had a dog");
+  assert.equal(await answer.innerText(), second, "the branch below is the one that was chosen");
+  await page.reload();
+  assert.equal(await page.locator(".said").innerText(), "Tom had a dog");
+});
+
+test("system prompt and samplers reach the server; what is not valid is said and not sent", async () => {
+  const page = await visit();
+  const bodies = [];
+  page.on("request", (request) => request.url().endsWith("/completions") && bodies.push(request.postDataJSON()));
+  await page.getByRole("button", { name: "Settings of this conversation" }).click();
+  await page.getByLabel("System prompt").fill("Be brief.");
+  await page.getByLabel("Temperature").fill("0");
+  await page.getByLabel("Top p").fill("7");
+  await page.getByText("from 0 to 1").waitFor();
+  await page.getByLabel("Longest answer").fill("5");
+  await page.getByLabel("Stop texts").fill("dragon");
+  await shot(page, "settings");
+  await page.keyboard.press("Escape");
+  await say(page, "Once");
+  await idle(page);
+  const [body] = bodies;
+  assert.deepEqual(body.messages, [{ role: "system", content: "Be brief." }, { role: "user", content: "Once" }]);
+  assert.deepEqual([body.temperature, body.max_completion_tokens, body.stop, "top_p" in body], [0, 5, ["dragon"], false]);
+  assert.match(await answers(page).first().locator(".figures").innerText(), /^cut at the length limit · 5 tokens/);
+});
+
+test("hostile text stays text", async () => {
+  const page = await visit();
+  const hostile = [
+    "<script>window.stolen = 1</script>",
+    '<img src="http://evil.example/x" onerror="window.stolen = 2">',
+    "[click](javascript:window.stolen=3) ![pixel](http://evil.example/pixel.png)",
+    "[data](data:text/html,<script>1</script>) <svg onload=window.stolen=4>",
+    "```html\n<iframe src=javascript:window.stolen=5></iframe>\n```",
+    '| a |\n|---|\n| <b onmouseover="window.stolen=6">x</b> |',
+  ].join("\n\n");
+  await answerWith(page, hostile, "<img src=x onerror=window.stolen=7>");
+  await say(page, '<img src=x onerror="window.stolen=8">');
+  await idle(page);
+  await page.locator("summary").click();
+  await page.locator(".code-block").waitFor();
+  assert.equal(await page.evaluate(() => window.stolen), undefined);
+  assert.equal(await page.locator(".turn :is(img, script, iframe, svg:not(.icon), b)").count(), 0);
+  const links = await page.locator(".turn a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
+  assert.deepEqual(links, ["http://evil.example/x", "http://evil.example/pixel.png"], "addresses are followed by hand only");
+  assert.ok((await answers(page).first().innerText()).includes("<script>window.stolen = 1</script>"));
+});
+
+test("an error stands where it happened and can be tried again", async () => {
+  const page = await visit();
+  await page.route("**/v1/chat/completions", (route) =>
+    route.fulfill({ contentType: "text/event-stream", body: 'data: {"error":{"message":"the cache is full"}}\n\n' }),
+  );
+  await say(page, "Once");
+  await answers(page).first().getByText("the cache is full").waitFor();
+  await page.unroute("**/v1/chat/completions");
+  await addFields(page, { max_completion_tokens: 4 });
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("2 of 2").waitFor();
+  await idle(page);
+  assert.match(await answers(page).first().locator(".figures").innerText(), /4 tokens/);
+});
+
+test("conversations go out as a file and come back", async () => {
+  const page = await visit();
+  await addFields(page, { max_completion_tokens: 8 });
+  await say(page, "A red ball");
+  await idle(page);
+  const text = await answers(page).first().locator(".markdown").innerText();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export" }).click()]);
+  const file = await download.path();
+  assert.equal(JSON.parse(await readFile(file, "utf8")).format, "lathe-conversations");
+  await page.getByRole("button", { name: "Delete conversation" }).click();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByText("Conversations stay in this browser.").waitFor();
+  await page.setInputFiles("input[type=file]", file);
+  await page.locator(".said", { hasText: "A red ball" }).waitFor();
+  assert.equal(await answers(page).first().locator(".markdown").innerText(), text);
+  await page.setInputFiles("input[type=file]", { name: "other.json", mimeType: "application/json", buffer: Buffer.from("{}") });
+  await page.getByText("other.json: the file holds no conversations of this page").waitFor();
+});
+
+test("the keyboard alone is enough", async () => {
+  const page = await visit();
+  await addFields(page, { max_completion_tokens: 8 });
+  const focus = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.tagName);
+  await page.waitForFunction(() => document.activeElement?.id === "message");
+  await page.keyboard.type("One day");
+  await page.keyboard.press("Shift+Enter");
+  await page.keyboard.type("a bird");
+  await page.keyboard.press("Enter");
+  await idle(page);
+  assert.equal(await page.locator(".said").innerText(), "One day\na bird");
+  await page.keyboard.press("Escape"); // leaves the field
+  await page.keyboard.press("r");
+  await page.getByText("2 of 2").waitFor();
+  await idle(page);
+  await page.keyboard.press("[");
+  await page.getByText("1 of 2").waitFor();
+  await page.keyboard.press("e");
+  await page.getByLabel("Edit message").waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("n");
+  await page.getByText("What shall we talk about?").waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("k");
+  await page.locator(".said").waitFor();
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+  await shot(page, "shortcuts");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("2");
+  await page.getByRole("heading", { name: "Server" }).waitFor();
+  await page.keyboard.press("/");
+  await page.waitForFunction(() => document.activeElement?.id === "message");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("m");
+  assert.equal(await focus(), "SELECT");
+});
+
+test("light and dark", async () => {
+  const page = await visit({ colorScheme: "dark" });
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const dark = await paper();
+  await page.getByRole("button", { name: "Theme: system" }).click();
+  const light = await paper();
+  assert.notEqual(light, dark);
+  assert.equal(light, "rgb(255, 255, 255)");
+  await page.reload();
+  assert.equal(await paper(), light, "the choice is kept");
+  await page.getByRole("button", { name: "Theme: light" }).click();
+  assert.equal(await paper(), dark);
+});
+
+test("the view of the server follows what the server does", async () => {
+  const page = await visit();
+  await page.getByRole("button", { name: "Server", exact: true }).click();
+  await page.getByRole("img", { name: /^Tokens per second: generated/ }).waitFor();
+  const request = { messages: [{ role: "user", content: "Once" }], max_tokens: 1500, ignore_eos: true };
+  const working = Promise.all(
+    [1, 2, 3].map(() => fetch(`${server.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(request) }).then((r) => r.text())),
+  );
+  await page.locator('[aria-label^="Batch: running"]:not([aria-label*="running 0"])').waitFor();
+  await working;
+  await page.locator('[aria-label="Batch: running 0, queued 0"]').waitFor();
+  const cells = await page.locator("tbody tr td").allInnerTexts();
+  assert.equal(cells[0], "tiny");
+  assert.ok(Number(cells[3].replace(/,/g, "")) >= 4490, `generated: ${cells[3]}`);
+  await shot(page, "server");
+});
+
+test("a key is asked for, and asked for again when it is wrong", async () => {
+  const locked = await Server.start("tiny", "--api-key", "k-right");
+  try {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    page.setDefaultTimeout(10_000);
+    await page.goto(locked.url);
+    await page.getByRole("textbox", { name: "Key" }).fill("k-wrong");
+    await page.keyboard.press("Enter");
+    await page.getByText("That key was refused.").waitFor();
+    await page.getByRole("textbox", { name: "Key" }).fill("k-right");
+    await page.keyboard.press("Enter");
+    await page.getByRole("combobox", { name: "Model" }).waitFor();
+    await say(page, "Once");
+    await answers(page).first().locator(".markdown", { hasText: /\w/ }).waitFor();
+    await idle(page);
+    await page.reload();
+    await page.getByRole("combobox", { name: "Model" }).waitFor();
+    assert.deepEqual(await page.evaluate(() => [localStorage, sessionStorage].map((one) => JSON.stringify(one).includes("k-right"))), [false, true]);
+    await context.close();
+  } finally {
+    assert.equal(await locked.stop(), 0);
+  }
+});
+
+const tour = `Here is a small function, and what it does.
+
+1. It keeps the **largest** value.
+2. It returns \`-inf\` for an empty list, see [the notes](https://example.org/notes).
+
+\`\`\`python
+def largest(values):
+    best = float("-inf")
+    for value in values:  # one long line to see that the block scrolls sideways and not the page, even on a phone
+        best = max(best, value)
+    return best
+\`\`\`
+
+| input | result | remark |
+|---|---:|---|
+| \`[3, 1, 2]\` | 3 | as expected |
+| \`[]\` | -inf | nothing to compare |
+
+> A quote closes it.`;
+
+for (const [name, options] of [
+  ["desktop", {}],
+  ["phone", { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
+]) {
+  test(`nothing scrolls sideways: ${name}`, async () => {
+    const page = await visit(options);
+    // A picture of each, light and dark.
+    const shots = async (what) => {
+      for (const colorScheme of ["dark", "light"]) {
+        await page.emulateMedia({ colorScheme });
+        await shot(page, `${name}-${what}-${colorScheme}`);
+      }
+    };
+    await shots("empty");
+    await answerWith(page, tour, "The user wants the largest value of a list.");
+    await say(page, "How do I find the largest value of a list in Python, without max() of the whole list?");
+    await idle(page);
+    assert.equal(await sidewaysScroll(page), false);
+    await shots("chat");
+    if (name === "phone") {
+      await page.getByRole("button", { name: "Conversations" }).click();
+      await page.locator(".sidebar").getByRole("button", { name: "Server" }).waitFor();
+      await page.waitForTimeout(250); // for the list to have slid in
+      await shots("list");
+    }
+    await page.getByRole("button", { name: "Server", exact: true }).click();
+    await page.getByRole("img", { name: /^KV blocks/ }).waitFor();
+    assert.equal(await sidewaysScroll(page), false);
+    await shots("server");
+  });
+}
