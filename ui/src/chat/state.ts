@@ -19,6 +19,7 @@ export interface ChatState {
 const currentName = "lathe.current";
 const showEvery = 40; // milliseconds between two drawings of a growing answer
 const saveEvery = 1000;
+const shortestDecoding = 0.005; // seconds; below it, a speed says more about the browser than about the model
 
 export const chat = new Store<ChatState>({
   conversations: [],
@@ -194,7 +195,7 @@ async function answer(conversationId: string, parent: string): Promise<void> {
       completionTokens: tokens,
       counted: usage !== null,
       firstTokenSeconds: (first - begin) / 1000,
-      tokensPerSecond: tokens > 1 && decoding > 0 ? (tokens - 1) / decoding : null,
+      tokensPerSecond: tokens > 1 && decoding > shortestDecoding ? (tokens - 1) / decoding : null,
     };
   };
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -35,6 +35,10 @@ function closing(text: string, mark: string, from: number): number {
       at += 1; // a double one inside
       continue;
     }
+    if (mark.length === 2 && text[at + 2] === mark[0]) {
+      at -= 1; // of three, the last two; the first closes what is inside
+      continue;
+    }
     if (mark[0] === "_" && isWord(text[at + mark.length])) continue;
     return at;
   }

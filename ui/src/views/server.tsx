@@ -48,8 +48,12 @@ function useReadings(): { reading: Reading | null; samples: Sample[]; error: str
 
 const whole = (value: number) => Math.round(value).toLocaleString("en");
 const percent = (value: number) => `${Math.round(100 * value)} %`;
-const milliseconds = (seconds: number | null) =>
-  seconds === null ? "–" : seconds < 1 ? `${(1000 * seconds).toPrecision(2)} ms` : `${seconds.toPrecision(2)} s`;
+
+function duration(seconds: number | null): string {
+  if (seconds === null) return "–";
+  if (seconds >= 1) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+}
 
 function bytes(count: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -77,8 +81,8 @@ function Figures({ reading, samples }: { reading: Reading; samples: Sample[] }) 
   const total = sum(status, "kv_blocks_total");
   const series = (label: string, value: (one: Sample) => number | null) => ({ label, values: samples.map(value) });
   const quantiles = (name: string): [string, string] => [
-    milliseconds(histogramQuantile(metrics, name, 0.5)),
-    milliseconds(histogramQuantile(metrics, name, 0.99)),
+    duration(histogramQuantile(metrics, name, 0.5)),
+    duration(histogramQuantile(metrics, name, 0.99)),
   ];
   const first = quantiles("lathe_first_token_seconds");
   const between = quantiles("lathe_between_tokens_seconds");

@@ -23,7 +23,7 @@ function NumberInput({ field, conversation }: { field: NumberField; conversation
       <input
         type="text"
         inputMode="decimal"
-        placeholder="model's own"
+        placeholder={field.otherwise ?? "model's own"}
         value={text}
         aria-invalid={wrong !== ""}
         aria-describedby={help}
