@@ -1,6 +1,6 @@
 // Starts the page.
 import { render } from "preact";
-import { loadConversations, loadModels } from "./chat/state.ts";
+import { loadConversations } from "./chat/state.ts";
 import { applyTheme, savedTheme } from "./parts/theme.ts";
 import { App } from "./views/app.tsx";
 
@@ -8,4 +8,3 @@ applyTheme(savedTheme());
 const page = document.getElementById("page");
 if (page) render(<App />, page);
 void loadConversations();
-void loadModels();

@@ -1,7 +1,7 @@
 // The frame around the views: the list of conversations, the head with the model, and what is asked or listed in dialogs.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { setKeyPrompt } from "../api/client.ts";
-import { chat, startNew } from "../chat/state.ts";
+import { chat, loadModels, startNew } from "../chat/state.ts";
 import { Icon } from "../parts/icon.tsx";
 import { useStore } from "../parts/store.ts";
 import { applyTheme, nextTheme, savedTheme, type Theme } from "../parts/theme.ts";
@@ -32,6 +32,7 @@ export function App() {
 
   useEffect(() => {
     setKeyPrompt((wrong) => new Promise((answer) => setQuestion({ wrong, answer })));
+    void loadModels(); // not before: it may need to ask for the key
     const followHash = () => setView(location.hash === "#server" ? "server" : "chat");
     addEventListener("hashchange", followHash);
     return () => removeEventListener("hashchange", followHash);
