@@ -227,6 +227,8 @@ test("the keyboard alone is enough", async () => {
   await shot(page, "shortcuts");
   await page.keyboard.press("Escape");
   await page.keyboard.press("2");
+  await page.getByRole("heading", { name: "Programs" }).waitFor();
+  await page.keyboard.press("3");
   await page.getByRole("heading", { name: "Server" }).waitFor();
   await page.keyboard.press("/");
   await page.waitForFunction(() => document.activeElement?.id === "message");
@@ -264,6 +266,38 @@ test("the view of the server follows what the server does", async () => {
   assert.equal(cells[0], "tiny");
   assert.ok(Number(cells[3].replace(/,/g, "")) >= 4490, `generated: ${cells[3]}`);
   await shot(page, "server");
+});
+
+test("the view of programs shows the graph as it runs", async () => {
+  const page = await visit();
+  await page.getByRole("button", { name: "Programs" }).click();
+  await page.getByText("No program is open.").waitFor();
+  const ask = async (method, path, body) => (await fetch(server.url + path, { method, body: JSON.stringify(body) })).json();
+  const { session_id } = await ask("POST", "/v1/session", { model: "tiny" });
+  const output = (name) => [{ name, is_output: true }];
+  const calls = [0, 1, 2].map((i) => ({ template: `Once ${i}{{note${i}}}`, parameters: output(`note${i}`), max_tokens: 600, ignore_eos: true }));
+  calls.push({ template: "{{note0}}{{note1}}{{note2}} So{{end}}", parameters: output("end"), max_tokens: 8, ignore_eos: true });
+  calls.push({ template: "{{end}} no{{json}}", parameters: [{ name: "json", is_output: true, transform: "json:a" }], max_tokens: 4 });
+  await ask("POST", "/v1/semantic_call", { session_id, calls, want: { end: "latency" } });
+  await page.locator(".call.running").first().waitFor();
+  assert.equal(await page.locator(".call.waiting").count(), 2);
+  assert.equal(await page.locator(".graph path").count(), 4);
+  await shot(page, "programs-running");
+  await page.locator(".call.failed", { hasText: "json" }).waitFor();
+  assert.equal(await page.locator(".call.done").count(), 4);
+  assert.match(await page.locator(".call.done", { hasText: "end" }).innerText(), /ms|s · 8 tokens/);
+  const cells = await page.locator("tbody tr").nth(0).locator("td").allInnerTexts();
+  assert.deepEqual([cells[0], cells[1], cells[7]], ["note0", "done", "600"]);
+  await page.getByText("5 of 5 calls over").waitFor();
+  for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }]]) {
+    const other = await visit(options);
+    await other.goto(`${server.url}/#programs`);
+    await other.locator(".call.failed").waitFor();
+    assert.equal(await sidewaysScroll(other), false);
+    await shot(other, `programs-${name}`);
+  }
+  await ask("DELETE", `/v1/session/${session_id}`);
+  await page.getByText("No program is open.").waitFor();
 });
 
 test("a key is asked for, and asked for again when it is wrong", async () => {

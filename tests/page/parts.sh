@@ -5,7 +5,7 @@ set -uo pipefail
 [ -x "$1/node_modules/.bin/tsc" ] || { echo "SKIPPED: typescript is not installed (npm ci could not run)"; exit 77; }
 "$1/node_modules/.bin/tsc" --noEmit -p "$1" || exit 1
 rm -rf "$2" && mkdir -p "$2" && echo '{"type": "module"}' >"$2/package.json" || exit 1
-for module in api/events api/status chat/sampling chat/transfer chat/tree markdown/blocks markdown/inline; do
+for module in api/events api/status chat/sampling chat/transfer chat/tree markdown/blocks markdown/inline parts/graph; do
   mkdir -p "$2/$(dirname "$module")"
   "$1/node_modules/.bin/esbuild" "$1/src/$module.ts" --format=esm --platform=neutral --bundle --log-level=error --outfile="$2/$module.js" || exit 1
 done

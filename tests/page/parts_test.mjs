@@ -9,6 +9,7 @@ const { EventParser } = await part("api/events");
 const { histogramQuantile, sample } = await part("api/status");
 const tree = await part("chat/tree");
 const { exportJson, importJson } = await part("chat/transfer");
+const { layout } = await part("parts/graph");
 const { complaint, numberFields, readSampling } = await part("chat/sampling");
 
 // A tree of Markdown in one line: "p(Some strong(bold) text)".
@@ -154,4 +155,15 @@ test("rates and quantiles", () => {
   assert.equal(histogramQuantile(metrics, "t", 0.75), 0.15000000000000002);
   assert.equal(histogramQuantile("", "t", 0.5), null);
   assert.equal(histogramQuantile('t_bucket{le="0.1"} 0\nt_bucket{le="+Inf"} 4\n', "t", 0.5), 0.1);
+});
+
+test("graphs are laid out in columns by distance", () => {
+  const at = (before) => layout(before).places.map(({ column, row }) => `${column},${row}`).join(" ");
+  assert.equal(at([]), "");
+  assert.equal(at([[], [0], [1]]), "0,0 1,0 2,0");
+  assert.equal(at([[3, 3], [], [], [1, 2]]), "2,0 0,0 0,1 1,0", "predecessors that come later");
+  assert.equal(at([[], [], [1], [0]]), "0,0 0,1 1,1 1,0", "as their predecessors stand");
+  assert.deepEqual({ ...layout([[], [], [], [0, 1, 2]]), places: 0 }, { places: 0, columns: 2, rows: 3 });
+  assert.ok(layout([[1], [0]]).columns <= 2, "a cycle ends");
+  assert.equal(at([[7]]), "0,0", "a predecessor that is not there");
 });

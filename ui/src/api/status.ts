@@ -1,5 +1,6 @@
 // GET /api/status and /metrics, and what two readings say about the time between them.
 import { call, getJson } from "./client.ts";
+import type { Program } from "./programs.ts";
 
 export interface ModelStatus {
   model: string;
@@ -22,6 +23,7 @@ export interface ServerStatus {
   connections: number;
   active: number;
   models: ModelStatus[];
+  programs: Program[]; // those of this key
 }
 
 // What the charts draw, at one moment, over all models.

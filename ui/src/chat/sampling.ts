@@ -17,13 +17,10 @@ export const numberFields: NumberField[] = [
   { name: "top_k", label: "Top k", min: 0, max: 1 << 24, step: 1, whole: true, help: "likeliest tokens only; 0: all" },
   { name: "min_p", label: "Min p", min: 0, max: 1, step: 0.01, help: "share of the likeliest token's probability" },
   { name: "repeat_penalty", label: "Repeat penalty", min: 0.01, max: 100, step: 0.05, help: "1: none" },
-  { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, help: "for tokens that appeared",
-    otherwise: "0" },
-  { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.1, help: "for each appearance",
-    otherwise: "0" },
+  { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, help: "for tokens that appeared", otherwise: "0" },
+  { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.1, help: "for each appearance", otherwise: "0" },
   { name: "max_completion_tokens", label: "Longest answer", min: 1, max: 1e6, step: 1, whole: true, help: "in tokens", otherwise: "what fits" },
-  { name: "seed", label: "Seed", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, whole: true, help: "same seed, same answer",
-    otherwise: "any" },
+  { name: "seed", label: "Seed", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, whole: true, help: "same seed, same answer", otherwise: "any" },
 ];
 
 export interface Sampling {

@@ -8,12 +8,13 @@ import { applyTheme, nextTheme, savedTheme, type Theme } from "../parts/theme.ts
 import { ChatView } from "./chat.tsx";
 import { KeyDialog } from "./key.tsx";
 import { ModelPicker } from "./models.tsx";
+import { ProgramsView } from "./programs.tsx";
 import { ServerView } from "./server.tsx";
 import { SettingsDialog } from "./settings.tsx";
 import { type Commands, ShortcutsDialog, useShortcuts } from "./shortcuts.tsx";
 import { Sidebar } from "./sidebar.tsx";
+import { type View, viewOfAddress } from "./view.ts";
 
-export type View = "chat" | "server";
 type Shown = "settings" | "shortcuts" | null;
 
 interface KeyQuestion {
@@ -23,7 +24,7 @@ interface KeyQuestion {
 
 export function App() {
   const state = useStore(chat);
-  const [view, setView] = useState<View>(location.hash === "#server" ? "server" : "chat");
+  const [view, setView] = useState<View>(viewOfAddress);
   const [theme, setTheme] = useState<Theme>(savedTheme);
   const [shown, setShown] = useState<Shown>(null);
   const [sidebar, setSidebar] = useState(false); // on narrow screens, where it lies over the rest
@@ -33,13 +34,13 @@ export function App() {
   useEffect(() => {
     setKeyPrompt((wrong) => new Promise((answer) => setQuestion({ wrong, answer })));
     void loadModels(); // not before: it may need to ask for the key
-    const followHash = () => setView(location.hash === "#server" ? "server" : "chat");
+    const followHash = () => setView(viewOfAddress());
     addEventListener("hashchange", followHash);
     return () => removeEventListener("hashchange", followHash);
   }, []);
 
   const go = (to: View) => {
-    location.hash = to === "server" ? "#server" : "";
+    location.hash = to === "chat" ? "" : to;
     setView(to);
     setSidebar(false);
   };
@@ -56,6 +57,7 @@ export function App() {
   const commands: Commands = {
     newConversation: begin,
     showChat: () => go("chat"),
+    showPrograms: () => go("programs"),
     showServer: () => go("server"),
     settings: () => setShown("settings"),
     shortcuts: () => setShown("shortcuts"),
@@ -90,7 +92,9 @@ export function App() {
             <Icon name="keyboard" />
           </button>
         </header>
-        {view === "chat" ? <ChatView state={state} /> : <ServerView />}
+        {view === "chat" && <ChatView state={state} />}
+        {view === "programs" && <ProgramsView />}
+        {view === "server" && <ServerView />}
       </div>
       {shown === "settings" && <SettingsDialog conversation={state.current} onClose={() => setShown(null)} />}
       {shown === "shortcuts" && <ShortcutsDialog onClose={() => setShown(null)} />}

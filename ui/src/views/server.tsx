@@ -1,6 +1,8 @@
 // What the server does: read once a second while it is looked at.
-import { useEffect, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { histogramQuantile, readMetrics, readStatus, type Sample, sample, type ServerStatus, sum } from "../api/status.ts";
+import { bytes, duration, percent, whole } from "../parts/figures.ts";
+import { usePoll } from "../parts/poll.ts";
 import { Chart } from "./chart.tsx";
 
 const slots = 120; // seconds that the charts show
@@ -12,54 +14,23 @@ interface Reading {
   at: number;
 }
 
+// The latest reading, and what the charts draw.
 function useReadings(): { reading: Reading | null; samples: Sample[]; error: string } {
   const [reading, setReading] = useState<Reading | null>(null);
   const [samples, setSamples] = useState<Sample[]>([]);
-  const [error, setError] = useState("");
-  useEffect(() => {
-    let over = false;
-    let timer: ReturnType<typeof setTimeout>;
-    let before: Reading | null = null;
-    const look = async () => {
-      try {
-        const [status, metrics] = await Promise.all([readStatus(), readMetrics()]);
-        const now = { status, metrics, at: performance.now() };
-        if (over) return;
-        if (before) {
-          const next = sample(now.status, now.at, before.status, before.at);
-          setSamples((old) => [...old, next].slice(-slots));
-        }
-        before = now;
-        setReading(now);
-        setError("");
-      } catch (reason) {
-        if (!over) setError(reason instanceof Error ? reason.message : String(reason));
-      }
-      if (!over) timer = setTimeout(() => void look(), every);
-    };
-    void look();
-    return () => {
-      over = true;
-      clearTimeout(timer);
-    };
-  }, []);
+  const before = useRef<Reading | null>(null);
+  const error = usePoll(
+    () => Promise.all([readStatus(), readMetrics()]),
+    ([status, metrics]) => {
+      const now = { status, metrics, at: performance.now() };
+      const last = before.current;
+      if (last) setSamples((old) => [...old, sample(now.status, now.at, last.status, last.at)].slice(-slots));
+      before.current = now;
+      setReading(now);
+    },
+    every,
+  );
   return { reading, samples, error };
-}
-
-const whole = (value: number) => Math.round(value).toLocaleString("en");
-const percent = (value: number) => `${Math.round(100 * value)} %`;
-
-function duration(seconds: number | null): string {
-  if (seconds === null) return "–";
-  if (seconds >= 1) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  return `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
-}
-
-function bytes(count: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let unit = 0;
-  for (; count >= 1024 && unit + 1 < units.length; ++unit) count /= 1024;
-  return `${count < 10 && unit > 0 ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
 }
 
 function Tile({ label, value, more }: { label: string; value: string; more?: string }) {

@@ -7,6 +7,7 @@ import { Dialog } from "../parts/dialog.tsx";
 export interface Commands {
   newConversation: () => void;
   showChat: () => void;
+  showPrograms: () => void;
   showServer: () => void;
   settings: () => void;
   shortcuts: () => void;
@@ -26,7 +27,7 @@ const list: [string, string][] = [
   ["[  ]", "previous, next branch"],
   ["m", "choose the model"],
   ["s", "settings"],
-  ["1  2", "chat, server"],
+  ["1  2  3", "chat, programs, server"],
   ["t", "theme: system, light, dark"],
   ["?", "this list"],
 ];
@@ -64,7 +65,8 @@ export function useShortcuts(commands: Commands): void {
       m: commands.pickModel,
       s: commands.settings,
       "1": commands.showChat,
-      "2": commands.showServer,
+      "2": commands.showPrograms,
+      "3": commands.showServer,
       t: commands.theme,
       "?": commands.shortcuts,
     };

@@ -5,7 +5,7 @@ import { exportJson, importJson } from "../chat/transfer.ts";
 import { type Conversation, titleOf } from "../chat/tree.ts";
 import { Icon } from "../parts/icon.tsx";
 import { useStore } from "../parts/store.ts";
-import type { View } from "./app.tsx";
+import { type View, views } from "./view.ts";
 
 function download(name: string, text: string): void {
   const link = document.createElement("a");
@@ -97,14 +97,14 @@ export function Sidebar(props: { view: View; onView: (view: View) => void; onNew
           <span class="brand-name">Lathe</span>
         </div>
         <div class="views" role="group" aria-label="View">
-          {(["chat", "server"] as const).map((view) => (
+          {(Object.keys(views) as View[]).map((view) => (
             <button
               key={view}
               type="button"
               aria-pressed={props.view === view}
               onClick={() => props.onView(view)}
             >
-              {view === "chat" ? "Chat" : "Server"}
+              {views[view]}
             </button>
           ))}
         </div>

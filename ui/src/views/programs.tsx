@@ -1,0 +1,139 @@
+// The programs that the server runs: each a graph of calls, with the time of every one.
+import { useState } from "preact/hooks";
+import { type Program, type ProgramCall, ranFor, waitedFor } from "../api/programs.ts";
+import { readStatus } from "../api/status.ts";
+import { duration, whole } from "../parts/figures.ts";
+import { layout } from "../parts/graph.ts";
+import { usePoll } from "../parts/poll.ts";
+
+const every = 500; // milliseconds between readings
+const node = { width: 172, height: 58, across: 56, down: 14 }; // pixels: a call, and the space to the next one
+
+function label(call: ProgramCall, program: Program): string {
+  switch (call.state) {
+    case "waiting":
+      return "waits for its inputs";
+    case "queued":
+      return `queued for ${duration(waitedFor(call, program))}`;
+    case "running":
+      return `running for ${duration(ranFor(call, program))}`;
+    case "done":
+      return `${duration(ranFor(call, program))} · ${whole(call.generated_tokens)} tokens`;
+    case "failed":
+      return call.error ?? "failed";
+  }
+}
+
+function Graph({ program }: { program: Program }) {
+  const { places, columns, rows } = layout(program.nodes.map((call) => call.after));
+  const tall = rows * (node.height + node.down) - node.down;
+  const x = (at: number) => (places[at]?.column ?? 0) * (node.width + node.across);
+  const y = (at: number) => {
+    const column = places[at]?.column;
+    const others = places.filter((place) => place.column === column).length; // a short column stands in the middle
+    return (places[at]?.row ?? 0) * (node.height + node.down) + ((rows - others) * (node.height + node.down)) / 2;
+  };
+  const edges = program.nodes.flatMap((call, to) => [...new Set(call.after)].map((from) => [from, to] as const));
+  return (
+    <div class="graph-frame" tabIndex={0} role="group" aria-label={`Calls of ${program.session_id}`}>
+      <div class="graph" style={{ width: columns * (node.width + node.across) - node.across, height: tall }}>
+        <svg aria-hidden="true">
+          {edges.map(([from, to]) => {
+            const [x1, y1, x2, y2] = [x(from) + node.width, y(from) + node.height / 2, x(to), y(to) + node.height / 2];
+            const bend = (x1 + x2) / 2;
+            return <path key={`${from}-${to}`} d={`M${x1} ${y1}C${bend} ${y1} ${bend} ${y2} ${x2} ${y2}`} />;
+          })}
+        </svg>
+        {program.nodes.map((call, at) => (
+          <div
+            key={call.node}
+            class={`call ${call.state}`}
+            style={{ left: x(at), top: y(at), width: node.width, height: node.height }}
+            title={`${call.name}: ${label(call, program)}`}
+          >
+            <strong>{call.name}</strong>
+            <span>{label(call, program)}</span>
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function Calls({ program }: { program: Program }) {
+  return (
+    <div class="table" tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            <th>Call</th>
+            <th>State</th>
+            <th>Goal</th>
+            <th class="align-right">Waited</th>
+            <th class="align-right">Ran</th>
+            <th class="align-right">Prompt</th>
+            <th class="align-right">Cached</th>
+            <th class="align-right">Generated</th>
+          </tr>
+        </thead>
+        <tbody>
+          {program.nodes.map((call) => (
+            <tr key={call.node}>
+              <td>{call.name}</td>
+              <td>{call.error ? `failed: ${call.error}` : call.state}</td>
+              <td>{call.group === null ? call.goal : `${call.goal}, ${call.group}`}</td>
+              <td class="align-right">{duration(waitedFor(call, program))}</td>
+              <td class="align-right">{duration(ranFor(call, program))}</td>
+              <td class="align-right">{whole(call.prompt_tokens)}</td>
+              <td class="align-right">{whole(call.cached_tokens)}</td>
+              <td class="align-right">{whole(call.generated_tokens)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Section({ program, open }: { program: Program; open: boolean }) {
+  const over = program.nodes.filter((call) => call.state === "done" || call.state === "failed").length;
+  return (
+    <details class="program" open={open}>
+      <summary>
+        <strong>{program.session_id}</strong>
+        <span class="quiet">
+          {program.model} · {program.state} · {over} of {program.nodes.length} calls over
+        </span>
+      </summary>
+      {program.nodes.length > 0 ? <Graph program={program} /> : <p class="quiet">No calls yet.</p>}
+      {program.nodes.length > 0 && <Calls program={program} />}
+    </details>
+  );
+}
+
+export function ProgramsView() {
+  const [programs, setPrograms] = useState<Program[] | null>(null);
+  const error = usePoll(readStatus, (status) => setPrograms(status.programs), every);
+  const newest = [...(programs ?? [])].sort((a, b) => a.seconds - b.seconds);
+  return (
+    <main class="server">
+      <div class="server-column">
+        <h1>Programs</h1>
+        {error && (
+          <p class="error" role="alert">
+            {error}
+          </p>
+        )}
+        {newest.map((program, at) => (
+          <Section key={program.session_id} program={program} open={at === 0} />
+        ))}
+        {programs?.length === 0 && (
+          <p class="quiet">
+            No program is open. <code>lathe run-program FILE.json --server {location.origin}</code> runs one here; an application opens
+            one with <code>POST /v1/session</code>.
+          </p>
+        )}
+      </div>
+    </main>
+  );
+}
