@@ -6,6 +6,8 @@ import { createInterface } from "node:readline";
 const require = createRequire(`${process.env.LATHE_NODE_MODULES}/package.json`);
 const { chromium } = require("playwright-core");
 
+export const patience = 60_000; // milliseconds, for machines that do much else
+
 export class Server {
   constructor(child, info) {
     this.child = child;
@@ -40,7 +42,7 @@ export const launch = () =>
 export async function open(browser, server, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(patience);
   const seen = { outside: [], errors: [] };
   page.on("request", (request) => {
     if (!request.url().startsWith(`${server.url}/`) && !/^(data|blob):/.test(request.url())) seen.outside.push(request.url());

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
-import { addFields, answers, idle, launch, open, say, Server } from "./browser.mjs";
+import { addFields, answers, idle, launch, open, patience, say, Server } from "./browser.mjs";
 
 const pictures = process.env.LATHE_SCREENSHOTS;
 let browser;
@@ -305,7 +305,8 @@ test("a key is asked for, and asked for again when it is wrong", async () => {
   try {
     const context = await browser.newContext();
     const page = await context.newPage();
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(patience);
+    await addFields(page, { max_completion_tokens: 8 });
     await page.goto(locked.url);
     await page.getByRole("textbox", { name: "Key" }).fill("k-wrong");
     await page.keyboard.press("Enter");
