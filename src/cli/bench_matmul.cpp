@@ -62,14 +62,15 @@ std::pair<const Codec*, CodecParams> codec_from(const std::string& text) {
   return {&codec, params};
 }
 
-// Random weights: a few rows are packed and repeated.
+// Random weights: a few rows are packed and repeated, where they stand alone.
 PackedTensor random_weight(const Codec& codec, const CodecParams& params, Shape2 shape) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
-  const std::uint64_t rows = std::min(kPatternRows, shape.rows);
+  const std::uint64_t rows = codec.rows_stand_alone() ? std::min(kPatternRows, shape.rows) : shape.rows;
   std::vector<float> values(rows * shape.cols);
   for (float& value : values) value = normal(random);
   const PackedTensor pattern = pack("weight", codec, Shape{rows, shape.cols}, values, params);
+  if (rows == shape.rows) return pattern;
   std::vector<Bytes> parts;
   for (const Part& part : pattern.parts) {
     const std::uint64_t stride = part.data.size() / rows;

@@ -15,7 +15,7 @@ namespace {
 
 using quant::Target;
 
-constexpr std::string_view kDefaultCodec = "INT_SYM", kDefaultMethod = "gptq";
+constexpr std::string_view kDefaultMethod = "gptq";
 
 // "Q8_0", "INT_ASYM:4:64" (bits, group), "same" as the body, "keep" what the file has.
 std::optional<Target> target_from(const std::string& text, const Target& body, std::string_view option) {
@@ -23,6 +23,7 @@ std::optional<Target> target_from(const std::string& text, const Target& body, s
   if (text == "same") return body;
   const std::size_t colon = text.find(':');
   Target target{&codec_named(text.substr(0, colon)), {}};
+  if (block_format(*target.codec) == nullptr) target.params = target.codec->usual_params();
   if (!target.codec->can_encode()) {
     throw UsageError(fmt::format("{}: {} can be read but not written", option, target.codec->name()));
   }
@@ -42,7 +43,7 @@ std::optional<Target> target_from(const std::string& text, const Target& body, s
 }
 
 bool goes_together(const quant::Method& method, const Codec& codec) {
-  return codec.can_encode() && method.can_target({&codec, {4, 128}});
+  return codec.can_encode() && method.can_target({&codec, codec.usual_params()});
 }
 
 void print_list(bool json) {
@@ -128,7 +129,7 @@ int quantize_verb(Arguments arguments) {
   OutputArgs output;
   std::string in, out, method(kDefaultMethod), embedding = "Q8_0", head = "Q8_0";
   std::optional<std::string> codec, calibration;
-  int bits = 4, group = 128;
+  std::optional<int> bits, group;
   bool list = false;
   std::uint32_t threads = 0;
   quant::QuantizeOptions work;
@@ -138,9 +139,10 @@ int quantize_verb(Arguments arguments) {
   options.positional("IN", in, "the model to read", false);
   options.positional("OUT", out, "the file to write; .lathe holds every codec", false);
   options.value("--method", method, "NAME", "what chooses the values: see --list");
-  options.value("--codec", codec, "CODEC", "how they are stored: see --list; INT_SYM when none is given");
-  options.value("--bits", bits, "N", "bits of a weight, for codecs of any width");
-  options.value("--group", group, "N", "weights that share a scale, for codecs of any width; 0: a whole row");
+  options.value("--codec", codec, "CODEC", "how they are stored: see --list; when none is given, the method's own, or INT_SYM");
+  options.value("--bits", bits, "N", "bits of a weight, for codecs of several widths", "4, or the codec's own");
+  options.value("--group", group, "N", "weights that share a scale, likewise; 0: a whole row",
+                "128, or the codec's own");
   options.value("--embedding", embedding, "CODEC", "of the token embedding: CODEC[:BITS:GROUP], same, or keep");
   options.value("--head", head, "CODEC", "of the output head, likewise");
   options.value("--calibration", calibration, "FILE",
@@ -148,9 +150,11 @@ int quantize_verb(Arguments arguments) {
   options.value("--calibration-sequences", work.calibration.sequences, "N", "sequences taken from it");
   options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
   options.value("--damping", work.method_options.damping, "X",
-                "gptq: share of the mean added to the Hessian's diagonal");
+                "share of the mean added to the Hessian's diagonal", "gptq: 0.01, spqr: 1");
   options.flag("--act-order", work.method_options.act_order, "gptq: columns with the largest inputs first");
   options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
+  options.value("--outlier-threshold", work.method_options.outlier_threshold, "X",
+                "spqr: what makes a weight an outlier; the lower, the more there are; inf: none");
   options.flag("--list", list, "show the methods and codecs there are, and which go together");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
@@ -166,13 +170,17 @@ int quantize_verb(Arguments arguments) {
   if (work.calibration.tokens < 2 || work.calibration.sequences < 1) {
     throw UsageError("calibration needs at least one sequence of two tokens");
   }
-  if (!(work.method_options.damping >= 0) || work.method_options.alpha > 1) {
-    throw UsageError("--damping must be 0 or more, --alpha at most 1");
+  if (!(work.method_options.damping.value_or(0) >= 0) || work.method_options.alpha > 1 ||
+      !(work.method_options.outlier_threshold > 0)) {
+    throw UsageError("--damping must be 0 or more, --alpha at most 1, --outlier-threshold more than 0");
   }
   check_output_kind(out);
   work.method = &quant::method_named(method);
-  work.target.codec = &codec_named(codec.value_or(std::string(kDefaultCodec)));
-  if (block_format(*work.target.codec) == nullptr) work.target.params = {bits, group};
+  work.target.codec = &codec_named(codec.value_or(std::string(work.method->usual_codec())));
+  if (block_format(*work.target.codec) == nullptr) {
+    const CodecParams usual = work.target.codec->usual_params();
+    work.target.params = {bits.value_or(usual.bits), group.value_or(usual.group_size)};
+  }
   quant::check_pair(*work.method, work.target);
   work.embedding = target_from(embedding, work.target, "--embedding");
   work.head = target_from(head, work.target, "--head");

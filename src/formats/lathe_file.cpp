@@ -30,6 +30,8 @@ nlohmann::json describe(const TensorSource& source) {
   nlohmann::json json = {{"codec", source.codec->name()}, {"shape", std::move(shape)}};
   if (source.params.bits != 0) json["bits"] = source.params.bits;
   if (source.params.group_size != 0) json["group_size"] = source.params.group_size;
+  if (source.params.row_shift != 0) json["row_shift"] = source.params.row_shift;
+  if (source.params.stored != 0) json["stored"] = source.params.stored;
   return json;
 }
 
@@ -67,11 +69,15 @@ const std::string& need(const SafetensorsFile& file, const std::string& key, con
   return it->second;
 }
 
-int small_integer(const nlohmann::json& json, const char* key, const std::string& where) {
+std::uint64_t integer(const nlohmann::json& json, const char* key, std::uint64_t most, const std::string& where) {
   const auto it = json.find(key);
   if (it == json.end()) return 0;
-  if (!it->is_number_unsigned() || it->get<std::uint64_t>() > 1 << 20) fail(where, "\"{}\" is out of range", key);
-  return it->get<int>();
+  if (!it->is_number_unsigned() || it->get<std::uint64_t>() > most) fail(where, "\"{}\" is out of range", key);
+  return it->get<std::uint64_t>();
+}
+
+int small_integer(const nlohmann::json& json, const char* key, const std::string& where) {
+  return static_cast<int>(integer(json, key, 1 << 20, where));
 }
 
 std::size_t count_parts(const Codec& codec, const Shape& shape, const CodecParams& params, const std::string& where) {
@@ -104,7 +110,9 @@ PackedTensor read_tensor(const std::string& name, const nlohmann::json& json, co
     extents.push_back(extent.get<std::uint64_t>());
   }
   const Shape shape = Shape::of(extents, where);
-  const CodecParams params{small_integer(json, "bits", where), small_integer(json, "group_size", where)};
+  const CodecParams params{small_integer(json, "bits", where), small_integer(json, "group_size", where),
+                           small_integer(json, "row_shift", where),
+                           integer(json, "stored", std::uint64_t{1} << 48, where)};
   const std::size_t n_parts = count_parts(*codec, shape, params, where);
   if (!with_data) return PackedTensor{name, codec, params, shape, {}};
   return read_parts(name, *codec, params, shape, [&](const PartSpec& part) {

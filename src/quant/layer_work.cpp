@@ -1,5 +1,6 @@
 #include "quant/layer_work.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -10,6 +11,14 @@ namespace lathe::quant {
 std::vector<float>& LayerWork::values(const std::string& name) {
   auto& found = floats[name];
   if (found.empty()) found = source.at(name).to_floats();
+  return found;
+}
+
+const std::vector<float>& LayerWork::finite_values(const std::string& name) {
+  const std::vector<float>& found = values(name);
+  for (const float value : found) {
+    if (!std::isfinite(value)) fail(fmt::format("tensor \"{}\"", name), "holds NaN or infinity");
+  }
   return found;
 }
 
@@ -28,17 +37,22 @@ const InputStatistics& LayerWork::input_of(const std::string& linear) const {
 }
 
 Target target_for(const Target& target, const std::string& name, std::uint64_t columns) {
-  const bool any_tail = int_group_codec(*target.codec) != nullptr;
-  if (any_tail || columns % target.codec->column_alignment(target.params) == 0) return target;
-  log_warning("tensor \"{}\": rows of {} weights do not divide into {} blocks, stored as F16", name, columns,
-              target.codec->name());
-  return {&codec_named("F16"), {}};
+  try {
+    target.codec->parts(Shape{1, columns}, target.params);
+    return target;
+  } catch (const Error& error) {
+    log_warning("tensor \"{}\": {}, stored as F16", name, error.what());
+    return {&codec_named("F16"), {}};
+  }
 }
 
 Target LayerWork::target_of(const std::string& name) const { return target_for(target, name, shape(name).cols()); }
 
 PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
                        std::span<const float> importance, ThreadPool& pool) {
+  if (!target.codec->rows_stand_alone()) {
+    return pack(name, *target.codec, shape, values, target.params, importance);
+  }
   const std::uint64_t rows = shape.rows(), cols = shape.cols();
   const std::vector<PartSpec> specs = target.codec->parts(shape, target.params);
   std::vector<std::shared_ptr<std::vector<std::byte>>> buffers;
@@ -50,7 +64,7 @@ PackedTensor pack_rows(const std::string& name, const Target& target, const Shap
   pool.parallel_for(rows, kRows, [&](std::size_t begin, std::size_t end, int) {
     const PackedTensor part = pack(name, *target.codec, Shape{end - begin, cols},
                                    values.subspan(begin * cols, (end - begin) * cols), target.params, importance);
-    for (std::size_t i = 0; i < buffers.size(); ++i) {  // every codec's parts run along the rows
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
       std::memcpy(buffers[i]->data() + buffers[i]->size() / rows * begin, part.parts[i].data.data(),
                   part.parts[i].data.size());
     }

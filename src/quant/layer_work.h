@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,9 +17,10 @@
 namespace lathe::quant {
 
 struct MethodOptions {
-  float damping = 0.01f;   // GPTQ: share of the Hessian's mean diagonal added to all of it
-  bool act_order = false;  // GPTQ: columns of the largest inputs first
-  float alpha = -1;        // SmoothQuant+: the strength; < 0: searched
+  std::optional<float> damping;    // share of the Hessian's mean diagonal added to all of it; none: the method's own
+  bool act_order = false;          // GPTQ: columns of the largest inputs first
+  float alpha = -1;                // SmoothQuant+: the strength; < 0: searched
+  float outlier_threshold = 0.2f;  // SpQR: costs above it make an outlier, in a unit of the layer's own; infinite: none
 };
 
 struct LayerWork {
@@ -37,6 +39,8 @@ struct LayerWork {
 
   // The tensor's values, decoded on first use; writing to them changes what is packed.
   std::vector<float>& values(const std::string& name);
+  // The same; throws an Error naming the tensor when one is NaN or infinite.
+  const std::vector<float>& finite_values(const std::string& name);
   const Shape& shape(const std::string& name) const { return source.at(name).shape; }
   // The layer's operations that multiply with a weight.
   std::vector<const arch::Op*> linear_ops() const;
@@ -49,10 +53,10 @@ struct LayerWork {
   void keep_changed();
 };
 
-// `codec` where it divides rows of `columns`, F16 otherwise (said once per tensor).
+// `target` where its codec can hold rows of `columns`, F16 otherwise (said once per tensor).
 Target target_for(const Target& target, const std::string& name, std::uint64_t columns);
 
-// Packs rows in parallel, each as Codec::encode alone would.
+// What Codec::encode makes of all rows, in parallel where they stand alone.
 PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
                        std::span<const float> importance, ThreadPool& pool);
 

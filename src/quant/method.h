@@ -26,6 +26,8 @@ class Method {
   virtual std::string_view name() const = 0;         // "gptq"
   virtual std::string_view description() const = 0;  // one line for people
   virtual std::string_view paper() const = 0;
+  // What it packs into when nothing else is asked for.
+  virtual std::string_view usual_codec() const { return "INT_SYM"; }
   virtual Needs needs() const = 0;
   // Whether it can produce the target.
   virtual bool can_target(const Target& target) const = 0;
@@ -43,5 +45,7 @@ const Method& rtn_method();
 const Method& gptq_method();
 const Method& awq_method();
 const Method& smoothquant_plus_method();
+const Method& spqr_method();
+const Method& bitmod_method();
 
 }  // namespace lathe::quant

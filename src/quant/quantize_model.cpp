@@ -28,10 +28,11 @@ std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
 // Everything the finished layers depend on. The model is told by its path and sizes.
 std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
   const MethodOptions& m = o.method_options;
-  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} | {:016x} {} {}", in.path, in.weights.parameters(),
+  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} | {:016x} {} {}", in.path, in.weights.parameters(),
                      in.weights.bytes(), in.architecture.name, o.method->name(), o.target.codec->name(),
-                     o.target.text(), m.damping, m.act_order, m.alpha, o.target.params.bits, o.target.params.group_size,
-                     hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
+                     o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha, m.outlier_threshold,
+                     o.target.params.bits, o.target.params.group_size, hash_of(o.calibration_text),
+                     o.calibration.sequences, o.calibration.tokens);
 }
 
 arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
@@ -181,7 +182,7 @@ void check_pair(const Method& method, const Target& target) {
   if (method.can_target(target)) return;
   std::string able;
   for (const Codec* codec : all_codecs()) {
-    const Target other{codec, {4, 128}};
+    const Target other{codec, codec->usual_params()};
     if (method.can_target(other)) able += (able.empty() ? "" : ", ") + std::string(codec->name());
   }
   throw UsageError(fmt::format("method {} cannot choose weights for codec {}", method.name(), target.codec->name()), {},

@@ -20,6 +20,8 @@ struct PackedTensor;
 struct CodecParams {
   int bits = 0;
   int group_size = 0;
+  int row_shift = 0;         // of codecs whose rows share something: where in such a run of rows the tensor begins
+  std::uint64_t stored = 0;  // of codecs with a part whose length the shape does not say: that length
   friend bool operator==(const CodecParams&, const CodecParams&) = default;
 };
 
@@ -36,6 +38,9 @@ class Codec {
   virtual std::string_view name() const = 0;         // "Q4_0"
   virtual std::string_view description() const = 0;  // one line for people
 
+  // What a command line means that gives neither bits nor group size; codecs without parameters ignore it.
+  virtual CodecParams usual_params() const { return {.bits = 4, .group_size = 128}; }
+
   // Columns come in multiples of this (the block size of block codecs, 1 for plain ones).
   virtual std::uint64_t column_alignment(const CodecParams& params) const = 0;
   // The arrays that hold `shape`; throws when the codec cannot express it (a row that does not divide into blocks).
@@ -47,6 +52,9 @@ class Codec {
                           std::span<float> out) const = 0;
 
   virtual bool can_encode() const = 0;
+  // Whether every part is as many equal pieces as there are rows, and encode() packs a row the same way whatever its
+  // neighbours are.
+  virtual bool rows_stand_alone() const { return true; }
   // Packs `values` (shape.elements() of them, row-major). `importance` is empty or one weight per column (how much a
   // squared error there matters).
   virtual PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,

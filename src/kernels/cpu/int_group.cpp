@@ -1,26 +1,10 @@
 // Chooses between the kernels for integer groups, and lays out what they share.
 #include "kernels/cpu/int_group.h"
 
-#include <algorithm>
-#include <cstring>
-#include <new>
-
 #include "base/half.h"
 #include "tensor/codecs/int_group.h"
 
 namespace lathe::kernels::cpu {
-namespace {
-
-constexpr std::align_val_t kLine{64};
-
-std::shared_ptr<std::byte> aligned_zeros(std::uint64_t bytes) {
-  void* memory = ::operator new(std::max<std::uint64_t>(bytes, 64), kLine);
-  std::memset(memory, 0, std::max<std::uint64_t>(bytes, 64));
-  return {static_cast<std::byte*>(memory), [](std::byte* freed) { ::operator delete(freed, kLine); }};
-}
-
-}  // namespace
-
 bool int_groups_align(const PackedTensor& weight, std::size_t columns) {
   return weight.params.group_size == 0 || static_cast<std::uint64_t>(weight.params.group_size) >= weight.shape.cols() ||
          static_cast<std::size_t>(weight.params.group_size) % columns == 0;
@@ -36,8 +20,6 @@ IntWeight make_int_weight(const PackedTensor& weight, std::size_t tile_rows, std
   out.chunks = (cols + columns - 1) / columns * (columns / kIntChunk);
   out.groups = int_groups(weight.params, cols);
   out.group_chunks = out.groups == 1 ? out.chunks : int_group_columns(weight.params, cols) / kIntChunk;
-  out.plane_bytes = tiles * out.chunks * tile_rows * static_cast<std::size_t>(out.bits) * (kIntChunk / 8);
-  out.planes = aligned_zeros(out.plane_bytes);
   out.scales.resize(tiles * out.groups * tile_rows);
   const bool symmetric = int_group_codec(*weight.codec)->symmetric();
   if (!symmetric) out.zeros.resize(out.scales.size());
@@ -66,9 +48,10 @@ std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelS
                 use_lut ? ActivationFormat::kLut : ActivationFormat::kQ8Block,
                 {chosen.run, {}}};
   matmul.tile_rows = chosen.tile_rows;
-  matmul.integers =
+  const auto laid_out =
       std::make_shared<IntWeight>(make_int_weight(weight, chosen.tile_rows, use_lut ? kLutBlock : kIntChunk));
-  chosen.fill(weight, *matmul.integers);
+  chosen.fill(weight, *laid_out);
+  matmul.laid_out = laid_out;
   return matmul;
 }
 

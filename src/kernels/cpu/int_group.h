@@ -12,16 +12,15 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/cpu/bit_planes.h"
 #include "kernels/cpu/matmul.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe::kernels::cpu {
 
-inline constexpr std::size_t kIntChunk = 32;  // columns whose bits lie together; the input's 8-bit blocks are as wide
-
 // A weight as one of the kernels reads it. Tiles of `tile_rows` rows, the last padded with zeros; chunks of 32 columns,
 // the last padded likewise.
-struct IntWeight {
+struct IntWeight final : LaidOut {
   int bits = 0;
   float zero = 0;  // of every group, where there are no zeros[]
   std::size_t tile_rows = 0;
@@ -33,13 +32,13 @@ struct IntWeight {
   std::vector<std::uint16_t> scales;  // half precision, [tiles][groups][tile_rows]
   std::vector<std::uint8_t> zeros;    // [tiles][groups][tile_rows], or empty
   std::uint64_t plane_bytes = 0;
-  std::uint64_t bytes() const { return plane_bytes + 2 * scales.size() + zeros.size(); }
+  std::uint64_t bytes() const override { return plane_bytes + 2 * scales.size() + zeros.size(); }
 };
 
 // Whether scales change only where chunks of `columns` do.
 bool int_groups_align(const PackedTensor& weight, std::size_t columns);
 
-// Everything but the planes' bytes, which are allocated and zero. Rows are padded to a multiple of `columns`.
+// Everything but the planes. Rows are padded to a multiple of `columns`.
 IntWeight make_int_weight(const PackedTensor& weight, std::size_t tile_rows, std::size_t columns);
 
 // What a target offers: a function that lays a weight out, and the kernel that reads it.

@@ -1,7 +1,4 @@
-// Integer groups times 8-bit activations, one weight row per lane. The bits of 32 columns of a row lie in `bits` words:
-// widths that are no power of two are cut into parts of 4, 2 and 1 bits, and a part of u bits fills u words, whose byte
-// k holds the u bits of column 4 w + k of each of the 8 / u groups of columns w in it. Shifting and masking then gives
-// words of 4 columns, as the dot products want them (dot8-inl.h).
+// Integer groups times 8-bit activations, one weight row per lane (bit_planes.h).
 //
 // Per 32 columns: sum += float(integer dot - zero point * sum of the input's integers) * (scale * input scale). One row
 // and many take the same operations in the same order.
@@ -13,7 +10,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/int_group_dot.cpp"
 #include "hwy/foreach_target.h"
 //
-#include "kernels/cpu/tile-inl.h"
+#include "kernels/cpu/bit_planes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
@@ -21,51 +18,6 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 #if HWY_TARGET == HWY_SCALAR
 IntKernel dot_kernel(int, bool, bool) { return {}; }
 #else
-
-constexpr int kChunkWords = static_cast<int>(kIntChunk) / 4;
-
-// The largest part that `bits` begins with, from the top.
-constexpr int first_part(int bits) { return bits >= 8 ? 8 : bits >= 4 ? 4 : bits >= 2 ? 2 : 1; }
-
-// Every word moved right by kShift bits, or left where that is negative.
-template <int kShift>
-HWY_INLINE VI moved(VI word) {
-  if constexpr (kShift > 0) {
-    return hn::ShiftRight<kShift>(word);
-  } else {
-    return hn::ShiftLeft<-kShift>(word);
-  }
-}
-
-// Adds the parts of the lowest kBits bits, whose words begin at p, to the 8 words of a chunk.
-template <int kBits>
-HWY_INLINE void unpack_parts(const std::byte* p, VI* words) {
-  if constexpr (kBits > 0) {
-    constexpr int kPart = first_part(kBits), kRest = kBits - kPart, kFields = 8 / kPart;
-    const DI d;
-    const VI mask = hn::Set(d, static_cast<std::int32_t>(0x01010101u * (((1u << kPart) - 1) << kRest)));
-    unpack_parts<kRest>(p + kPart * kLanes * 4, words);
-    unrolled<kPart>([&](auto v) HWY_ATTR {
-      const VI packed = hn::Load(d, reinterpret_cast<const std::int32_t*>(p) + v * kLanes);
-      unrolled<kFields>([&](auto f) HWY_ATTR {
-        constexpr int kWord = decltype(v)::value * kFields + decltype(f)::value;
-        constexpr int kShift = decltype(f)::value * kPart - kRest;  // down to the field, up to its place
-        const VI field = hn::And(moved<kShift>(packed), mask);
-        words[kWord] = kRest == 0 ? field : hn::Or(words[kWord], field);
-      });
-    });
-  }
-}
-
-template <int kBits>
-HWY_INLINE void unpack_chunk(const std::byte* p, VI* words) {
-  unpack_parts<kBits>(p, words);
-  if constexpr (kBits == 8) {  // 255 * 127 overflows sums of pairs: as signed weights
-    for (int w = 0; w < kChunkWords; ++w) {
-      words[w] = encode_signed(hn::Xor(words[w], hn::Set(DI(), static_cast<std::int32_t>(0x80808080u))));
-    }
-  }
-}
 
 // What a dot product of unpacked words has too little of every level.
 template <int kBits>
@@ -134,7 +86,7 @@ constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
 template <int kBits, bool kVnni, bool kZeros>
 void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   const DF d;
-  const IntWeight& weight = *job.integers;
+  const auto& weight = static_cast<const IntWeight&>(*job.laid_out);
   constexpr std::size_t kChunkBytes = kLanes * kBits * 4;
   constexpr std::size_t kStepChunks = 8;
   constexpr std::size_t kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
@@ -192,30 +144,12 @@ void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
   }
 }
 
-// Puts the parts of the lowest `bits` bits of a chunk's levels into the words of one lane, kLanes words apart.
-void fill_parts(const std::uint8_t* levels, int bits, std::uint32_t* out) {
-  for (; bits > 0; bits -= first_part(bits)) {
-    const int part = first_part(bits), rest = bits - part, fields = 8 / part;
-    for (int column = 0; column < static_cast<int>(kIntChunk); ++column) {
-      const int word = column / 4;
-      const std::uint32_t field = levels[column] >> rest & ((1u << part) - 1);
-      out[static_cast<std::size_t>(word / fields) * kLanes] |= field << (8 * (column % 4) + part * (word % fields));
-    }
-    out += static_cast<std::size_t>(part) * kLanes;
-  }
-}
-
 void lay_out_words(const PackedTensor& tensor, IntWeight& weight) {
-  const std::size_t rows = tensor.shape.rows(), words = kLanes * static_cast<std::size_t>(weight.bits);
-  auto* planes = reinterpret_cast<std::uint32_t*>(weight.planes.get());
-  std::vector<std::uint8_t> levels(weight.chunks * kIntChunk);
-  for (std::size_t row = 0; row < rows; ++row) {
-    int_group_levels(tensor, row, levels);
-    std::uint32_t* tile = planes + row / kLanes * weight.chunks * words + row % kLanes;
-    for (std::size_t chunk = 0; chunk < weight.chunks; ++chunk) {
-      fill_parts(levels.data() + chunk * kIntChunk, weight.bits, tile + chunk * words);
-    }
-  }
+  const BitPlanes planes =
+      make_bit_planes(tensor.shape.rows(), tensor.shape.cols(), weight.bits, kLanes,
+                      [&](std::size_t row, std::span<std::uint8_t> levels) { int_group_levels(tensor, row, levels); });
+  weight.planes = planes.memory;
+  weight.plane_bytes = planes.bytes;
 }
 
 template <int kBits>

@@ -90,7 +90,7 @@ HWY_INLINE VF lut_halves(const std::uint16_t* p) {
 template <int kBits, bool kZeros>
 void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch&) {
   const DF d;
-  const IntWeight& weight = *job.integers;
+  const auto& weight = static_cast<const IntWeight&>(*job.laid_out);
   const std::size_t blocks = (weight.chunks + 1) / 2, group_blocks = (weight.group_chunks + 1) / 2;
   constexpr std::size_t kBlockBytes = kTile * kBits * kBlockVectors;
   for (std::size_t feature = begin; feature < end; feature += kTile) {
@@ -144,6 +144,8 @@ void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
 void lay_out_planes(const PackedTensor& tensor, IntWeight& weight) {
   const std::size_t rows = tensor.shape.rows(), bits = static_cast<std::size_t>(weight.bits);
   const std::size_t plane = (tensor.shape.cols() + 7) / 8, blocks = (weight.chunks + 1) / 2;
+  weight.plane_bytes = (rows + kTile - 1) / kTile * blocks * kBlockVectors * bits * kTile;
+  weight.planes = aligned_zeros(weight.plane_bytes);
   const std::byte* source = tensor.part("planes").data();
   for (std::size_t row = 0; row < rows; ++row) {
     std::byte* tile = weight.planes.get() + row / kTile * blocks * kBlockVectors * bits * kTile + row % kTile;

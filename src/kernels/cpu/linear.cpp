@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "kernels/cpu/int_group.h"
 
 namespace lathe::kernels::cpu {
 namespace {
@@ -119,11 +118,11 @@ CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, ThreadPool& pool, 
     : linear_(std::move(linear)),
       matmul_(find_matmul(linear_.weight, kernels)),
       kernel_name_(fmt::format("{}, {}", matmul_.name, kernels.name)),
-      bytes_((matmul_.integers ? matmul_.integers->bytes() : linear_.weight.bytes()) +
+      bytes_((matmul_.laid_out ? matmul_.laid_out->bytes() : linear_.weight.bytes()) +
              linear_.bias.size() * sizeof(float)),
       tiles_(pack(pool, arena)),
       charge_(counter, bytes_) {
-  if (matmul_.integers) linear_.weight.parts.clear();  // the kernel reads its own copy
+  if (matmul_.laid_out) linear_.weight.parts.clear();  // the kernel reads its own copy
   const std::uint64_t in = in_features();
   if (!linear_.input_permutation.empty() && linear_.input_permutation.size() != in) {
     fail(linear_.weight.name, "the input permutation has {} entries, not {}", linear_.input_permutation.size(), in);
@@ -153,7 +152,7 @@ MatmulJob CpuLinear::job() const {
   job.weight = &linear_.weight;
   job.out_features = out_features();
   job.in_features = in_features();
-  job.integers = matmul_.integers.get();
+  job.laid_out = matmul_.laid_out.get();
   if (tiles_) {
     job.blocks = tiles_.get();
   } else if (block_format(*linear_.weight.codec)) {

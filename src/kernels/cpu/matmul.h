@@ -18,13 +18,17 @@
 
 namespace lathe::kernels::cpu {
 
-struct IntWeight;  // int_group.h
+// A weight as its kernel wants it, made once when the layer is prepared; each kernel knows its own kind.
+struct LaidOut {
+  virtual ~LaidOut() = default;
+  virtual std::uint64_t bytes() const = 0;
+};
 
 struct MatmulJob {
   // [out_features, in_features]: the tensor and its "blocks" part, if it has one, or (kernels of tiles) just the tiles.
   const PackedTensor* weight = nullptr;
   const std::byte* blocks = nullptr;
-  const IntWeight* integers = nullptr;  // of integer groups that were laid out anew
+  const LaidOut* laid_out = nullptr;  // instead of both, where the kernel has a layout of its own
   std::size_t out_features = 0, in_features = 0;
   // The input in the kernel's format. Floats: rows padded with zeros to x_stride, a multiple of kInputPad.
   const float* x = nullptr;
@@ -54,7 +58,7 @@ struct Matmul {
   ActivationFormat format;
   MatmulKernel kernel;
   std::size_t tile_rows = kTileRows;         // ranges of output features begin at multiples of this
-  std::shared_ptr<IntWeight> integers = {};  // the weight laid out for the kernel, which then does not read its parts
+  std::shared_ptr<const LaidOut> laid_out = {};  // the weight for the kernel, which then does not read its parts
 };
 
 // The kernel for a weight; every codec has one, if only by decoding to floats.

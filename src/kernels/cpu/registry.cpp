@@ -1,10 +1,11 @@
 // Which kernel multiplies which codec. A codec without a row here is decoded to floats, a few rows at a time.
+#include "kernels/cpu/bitmod.h"
 #include "kernels/cpu/codec_kernels.h"
 #include "kernels/cpu/float_matmul.h"
 #include "kernels/cpu/int_group.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/reference.h"
-#include "tensor/codecs/int_group.h"
+#include "kernels/cpu/spqr.h"
 
 namespace lathe::kernels::cpu {
 namespace {
@@ -36,6 +37,19 @@ constexpr Row kTable[] = {
     {"MXFP4", "mxfp4 x q8", ActivationFormat::kQ8Block, mxfp4_matmul},
 };
 
+// Kernels with layouts of their own, which they make of a weight where they can.
+struct LaidOutRow {
+  std::string_view codec;
+  std::optional<Matmul> (*matmul_for)(const PackedTensor& weight, const KernelSet& kernels);
+};
+
+constexpr LaidOutRow kLaidOut[] = {
+    {"INT_SYM", int_group_matmul},
+    {"INT_ASYM", int_group_matmul},
+    {"SPQR", spqr_matmul},
+    {"BITMOD", bitmod_matmul},
+};
+
 }  // namespace
 
 Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
@@ -46,8 +60,9 @@ Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
       if (row.codec != codec.name()) continue;
       if (const MatmulKernel kernel = row.kernel_for(kernels); kernel.run) return {row.kernel, row.format, kernel};
     }
-    if (int_group_codec(codec) != nullptr) {
-      if (const auto matmul = int_group_matmul(weight, kernels)) return *matmul;
+    for (const LaidOutRow& row : kLaidOut) {
+      if (row.codec != codec.name()) continue;
+      if (const auto matmul = row.matmul_for(weight, kernels)) return *matmul;
     }
     if (const MatmulKernel kernel = decoded_matmul(kernels); kernel.run) {
       return {kDecoded, ActivationFormat::kF32, kernel};

@@ -1,7 +1,6 @@
 #include "tensor/codecs/int_group.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "base/half.h"
+#include "tensor/codecs/bit_planes.h"
 #include "tensor/codecs/checks.h"
 #include "tensor/codecs/int_group_fit.h"
 #include "tensor/codecs/part_slices.h"
@@ -24,40 +24,6 @@ void check_params(const CodecParams& params, std::string_view codec) {
   if (params.group_size < 0) {
     throw Error(fmt::format("{} has no group size {}", codec, params.group_size), {},
                 "give a group size of 1 or more, or 0 for one group per row");
-  }
-}
-
-std::uint64_t plane_bytes(std::uint64_t cols) { return cols / 8 + (cols % 8 != 0); }
-
-// Bit j of the index as byte j.
-constexpr std::array<std::uint64_t, 256> kSpread = [] {
-  std::array<std::uint64_t, 256> table{};
-  for (std::uint64_t byte = 0; byte < 256; ++byte) {
-    for (int j = 0; j < 8; ++j) table[byte] |= (byte >> j & 1) << 8 * j;
-  }
-  return table;
-}();
-
-// The levels of columns [8 first, 8 first + levels.size()) from the planes of a row.
-void read_levels(const std::byte* planes, int bits, std::uint64_t plane, std::uint64_t first,
-                 std::span<std::uint8_t> levels) {
-  for (std::size_t i = 0; i < levels.size(); i += 8, ++first) {
-    std::uint64_t eight = 0;
-    for (int p = 0; p < bits; ++p) {
-      eight |= kSpread[std::to_integer<std::size_t>(planes[static_cast<std::uint64_t>(p) * plane + first])] << p;
-    }
-    std::memcpy(levels.data() + i, &eight, std::min<std::size_t>(8, levels.size() - i));
-  }
-}
-
-void write_levels(std::span<const std::uint8_t> levels, int bits, std::byte* planes) {
-  const std::uint64_t plane = plane_bytes(levels.size());
-  for (int p = 0; p < bits; ++p) {
-    for (std::size_t i = 0; i < levels.size(); i += 8) {
-      unsigned byte = 0;
-      for (std::size_t j = 0; j < 8 && i + j < levels.size(); ++j) byte |= (levels[i + j] >> p & 1u) << j;
-      planes[static_cast<std::uint64_t>(p) * plane + i / 8] = static_cast<std::byte>(byte);
-    }
   }
 }
 
@@ -87,7 +53,7 @@ class Builder {
         zeros_(std::make_shared<Buffer>(codec.symmetric() ? 0 : shape.rows() * groups_)) {}
 
   void levels(std::uint64_t row, std::span<const std::uint8_t> levels) {
-    write_levels(levels, tensor_.params.bits, planes_->data() + row * plane_stride_);
+    write_planes(levels, tensor_.params.bits, planes_->data() + row * plane_stride_);
   }
   void grid(std::uint64_t row, std::uint64_t group, const IntGrid& grid) {
     const std::uint64_t index = row * groups_ + group;
@@ -156,7 +122,7 @@ void IntGroupCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, st
   std::uint64_t left_in_group = 0;
   for (std::size_t begin = 0; begin < out.size(); begin += kChunk) {
     const std::size_t count = std::min(kChunk, out.size() - begin);
-    read_levels(planes.data(), bits, plane, (column + begin) / 8, std::span(levels, count));
+    read_planes(planes.data(), bits, plane, (column + begin) / 8, std::span(levels, count));
     for (std::size_t i = 0; i < count; ++i, --left_in_group) {
       if (left_in_group == 0) {
         const std::uint64_t at = column + begin + i;
@@ -236,7 +202,7 @@ void int_group_levels(const PackedTensor& tensor, std::uint64_t row, std::span<s
   check_row_slice(tensor, row, row + 1);
   const std::uint64_t plane = plane_bytes(tensor.shape.cols());
   const std::uint64_t stride = static_cast<std::uint64_t>(tensor.params.bits) * plane;
-  read_levels(tensor.part("planes").slice(row * stride, stride, "planes of a row").data(), tensor.params.bits, plane, 0,
+  read_planes(tensor.part("planes").slice(row * stride, stride, "planes of a row").data(), tensor.params.bits, plane, 0,
               levels.first(tensor.shape.cols()));
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "tensor/codec.h"
+#include "tensor/codecs/bitmod.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/fp4.h"
 #include "tensor/codecs/i8_group.h"
@@ -25,6 +26,7 @@
 #include "tensor/codecs/q5_k.h"
 #include "tensor/codecs/q6_k.h"
 #include "tensor/codecs/q8.h"
+#include "tensor/codecs/spqr.h"
 #include "tensor/codecs/ternary.h"
 
 namespace lathe {
@@ -59,7 +61,9 @@ std::span<const Codec* const> all_codecs() {
   };
   static const I8GroupCodec kI8Group;
   static const IntGroupCodec kIntSymmetric(true), kIntAsymmetric(false);
-  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric};
+  static const SpqrCodec kSpqr;
+  static const BitmodCodec kBitmod;
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kSpqr, &kBitmod};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),

@@ -1,0 +1,63 @@
+// Unpacks the bit planes of bit_planes.h: 32 columns of every row of a tile as 8 words of 4.
+#include "kernels/cpu/bit_planes.h"
+#include "kernels/cpu/tile-inl.h"
+
+#if defined(LATHE_KERNELS_CPU_BIT_PLANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LATHE_KERNELS_CPU_BIT_PLANES_INL_H_
+#undef LATHE_KERNELS_CPU_BIT_PLANES_INL_H_
+#else
+#define LATHE_KERNELS_CPU_BIT_PLANES_INL_H_
+#endif
+
+#if HWY_TARGET != HWY_SCALAR
+
+HWY_BEFORE_NAMESPACE();
+namespace lathe::kernels::cpu::HWY_NAMESPACE {
+
+inline constexpr int kChunkWords = static_cast<int>(kIntChunk) / 4;
+
+// Every word moved right by kShift bits, or left where that is negative.
+template <int kShift>
+HWY_INLINE VI moved(VI word) {
+  if constexpr (kShift > 0) {
+    return hn::ShiftRight<kShift>(word);
+  } else {
+    return hn::ShiftLeft<-kShift>(word);
+  }
+}
+
+// Adds the parts of the lowest kBits bits, whose words begin at p, to the 8 words of a chunk.
+template <int kBits>
+HWY_INLINE void unpack_parts(const std::byte* p, VI* words) {
+  if constexpr (kBits > 0) {
+    constexpr int kPart = first_part(kBits), kRest = kBits - kPart, kFields = 8 / kPart;
+    const DI d;
+    const VI mask = hn::Set(d, static_cast<std::int32_t>(0x01010101u * (((1u << kPart) - 1) << kRest)));
+    unpack_parts<kRest>(p + kPart * kLanes * 4, words);
+    unrolled<kPart>([&](auto v) HWY_ATTR {
+      const VI packed = hn::Load(d, reinterpret_cast<const std::int32_t*>(p) + v * kLanes);
+      unrolled<kFields>([&](auto f) HWY_ATTR {
+        constexpr int kWord = decltype(v)::value * kFields + decltype(f)::value;
+        constexpr int kShift = decltype(f)::value * kPart - kRest;  // down to the field, up to its place
+        const VI field = hn::And(moved<kShift>(packed), mask);
+        words[kWord] = kRest == 0 ? field : hn::Or(words[kWord], field);
+      });
+    });
+  }
+}
+
+template <int kBits>
+HWY_INLINE void unpack_chunk(const std::byte* p, VI* words) {
+  unpack_parts<kBits>(p, words);
+  if constexpr (kBits == 8) {  // 255 * 127 overflows sums of pairs: as signed weights
+    for (int w = 0; w < kChunkWords; ++w) {
+      words[w] = encode_signed(hn::Xor(words[w], hn::Set(DI(), static_cast<std::int32_t>(0x80808080u))));
+    }
+  }
+}
+
+}  // namespace lathe::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // HWY_TARGET != HWY_SCALAR
+#endif  // per-target include guard

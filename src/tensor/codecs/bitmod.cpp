@@ -1,0 +1,299 @@
+#include "tensor/codecs/bitmod.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "base/half.h"
+#include "tensor/codecs/bit_planes.h"
+#include "tensor/codecs/checks.h"
+#include "tensor/codecs/part_slices.h"
+#include "tensor/codecs/rounding.h"
+#include "tensor/packed_tensor.h"
+
+namespace lathe {
+namespace {
+
+constexpr std::array<std::int8_t, 8> kMagnitudes3 = {0, 1, 2, 4}, kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
+// The search for scales: from beyond the covering one down to where the largest weights are cut off by a third.
+constexpr int kScales = 24;
+constexpr float kMostScale = 1.05f, kLeastScale = 0.65f;
+
+void check_params(const CodecParams& params) {
+  if (params.bits != 3 && params.bits != 4) {
+    throw Error(fmt::format("BITMOD has no width of {} bits", params.bits), {}, "give 3 or 4 bits");
+  }
+  if (params.group_size < 1) {
+    throw Error(fmt::format("BITMOD has no group size {}", params.group_size), {}, "give a group size of 1 or more");
+  }
+}
+
+// The values of a type from the lowest to the highest, with their codes.
+struct SortedValues {
+  int count = 0;
+  float value[16] = {};
+  std::uint8_t code[16] = {};
+  float largest = 0;  // magnitude
+
+  // The lower one of equally near ones.
+  int nearest(float x) const {
+    int at = 0;
+    while (at + 1 < count && x > 0.5f * (value[at] + value[at + 1])) ++at;
+    return at;
+  }
+};
+
+const SortedValues& sorted_values(int bits, int type) {
+  static const auto kTables = [] {
+    std::array<std::array<SortedValues, kBitmodTypes>, 2> tables;
+    for (int width : {3, 4}) {
+      for (int t = 0; t < kBitmodTypes; ++t) {
+        SortedValues& table = tables[static_cast<std::size_t>(width - 3)][static_cast<std::size_t>(t)];
+        std::vector<std::pair<int, int>> pairs;
+        for (int code = 0; code < 1 << width; ++code) pairs.emplace_back(bitmod_value(width, t, code), code);
+        std::sort(pairs.begin(), pairs.end());
+        for (const auto& [value, code] : pairs) {
+          table.value[table.count] = static_cast<float>(value);
+          table.code[table.count++] = static_cast<std::uint8_t>(code);
+          table.largest = std::max(table.largest, std::abs(static_cast<float>(value)));
+        }
+      }
+    }
+    return tables;
+  }();
+  return kTables[static_cast<std::size_t>(bits - 3)][static_cast<std::size_t>(type)];
+}
+
+float largest_of(std::span<const float> x) {
+  float largest = 0;
+  for (const float value : x) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+// Weighted squared error of x under a type and a scale.
+double error_of(std::span<const float> x, std::span<const float> weights, const SortedValues& values, float scale) {
+  const float inverse = safe_reciprocal(scale);
+  double error = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const float off = x[i] - scale * values.value[values.nearest(x[i] * inverse)];
+    error += static_cast<double>(off) * off * (weights.empty() ? 1.0f : weights[i]);
+  }
+  return error;
+}
+
+BitmodFit search_group(std::span<const float> x, std::span<const float> weights, int bits) {
+  BitmodFit best;
+  double least = INFINITY;
+  const float largest = largest_of(x);
+  for (int type = 0; type < kBitmodTypes; ++type) {
+    const SortedValues& values = sorted_values(bits, type);
+    for (int i = 0; i < kScales; ++i) {
+      const float share = kMostScale - (kMostScale - kLeastScale) * static_cast<float>(i) / (kScales - 1);
+      const float scale = share * largest / values.largest;
+      const double error = error_of(x, weights, values, scale);
+      if (error < least) least = error, best = {type, scale};
+    }
+  }
+  return best;
+}
+
+std::uint64_t code_bytes(const PackedTensor& tensor) {  // of a row
+  return static_cast<std::uint64_t>(tensor.params.bits) * plane_bytes(tensor.shape.cols());
+}
+std::uint64_t type_bytes(const PackedTensor& tensor) {
+  return kBitmodTypeBits * plane_bytes(bitmod_groups(tensor.params, tensor.shape.cols()));
+}
+
+}  // namespace
+
+int bitmod_value(int bits, int type, int code) {
+  const int extra = bitmod_extra_code(bits);
+  if (code == extra) return bitmod_extras(bits)[static_cast<std::size_t>(type)];
+  const auto& magnitudes = bits == 3 ? kMagnitudes3 : kMagnitudes4;
+  const int magnitude = magnitudes[static_cast<std::size_t>(code % extra)];
+  return code < extra ? magnitude : -magnitude;
+}
+
+const BitmodCodec* bitmod_codec(const Codec& codec) { return dynamic_cast<const BitmodCodec*>(&codec); }
+
+std::uint64_t bitmod_groups(const CodecParams& params, std::uint64_t cols) {
+  const auto group = static_cast<std::uint64_t>(params.group_size);
+  return cols / group + (cols % group != 0);
+}
+
+std::uint64_t BitmodCodec::column_alignment(const CodecParams& params) const {
+  check_params(params);
+  return 8 * static_cast<std::uint64_t>(params.group_size);  // whole bytes of the types' planes
+}
+
+std::vector<PartSpec> BitmodCodec::parts(const Shape& shape, const CodecParams& params) const {
+  check_params(params);
+  const std::uint64_t cols = shape.cols(), groups = bitmod_groups(params, cols);
+  return {{"planes", DType::kU8, with_cols(shape, static_cast<std::uint64_t>(params.bits) * plane_bytes(cols))},
+          {"types", DType::kU8, with_cols(shape, kBitmodTypeBits * plane_bytes(groups))},
+          {"scales", DType::kU8, with_cols(shape, groups)},
+          {"factors", DType::kF16, with_cols(shape, 1)}};
+}
+
+void bitmod_codes(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> codes) {
+  check_row_slice(tensor, row, row + 1);
+  const std::uint64_t stride = code_bytes(tensor), cols = tensor.shape.cols();
+  read_planes(tensor.part("planes").slice(row * stride, stride, "planes of a row").data(), tensor.params.bits,
+              plane_bytes(cols), 0, codes.first(cols));
+}
+
+void bitmod_types(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> types) {
+  check_row_slice(tensor, row, row + 1);
+  const std::uint64_t stride = type_bytes(tensor), groups = bitmod_groups(tensor.params, tensor.shape.cols());
+  read_planes(tensor.part("types").slice(row * stride, stride, "types of a row").data(), kBitmodTypeBits,
+              plane_bytes(groups), 0, types.first(groups));
+}
+
+void BitmodCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
+                             std::span<float> out) const {
+  check_columns(tensor, row, column, out.size());
+  const std::uint64_t cols = tensor.shape.cols(), groups = bitmod_groups(tensor.params, cols);
+  const auto group = static_cast<std::uint64_t>(tensor.params.group_size);
+  const int bits = tensor.params.bits;
+  std::vector<std::uint8_t> codes(cols), types(groups);
+  bitmod_codes(tensor, row, codes);
+  bitmod_types(tensor, row, types);
+  const Bytes scales = tensor.part("scales").slice(row * groups, groups, "scales of a row");
+  std::uint16_t half = 0;
+  std::memcpy(&half, tensor.part("factors").slice(row * sizeof half, sizeof half, "factor of a row").data(),
+              sizeof half);
+  const float factor = float_from_half(half);
+  for (std::uint64_t i = 0; i < out.size(); ++i) {
+    const std::uint64_t g = (column + i) / group;
+    const float scale = factor * static_cast<float>(std::to_integer<int>(scales.data()[g]));
+    out[i] = scale * static_cast<float>(bitmod_value(bits, types[g], codes[column + i]));
+  }
+}
+
+BitmodFit adapt_bitmod_group(std::span<const float> x, int bits) {
+  BitmodFit best;
+  double least = INFINITY;
+  const float largest = largest_of(x);
+  for (int type = 0; type < kBitmodTypes; ++type) {
+    const SortedValues& values = sorted_values(bits, type);
+    const float scale = largest / values.largest;
+    const double error = error_of(x, {}, values, scale);
+    if (error < least) least = error, best = {type, scale};
+  }
+  return best;
+}
+
+int nearest_bitmod_code(const BitmodFit& fit, float x, int bits) {
+  const SortedValues& values = sorted_values(bits, fit.type);
+  const float inverse = safe_reciprocal(fit.scale);
+  return inverse == 0 ? 0 : values.code[values.nearest(x * inverse)];
+}
+
+BitmodRow round_bitmod_row(std::span<const float> x, std::span<const BitmodFit> fits, const CodecParams& params) {
+  const auto group = static_cast<std::size_t>(params.group_size);
+  BitmodRow row;
+  float largest = 0;
+  for (const BitmodFit& fit : fits) largest = std::max(largest, fit.scale);
+  row.factor = float_from_half(half_from_float(largest / kBitmodHighestScale));
+  const float inverse = safe_reciprocal(row.factor);
+  row.codes.resize(x.size());
+  for (std::size_t g = 0; g < fits.size(); ++g) {
+    const float scale = nearest_level(fits[g].scale * inverse, 0, kBitmodHighestScale);
+    row.scales.push_back(static_cast<std::uint8_t>(scale));
+    row.types.push_back(static_cast<std::uint8_t>(fits[g].type));
+    const BitmodFit stored{fits[g].type, row.factor * scale};
+    for (std::size_t c = g * group; c < std::min(x.size(), (g + 1) * group); ++c) {
+      row.codes[c] = static_cast<std::uint8_t>(nearest_bitmod_code(stored, x[c], params.bits));
+    }
+  }
+  return row;
+}
+
+PackedTensor pack_bitmod_rows(const std::string& name, const Shape& shape, const CodecParams& params,
+                              std::span<const BitmodRow> rows) {
+  const auto& codec = static_cast<const BitmodCodec&>(codec_named("BITMOD"));
+  const std::vector<PartSpec> specs = codec.parts(shape, params);
+  const std::uint64_t cols = shape.cols(), groups = bitmod_groups(params, cols);
+  const std::uint64_t code_stride = static_cast<std::uint64_t>(params.bits) * plane_bytes(cols);
+  const std::uint64_t type_stride = kBitmodTypeBits * plane_bytes(groups);
+  std::vector<std::shared_ptr<std::vector<std::byte>>> arrays;
+  for (const PartSpec& spec : specs) {
+    arrays.push_back(std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype)));
+  }
+  for (std::uint64_t r = 0; r < rows.size(); ++r) {
+    const BitmodRow& row = rows[r];
+    const std::uint16_t factor = half_from_float(row.factor);
+    if (!std::isfinite(float_from_half(factor))) {
+      fail(tensor_place(name), "the weights of row {} are too large for BITMOD", r);
+    }
+    write_planes(row.codes, params.bits, arrays[0]->data() + r * code_stride);
+    write_planes(row.types, kBitmodTypeBits, arrays[1]->data() + r * type_stride);
+    if (groups > 0) std::memcpy(arrays[2]->data() + r * groups, row.scales.data(), groups);
+    std::memcpy(arrays[3]->data() + r * sizeof factor, &factor, sizeof factor);
+  }
+  PackedTensor tensor{name, &codec, params, shape, {}};
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    tensor.parts.push_back({specs[i], Bytes(*arrays[i], name, arrays[i])});
+  }
+  return tensor;
+}
+
+PackedTensor BitmodCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
+                                 std::span<const float> importance, std::string name) const {
+  check_params(params);
+  const std::uint64_t cols = shape.cols(), group = static_cast<std::uint64_t>(params.group_size);
+  if (values.size() != shape.elements()) {
+    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
+  }
+  check_importance(importance, cols, name);
+  std::vector<BitmodRow> rows;
+  std::vector<BitmodFit> fits;
+  for (std::uint64_t row = 0; row < shape.rows(); ++row) {
+    const std::span<const float> x = values.subspan(row * cols, cols);
+    check_finite(x, row, name);
+    fits.clear();
+    for (std::uint64_t begin = 0; begin < cols; begin += group) {
+      const std::uint64_t count = std::min(group, cols - begin);
+      fits.push_back(search_group(x.subspan(begin, count),
+                                  importance.empty() ? importance : importance.subspan(begin, count), params.bits));
+    }
+    rows.push_back(round_bitmod_row(x, fits, params));
+    if (!std::isfinite(rows.back().factor)) fail_too_large(x, row, this->name(), name);
+  }
+  return pack_bitmod_rows(name, shape, params, rows);
+}
+
+PackedTensor BitmodCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
+  check_row_slice(tensor, begin, end);
+  PackedTensor slice = tensor;
+  slice.shape = with_rows(tensor.shape, end - begin);
+  const std::vector<PartSpec> specs = parts(slice.shape, tensor.params);
+  const std::uint64_t groups = bitmod_groups(tensor.params, tensor.shape.cols());
+  slice.parts = {{specs[0], part_rows(tensor.part("planes"), code_bytes(tensor), begin, end)},
+                 {specs[1], part_rows(tensor.part("types"), type_bytes(tensor), begin, end)},
+                 {specs[2], part_rows(tensor.part("scales"), groups, begin, end)},
+                 {specs[3], part_rows(tensor.part("factors"), sizeof(std::uint16_t), begin, end)}};
+  return slice;
+}
+
+PackedTensor BitmodCodec::slice_columns(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
+  check_column_slice(tensor, begin, end);
+  const std::uint64_t rows = tensor.shape.rows(), cols = tensor.shape.cols(), count = end - begin;
+  const std::uint64_t groups = bitmod_groups(tensor.params, cols), kept = bitmod_groups(tensor.params, count);
+  const std::uint64_t first = begin / static_cast<std::uint64_t>(tensor.params.group_size);
+  const std::uint64_t bits = static_cast<std::uint64_t>(tensor.params.bits);
+  PackedTensor slice = tensor;
+  slice.shape = with_cols(tensor.shape, count);
+  const std::vector<PartSpec> specs = parts(slice.shape, tensor.params);
+  slice.parts = {
+      {specs[0], part_columns(tensor.part("planes"), rows * bits, plane_bytes(cols), begin / 8, plane_bytes(count))},
+      {specs[1], part_columns(tensor.part("types"), rows * kBitmodTypeBits, plane_bytes(groups), first / 8,
+                              plane_bytes(kept))},
+      {specs[2], part_columns(tensor.part("scales"), rows, groups, first, kept)},
+      {specs[3], tensor.part("factors")}};
+  return slice;
+}
+
+}  // namespace lathe
