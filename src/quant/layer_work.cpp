@@ -40,8 +40,8 @@ Target target_for(const Target& target, const std::string& name, std::uint64_t c
   try {
     target.codec->parts(Shape{1, columns}, target.params);
     return target;
-  } catch (const Error& error) {
-    log_warning("tensor \"{}\": {}, stored as F16", name, error.what());
+  } catch (const Error&) {
+    log_warning("tensor \"{}\": {} cannot hold rows of {} weights, stored as F16", name, target.codec->name(), columns);
     return {&codec_named("F16"), {}};
   }
 }

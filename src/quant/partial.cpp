@@ -59,7 +59,9 @@ std::optional<std::map<std::string, PackedTensor>> PartialRun::load(int layer) c
     const auto extents = entry.at("shape").get<std::vector<std::uint64_t>>();
     tensors[name] =
         packed_parts(name, codec_named(entry.at("codec").get<std::string>()), Shape::of(extents, path.string()),
-                     {entry.at("bits").get<int>(), entry.at("group_size").get<int>()}, std::move(parts));
+                     {entry.at("bits").get<int>(), entry.at("group_size").get<int>(), entry.at("row_shift").get<int>(),
+                      entry.at("stored").get<std::uint64_t>()},
+                     std::move(parts));
   }
   return tensors;
 }
@@ -75,6 +77,8 @@ std::map<std::string, PackedTensor> PartialRun::store(int layer,
                       {"codec", tensor.codec->name()},
                       {"bits", tensor.params.bits},
                       {"group_size", tensor.params.group_size},
+                      {"row_shift", tensor.params.row_shift},
+                      {"stored", tensor.params.stored},
                       {"shape", std::move(shape)},
                       {"parts", std::move(parts)}});
   }

@@ -40,36 +40,17 @@ float threshold_of(const std::vector<float>& weight, const Hessian& hessian, flo
   return share * static_cast<float>(total / static_cast<double>(n));
 }
 
-// What rounding `x` to the grid that covers it costs; costs[i] = 1 / pivot^2.
-float cost_of(std::span<const float> x, std::span<const float> costs, int bits) {
-  const SpqrGrid grid = cover_spqr_grid(x, bits);
-  float total = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const float error = x[i] - grid.value(nearest_spqr_level(grid, x[i], bits));
-    total += error * error * costs[i];
-  }
-  return total;
-}
-
 // Replaces values that look like outliers by the mean of the others.
-void leave_out(std::span<float> x, std::span<const float> costs, int bits, float threshold) {
-  const std::size_t n = x.size();
-  const float all = cost_of(x, costs, bits);
-  if (n < 2 || !(all > threshold)) return;  // leaving out saves at most what there is
-  std::vector<float> others(n - 1), their_costs(n - 1);
-  std::vector<bool> out(n, false);
+void leave_out(std::span<float> x, std::span<const float> costs, int bits, float threshold, std::span<float> gains) {
+  spqr_leave_one_out(x, costs, bits, gains);
   double sum = 0;
   std::size_t kept = 0;
-  for (std::size_t k = 0; k < n; ++k) {
-    for (std::size_t i = 0, at = 0; i < n; ++i) {
-      if (i != k) others[at] = x[i], their_costs[at++] = costs[i];
-    }
-    out[k] = all - cost_of(others, their_costs, bits) > threshold;
-    if (!out[k]) sum += x[k], ++kept;
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    if (!(gains[k] > threshold)) sum += x[k], ++kept;
   }
   const float mean = kept == 0 ? 0 : static_cast<float>(sum / static_cast<double>(kept));
-  for (std::size_t k = 0; k < n; ++k) {
-    if (out[k]) x[k] = mean;
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    if (gains[k] > threshold) x[k] = mean;
   }
 }
 
@@ -79,13 +60,13 @@ void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_
   const std::size_t cols = hessian.columns(), group = static_cast<std::size_t>(params.group_size);
   const int bits = params.bits;
   std::array<SpqrGrid, kStripRows> grids;  // of the group that the walk is in
-  std::vector<float> values, costs;
+  std::vector<float> values, costs, gains;
   const auto fit = [&](std::size_t first, std::size_t count, const float* columns) {
-    costs.resize(count), values.resize(count);
+    costs.resize(count), values.resize(count), gains.resize(count);
     for (std::size_t i = 0; i < count; ++i) costs[i] = 1 / (hessian.pivot(first + i) * hessian.pivot(first + i));
     for (std::size_t lane = 0; lane < end - begin; ++lane) {
       for (std::size_t i = 0; i < count; ++i) values[i] = columns[i * kStripRows + lane];
-      if (std::isfinite(threshold)) leave_out(values, costs, bits, threshold);
+      if (std::isfinite(threshold)) leave_out(values, costs, bits, threshold, gains);
       grids[lane] = cover_spqr_grid(values, bits);
     }
     for (std::size_t lane = 0; lane < end - begin; lane += kSpqrTileRows) {

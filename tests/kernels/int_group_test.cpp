@@ -5,8 +5,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
-#include "kernels/cpu/reference.h"
-#include "kernels/device.h"
+#include "kernels/laid_out.h"
 #include "tensor/codecs/int_group.h"
 
 namespace lathe::kernels {
@@ -49,29 +48,6 @@ Weight make_weight(const Case& c, std::uint32_t seed, bool exact = false) {
   const auto& codec = *int_group_codec(codec_named(c.symmetric ? "INT_SYM" : "INT_ASYM"));
   w.linear.weight = pack_int_groups("w", codec, Shape{c.out, c.in}, params, w.levels, w.grids);
   return w;
-}
-
-Floats run(Device& device, const Linear& linear, const Floats& x, std::uint64_t rows) {
-  const auto weight = device.backend->prepare(linear);
-  const LinearCall call{weight.get(), device.zeros(rows, linear.out_features()), false};
-  device.backend->linear(*device.stream, device.tensor(x, rows), std::span(&call, 1));
-  return device.read(call.out);
-}
-
-std::string kernel_of(Device& device, const Linear& linear) {
-  return std::string(device.backend->prepare(linear)->kernel());
-}
-
-// What 8-bit blocks make of the input.
-std::vector<double> seen_in_blocks(const Floats& x) {
-  Floats padded((x.size() + 31) / 32 * 32);
-  std::copy(x.begin(), x.end(), padded.begin());
-  std::vector<std::int8_t> values(padded.size());
-  std::vector<cpu::Q8Meta> meta(padded.size() / 32);
-  cpu::kReferenceQuantize.q8(padded.data(), padded.size(), values.data(), meta.data());
-  std::vector<double> seen(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) seen[i] = double{meta[i / 32].scale} * values[i];
-  return seen;
 }
 
 struct Expected {
@@ -172,7 +148,7 @@ TEST_P(IntGroupTest, EveryWidthMatchesItsModel) {
     for (const std::uint64_t rows : {1, 3, 6}) {
       Floats x = random_floats(rows * c.in, static_cast<std::uint32_t>(rows + c.in));
       for (float& value : x) value += 0.3f;  // the terms beside the signs must not vanish
-      const Floats got = run(device, w.linear, x, rows);
+      const Floats got = run_linear(device, w.linear, x, rows);
       for (std::uint64_t r = 0; r < rows; ++r) {
         const auto row_begin = x.begin() + static_cast<std::ptrdiff_t>(r * c.in);
         const Floats row(row_begin, row_begin + static_cast<std::ptrdiff_t>(c.in));
@@ -205,7 +181,7 @@ TEST_P(IntGroupTest, IntegersGiveExactProducts) {
           x[i + 1] = x[i + 2] = x[i + 3] = 0;
           for (std::uint64_t j = i + 4; j < i + 32; ++j) x[j] = std::clamp(x[j], -31.0f, 31.0f);
         }
-        const Floats got = run(device, w.linear, x, 1);
+        const Floats got = run_linear(device, w.linear, x, 1);
         const std::vector<double> plain(x.begin(), x.end());
         for (std::uint64_t o = 0; o < c.out; ++o) {
           ASSERT_EQ(got[o], expected_dot(w, c, plain, o).value) << text_of(c) << ", feature " << o;
@@ -227,7 +203,7 @@ TEST_P(IntGroupTest, ErrorEnergyIsSmall) {
       std::normal_distribution<float> normal(offset, 1);
       Floats x(c.in);
       for (float& value : x) value = normal(random);
-      const Floats got = run(device, w.linear, x, 1);
+      const Floats got = run_linear(device, w.linear, x, 1);
       const std::vector<double> plain(x.begin(), x.end());
       double error = 0, sum = 0, squares = 0;
       for (std::uint64_t o = 0; o < c.out; ++o) {
@@ -248,19 +224,19 @@ TEST_P(IntGroupTest, RowsThreadsAndPoisonStayApart) {
     w.linear.bias = random_floats(c.out, 6);
     const std::uint64_t rows = 9;
     Floats x = random_floats(rows * c.in, 9);
-    const Floats all = run(one, w.linear, x, rows);
-    EXPECT_TRUE(same_bits(all, run(five, w.linear, x, rows))) << text_of(c);
+    const Floats all = run_linear(one, w.linear, x, rows);
+    EXPECT_TRUE(same_bits(all, run_linear(five, w.linear, x, rows))) << text_of(c);
     for (std::uint64_t r = 0; r < rows; ++r) {
       const auto at = [&](const Floats& v, std::uint64_t row, std::uint64_t width) {
         const auto begin = v.begin() + static_cast<std::ptrdiff_t>(row * width);
         return Floats(begin, begin + static_cast<std::ptrdiff_t>(width));
       };
-      EXPECT_TRUE(same_bits(run(one, w.linear, at(x, r, c.in), 1), at(all, r, c.out))) << text_of(c) << ", row " << r;
+      EXPECT_TRUE(same_bits(run_linear(one, w.linear, at(x, r, c.in), 1), at(all, r, c.out))) << text_of(c) << ", row " << r;
     }
     for (const float poison : {NAN, INFINITY}) {
       Floats bad = x;
       bad[4 * c.in + 40] = poison;
-      const Floats got = run(one, w.linear, bad, rows);
+      const Floats got = run_linear(one, w.linear, bad, rows);
       for (std::uint64_t o = 0; o < c.out; ++o) {
         EXPECT_FALSE(std::isfinite(got[4 * c.out + o])) << text_of(c);
         EXPECT_EQ(got[3 * c.out + o], all[3 * c.out + o]);
@@ -278,10 +254,10 @@ TEST(IntGroup, InstructionSetsAgree) {
     for (const std::string way : {"+dot", "+lut"}) {
       if (names.front() == "scalar") continue;
       Device first(names.front() + way);
-      const Floats expected = run(first, w.linear, x, 5);
+      const Floats expected = run_linear(first, w.linear, x, 5);
       for (const std::string& name : names) {
         Device device(name + way);
-        EXPECT_TRUE(same_bits(expected, run(device, w.linear, x, 5))) << text_of(c) << ", " << name << way;
+        EXPECT_TRUE(same_bits(expected, run_linear(device, w.linear, x, 5))) << text_of(c) << ", " << name << way;
       }
     }
   }

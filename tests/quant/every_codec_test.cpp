@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "arch/families.h"
+#include "base/error.h"
 #include "reference/tiny_model.h"
 
 namespace lathe::quant {
@@ -16,13 +17,29 @@ struct Packing {
   CodecParams params;
 };
 
+bool holds(const Codec& codec, const CodecParams& params, const Shape& shape) {
+  try {
+    codec.parts(shape, params);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 std::vector<Packing> packings() {
   std::vector<Packing> all;
   for (const Codec* codec : all_codecs()) {
     if (!codec->can_encode()) continue;
-    const bool any_width = codec->name().starts_with("INT_");
-    for (int bits = any_width ? 1 : 8; bits <= 8; ++bits) {
-      all.push_back({codec, {bits, bits % 3 == 0 ? 0 : bits % 3 == 1 ? 128 : 64}});
+    if (block_format(*codec) != nullptr) {
+      all.push_back({codec, {}});
+      continue;
+    }
+    for (int bits = 1; bits <= 8; ++bits) {  // those widths and groups that the codec has
+      for (const int group : {bits % 3 == 0 ? 0 : bits % 3 == 1 ? 128 : 64, codec->usual_params().group_size}) {
+        if (!holds(*codec, {bits, group}, Shape{1, 256})) continue;
+        all.push_back({codec, {bits, group}});
+        break;
+      }
     }
   }
   return all;
@@ -44,9 +61,7 @@ arch::Architecture sized(const arch::Family& family, std::uint32_t width) {
 TinyModel packed(const TinyModel& plain, const Packing& packing) {
   TinyModel model{plain.architecture, {}, {}};
   for (const auto& [name, tensor] : plain.weights.all()) {
-    const bool fits =
-        tensor.shape.rank() >= 2 && (packing.codec->name().starts_with("INT_") ||
-                                     tensor.shape.cols() % packing.codec->column_alignment(packing.params) == 0);
+    const bool fits = tensor.shape.rank() >= 2 && holds(*packing.codec, packing.params, tensor.shape);
     model.weights.add(fits ? repack(tensor, *packing.codec, packing.params) : tensor);
   }
   return model;

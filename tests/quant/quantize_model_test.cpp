@@ -53,12 +53,16 @@ class QuantizeModel : public testing::Test {
 };
 
 TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
-  const Target targets[] = {
-      {&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}}, {&codec_named("Q4_0"), {}}};
+  const Target targets[] = {{&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}},
+                            {&codec_named("Q4_0"), {}},         {&codec_named("SPQR"), {4, 16}},
+                            {&codec_named("BITMOD"), {4, 64}}};
   for (const Method* method : all_methods()) {
     for (const Target& target : targets) {
+      if (!method->can_target(target)) continue;
       const std::filesystem::path out = folder_ / fmt::format("{}.lathe", target.codec->name());
-      const QuantizeReport report = quantize_model(model_, out, options(*method, target));
+      QuantizeOptions o = options(*method, target);
+      if (target.codec != targets[0].codec) o.method_options.alpha = 0.5f;  // a search is long enough once
+      const QuantizeReport report = quantize_model(model_, out, o);
       const formats::ModelFile got = formats::load_model(out);
       const double off = distance(got);
       EXPECT_TRUE(off > 0 && off < 0.05) << method->name() << ", " << target.text() << ": " << off;
@@ -84,8 +88,8 @@ TEST_F(QuantizeModel, GptqIsCloserThanRounding) {
 }
 
 TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
-  for (const Method* method : {&gptq_method(), &awq_method()}) {
-    const QuantizeOptions o = options(*method, {&codec_named("INT_SYM"), {3, 64}});
+  for (const Method* method : {&gptq_method(), &awq_method(), &spqr_method()}) {
+    const QuantizeOptions o = options(*method, {&codec_named(method->usual_codec()), {3, 64}});
     quantize_model(model_, folder_ / "whole.lathe", o);
     // Two finished layers, as an interrupted run leaves them: made by a run that cannot write its output.
     const std::filesystem::path out = folder_ / fmt::format("cut-{}.lathe", method->name());
@@ -149,7 +153,7 @@ TEST_F(QuantizeModel, RefusesWithoutTouchingTheOutput) {
                                      model_.weights.at("blk.1.ffn_up.weight").shape,
                                      Bytes(std::as_bytes(std::span(values)), "test")));
   for (const Method* method : all_methods()) {
-    o = options(*method, {&codec_named("INT_SYM"), {4, 32}});
+    o = options(*method, {&codec_named(method->usual_codec()), {4, 32}});
     EXPECT_THROW(quantize_model(poisoned, out, o), Error) << method->name();
   }
   EXPECT_EQ(read_file(out), "mine");

@@ -53,8 +53,10 @@ TinyModel make_tiny_model(const arch::Architecture& architecture, std::string_vi
   std::mt19937_64 random(seed);
   for (const arch::WeightSpec& spec : arch::weight_schema(architecture)) {
     const Codec& wanted = codec_named(codec);
-    const bool fits = spec.shape.rank() == 2 && spec.shape.cols() % wanted.column_alignment({}) == 0;
-    tiny.weights.add(pack(spec.name, fits ? wanted : codec_named("F32"), spec.shape, values_for(spec, random)));
+    const BlockFormat* format = block_format(wanted);
+    const bool fits = spec.shape.rank() == 2 && (format == nullptr || spec.shape.cols() % format->block_size == 0);
+    tiny.weights.add(pack(spec.name, fits ? wanted : codec_named("F32"), spec.shape, values_for(spec, random),
+                          format == nullptr ? wanted.usual_params() : CodecParams{}));
   }
   tiny.decoded = decode(tiny.weights);
   return tiny;

@@ -69,11 +69,12 @@ TEST(PackedTensor, RowSlicesShareMemoryAndDecodeTheSame) {
     const std::vector<float> whole = tensor.to_floats();
     const PackedTensor slice = tensor.rows(1, 4);
     EXPECT_EQ(slice.shape, (Shape{3, kCols}));
-    EXPECT_DOUBLE_EQ(slice.bits_per_weight(), tensor.bits_per_weight());
+    if (codec->rows_stand_alone()) EXPECT_DOUBLE_EQ(slice.bits_per_weight(), tensor.bits_per_weight());
     expect_same_bits(slice.to_floats(), std::span(whole).subspan(kCols, 3 * kCols), codec->name());
     for (std::size_t i = 0; i < slice.parts.size(); ++i) {
       const Bytes &part = slice.parts[i].data, &source = tensor.parts[i].data;
-      EXPECT_TRUE(part.data() > source.data() && part.data() < source.data() + source.size()) << codec->name();
+      EXPECT_TRUE(part.data() >= source.data() && part.data() < source.data() + source.size()) << codec->name();
+      EXPECT_TRUE(part.data() > source.data() || !codec->rows_stand_alone()) << codec->name();
       EXPECT_EQ(part.owner(), source.owner()) << codec->name();
     }
     EXPECT_EQ(tensor.rows(2, 2).to_floats().size(), 0u);
@@ -87,7 +88,7 @@ TEST(PackedTensor, ColumnSlicesDecodeTheSame) {
     const PackedTensor tensor = random_tensor(*codec, {kRows, kCols});
     const std::vector<float> whole = tensor.to_floats();
     const std::uint64_t step = codec->column_alignment(tensor.params);
-    for (const auto& [begin, end] : {std::pair{step, 2 * step}, {step, kCols}, {std::uint64_t{0}, kCols}}) {
+    for (const auto& [begin, end] : {std::pair{step, std::min(2 * step, kCols)}, {step, kCols}, {std::uint64_t{0}, kCols}}) {
       const PackedTensor slice = tensor.columns(begin, end);
       EXPECT_EQ(slice.shape, (Shape{kRows, end - begin}));
       const std::vector<float> floats = slice.to_floats();
@@ -104,7 +105,7 @@ TEST(PackedTensor, ColumnSlicesDecodeTheSame) {
     EXPECT_THROW(tensor.columns(2 * step, step), Error) << codec->name();
     // One row is contiguous: nothing is copied (but of bit planes, which lie one behind the other).
     const PackedTensor row = tensor.rows(2, 3);
-    EXPECT_EQ(row.columns(step, 2 * step).parts.back().data.owner(), tensor.parts.back().data.owner()) << codec->name();
+    EXPECT_EQ(row.columns(step, kCols).parts.back().data.owner(), tensor.parts.back().data.owner()) << codec->name();
   }
 }
 

@@ -21,6 +21,8 @@ MatmulFunction bitmod_function(int, bool) { return nullptr; }
 std::size_t bitmod_tile_rows() { return 0; }
 #else
 
+namespace {
+
 constexpr std::size_t kStepChunks = 8;
 constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
 
@@ -144,6 +146,8 @@ MatmulFunction function_of_width(bool vnni) {
   }
   return multiply<kBits, false>;
 }
+
+}  // namespace
 
 MatmulFunction bitmod_function(int bits, bool vnni) {
   return bits == 3 ? function_of_width<3>(vnni) : function_of_width<4>(vnni);

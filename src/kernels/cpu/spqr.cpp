@@ -23,6 +23,8 @@ MatmulFunction spqr_function(int, bool) { return nullptr; }
 std::size_t spqr_tile_rows() { return 0; }
 #else
 
+namespace {
+
 constexpr std::size_t kRowBlock = 8;  // input rows that are taken through all tiles of a task together
 constexpr std::size_t kStepChunks = 8;
 constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
@@ -186,6 +188,8 @@ MatmulFunction function_of_width(bool vnni) {
   }
   return multiply<kBits, false>;
 }
+
+}  // namespace
 
 MatmulFunction spqr_function(int bits, bool vnni) {
   return bits == 2 ? function_of_width<2>(vnni) : bits == 3 ? function_of_width<3>(vnni) : function_of_width<4>(vnni);

@@ -18,8 +18,8 @@ namespace {
 
 constexpr std::array<std::int8_t, 8> kMagnitudes3 = {0, 1, 2, 4}, kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
 // The search for scales: from beyond the covering one down to where the largest weights are cut off by a third.
-constexpr int kScales = 24;
-constexpr float kMostScale = 1.05f, kLeastScale = 0.65f;
+constexpr int kShares = 24;
+constexpr float kMostShare = 1.05f, kLeastShare = 0.65f;
 
 void check_params(const CodecParams& params) {
   if (params.bits != 3 && params.bits != 4) {
@@ -66,33 +66,58 @@ const SortedValues& sorted_values(int bits, int type) {
   return kTables[static_cast<std::size_t>(bits - 3)][static_cast<std::size_t>(type)];
 }
 
-float largest_of(std::span<const float> x) {
-  float largest = 0;
-  for (const float value : x) largest = std::max(largest, std::abs(value));
-  return largest;
-}
-
-// Weighted squared error of x under a type and a scale.
-double error_of(std::span<const float> x, std::span<const float> weights, const SortedValues& values, float scale) {
-  const float inverse = safe_reciprocal(scale);
-  double error = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const float off = x[i] - scale * values.value[values.nearest(x[i] * inverse)];
-    error += static_cast<double>(off) * off * (weights.empty() ? 1.0f : weights[i]);
+// A group whose weighted squared error is wanted under many types and scales: sorted, with sums over the lowest values,
+// so that each costs a few searches.
+class Group {
+ public:
+  Group(std::span<const float> x, std::span<const float> weights) : sums_(x.size() + 1) {
+    std::vector<std::pair<float, float>> pairs;  // value, weight
+    for (std::size_t i = 0; i < x.size(); ++i) pairs.emplace_back(x[i], weights.empty() ? 1.0f : weights[i]);
+    std::sort(pairs.begin(), pairs.end());
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      const double value = pairs[i].first, weight = pairs[i].second;
+      sorted_.push_back(pairs[i].first);
+      sums_[i + 1] = {sums_[i].w + weight, sums_[i].wx + weight * value, sums_[i].wxx + weight * value * value};
+    }
   }
-  return error;
-}
+  double error(const SortedValues& values, float scale) const {
+    double error = 0;
+    std::size_t begin = 0;
+    for (int v = 0; v < values.count && begin < sorted_.size(); ++v) {
+      std::size_t end = sorted_.size();
+      if (v + 1 < values.count) {
+        const float middle = 0.5f * scale * (values.value[v] + values.value[v + 1]);
+        end = static_cast<std::size_t>(
+            std::upper_bound(sorted_.begin() + static_cast<std::ptrdiff_t>(begin), sorted_.end(), middle) -
+            sorted_.begin());
+      }
+      const double rounded = static_cast<double>(scale) * values.value[v];
+      const Sums &from = sums_[begin], &to = sums_[end];
+      error += (to.wxx - from.wxx) - rounded * (2 * (to.wx - from.wx) - rounded * (to.w - from.w));
+      begin = end;
+    }
+    return error;
+  }
+  float largest() const { return sorted_.empty() ? 0 : std::max(std::abs(sorted_.front()), std::abs(sorted_.back())); }
 
-BitmodFit search_group(std::span<const float> x, std::span<const float> weights, int bits) {
+ private:
+  struct Sums {
+    double w = 0, wx = 0, wxx = 0;
+  };
+  std::vector<float> sorted_;
+  std::vector<Sums> sums_;
+};
+
+// The type and the scale of the least error; scales are shares of the one that covers the largest magnitude.
+BitmodFit best_fit(const Group& group, int bits, float most_share, float least_share, int scales) {
   BitmodFit best;
   double least = INFINITY;
-  const float largest = largest_of(x);
   for (int type = 0; type < kBitmodTypes; ++type) {
     const SortedValues& values = sorted_values(bits, type);
-    for (int i = 0; i < kScales; ++i) {
-      const float share = kMostScale - (kMostScale - kLeastScale) * static_cast<float>(i) / (kScales - 1);
-      const float scale = share * largest / values.largest;
-      const double error = error_of(x, weights, values, scale);
+    for (int i = 0; i < scales; ++i) {
+      const float share = most_share - (most_share - least_share) * static_cast<float>(i) / static_cast<float>(scales);
+      const float scale = share * group.largest() / values.largest;
+      const double error = group.error(values, scale);
       if (error < least) least = error, best = {type, scale};
     }
   }
@@ -172,18 +197,7 @@ void BitmodCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std:
   }
 }
 
-BitmodFit adapt_bitmod_group(std::span<const float> x, int bits) {
-  BitmodFit best;
-  double least = INFINITY;
-  const float largest = largest_of(x);
-  for (int type = 0; type < kBitmodTypes; ++type) {
-    const SortedValues& values = sorted_values(bits, type);
-    const float scale = largest / values.largest;
-    const double error = error_of(x, {}, values, scale);
-    if (error < least) least = error, best = {type, scale};
-  }
-  return best;
-}
+BitmodFit adapt_bitmod_group(std::span<const float> x, int bits) { return best_fit(Group(x, {}), bits, 1, 1, 1); }
 
 int nearest_bitmod_code(const BitmodFit& fit, float x, int bits) {
   const SortedValues& values = sorted_values(bits, fit.type);
@@ -256,8 +270,8 @@ PackedTensor BitmodCodec::encode(std::span<const float> values, const Shape& sha
     fits.clear();
     for (std::uint64_t begin = 0; begin < cols; begin += group) {
       const std::uint64_t count = std::min(group, cols - begin);
-      fits.push_back(search_group(x.subspan(begin, count),
-                                  importance.empty() ? importance : importance.subspan(begin, count), params.bits));
+      const Group values(x.subspan(begin, count), importance.empty() ? importance : importance.subspan(begin, count));
+      fits.push_back(best_fit(values, params.bits, kMostShare, kLeastShare, kShares));
     }
     rows.push_back(round_bitmod_row(x, fits, params));
     if (!std::isfinite(rows.back().factor)) fail_too_large(x, row, this->name(), name);

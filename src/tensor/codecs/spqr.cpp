@@ -20,6 +20,7 @@ namespace {
 constexpr std::uint64_t kMostColumns = 1 << 16;
 constexpr std::uint64_t kTileNumbers = 4;
 constexpr float kHighestCode = static_cast<float>((1 << kSpqrCodeBits) - 1);
+constexpr float kLargestHalf = 65504;
 constexpr double kEncodedOutliers = 0.01;  // of the weights
 constexpr int kGridPlanes = 2 * kSpqrCodeBits;
 
@@ -60,7 +61,8 @@ OutlierRange outlier_range(const PackedTensor& tensor, std::uint64_t begin_row, 
   const Bytes& ends = tensor.part("ends");
   const std::uint64_t first = load<std::uint32_t>(ends, 0), begin = load<std::uint32_t>(ends, begin_row),
                       end = load<std::uint32_t>(ends, end_row);
-  if (begin < first || end < begin || end - first > tensor.params.stored) {
+  const std::uint64_t last = load<std::uint32_t>(ends, tensor.shape.rows());
+  if (begin < first || end < begin || last < end || last - first != tensor.params.stored) {
     throw Error(fmt::format("the outliers of rows [{}, {}) are not inside the {} that are there", begin_row, end_row,
                             tensor.params.stored),
                 tensor_place(tensor.name), "the file is damaged");
@@ -178,6 +180,28 @@ int nearest_spqr_level(const SpqrGrid& grid, float x, int bits) {
   return static_cast<int>(nearest_level(level, 0, static_cast<float>((1 << bits) - 1)));
 }
 
+void spqr_leave_one_out(std::span<const float> x, std::span<const float> costs, int bits, std::span<float> gains) {
+  const SpqrGrid all = cover_spqr_grid(x, bits);
+  const auto loss = [&](const SpqrGrid& grid, std::size_t i) {
+    const float error = x[i] - grid.value(nearest_spqr_level(grid, x[i], bits));
+    return error * error * costs[i];
+  };
+  float total = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) gains[i] = loss(all, i), total += gains[i];
+  // Only without its lowest or highest value has a group another grid.
+  const auto [low, high] = std::minmax_element(x.begin(), x.end());
+  std::vector<float> others;
+  for (const auto extreme : {low, high}) {
+    const auto k = static_cast<std::size_t>(extreme - x.begin());
+    others.assign(x.begin(), x.end());
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(k));
+    const SpqrGrid grid = cover_spqr_grid(others, bits);
+    float rest = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) rest += i == k ? 0 : loss(grid, i);
+    gains[k] = total - rest;
+  }
+}
+
 SpqrTile round_spqr_grids(std::span<SpqrGrid> grids, SpqrCodes& codes) {
   const auto round = [&](float SpqrGrid::*number, auto& code, float& min, float& step) {
     float low = grids[0].*number, high = low;
@@ -270,54 +294,59 @@ PackedTensor SpqrCodec::encode(std::span<const float> values, const Shape& shape
   }
   parts(shape, {params.bits, params.group_size});  // throws for shapes that the codec cannot hold
   check_importance(importance, cols, name);
-  for (std::uint64_t row = 0; row < rows; ++row) check_finite(values.subspan(row * cols, cols), row, name);
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    const std::span<const float> x = values.subspan(row * cols, cols);
+    if (check_finite(x, row, name) > kLargestHalf) fail_too_large(x, row, this->name(), name);
+  }
 
+  const std::vector<float> even(importance.empty() ? cols : 0, 1.0f);
+  const std::span<const float> costs = importance.empty() ? std::span<const float>(even) : importance;
   SpqrWeights weights(shape, params);
-  std::vector<float> x, errors;
+  std::vector<float> x, gains;
   std::vector<std::uint32_t> order;
   for (std::uint64_t first = 0; first < rows; first += kSpqrTileRows) {
     const std::uint64_t count = std::min(kSpqrTileRows, rows - first), elements = count * cols;
-    const std::span<const float> original = values.subspan(first * cols, elements);
-    x.assign(original.begin(), original.end());
-    errors.assign(elements, 0);
-    const auto round_all = [&] {
+    x.assign(values.begin() + static_cast<std::ptrdiff_t>(first * cols),
+             values.begin() + static_cast<std::ptrdiff_t>(first * cols + elements));
+    gains.resize(elements);
+    const auto for_each_group = [&](const auto& body) {  // of a row: where it lies in x, in the columns, its width
       for (std::uint64_t begin = 0; begin < cols; begin += group) {
-        const std::uint64_t width = std::min(group, cols - begin);
-        std::array<SpqrGrid, kSpqrTileRows> grids;
-        for (std::uint64_t r = 0; r < count; ++r) {
-          grids[r] = cover_spqr_grid(std::span(x).subspan(r * cols + begin, width), params.bits);
-        }
-        SpqrCodes codes;
-        const SpqrTile tile = round_spqr_grids(std::span(grids).first(count), codes);
-        weights.set_grids(first, begin / group, tile, codes, count);
-        for (std::uint64_t r = 0; r < count; ++r) {
-          for (std::uint64_t c = begin; c < begin + width; ++c) {
-            const std::uint64_t at = r * cols + c;
-            const int level = nearest_spqr_level(grids[r], x[at], params.bits);
-            weights.levels[first * cols + at] = static_cast<std::uint8_t>(level);
-            const float error = original[at] - grids[r].value(level);
-            errors[at] = error * error * (importance.empty() ? 1.0f : importance[c]);
-          }
-        }
+        for (std::uint64_t r = 0; r < count; ++r) body(r * cols + begin, begin, std::min(group, cols - begin));
       }
     };
-    round_all();
-    // The worst become outliers, and the grids are fitted to the others.
-    const auto outliers = static_cast<std::uint64_t>(static_cast<double>(elements) * kEncodedOutliers);
+    for_each_group([&](std::uint64_t at, std::uint64_t begin, std::uint64_t width) {
+      spqr_leave_one_out(std::span(x).subspan(at, width), costs.subspan(begin, width), params.bits,
+                         std::span(gains).subspan(at, width));
+    });
+    const auto outliers = static_cast<std::ptrdiff_t>(static_cast<double>(elements) * kEncodedOutliers);
     order.resize(elements);
     std::iota(order.begin(), order.end(), 0u);
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(outliers), order.end(),
-                      [&](std::uint32_t a, std::uint32_t b) {
-                        return errors[a] != errors[b] ? errors[a] > errors[b] : a < b;
-                      });
-    order.resize(outliers);
-    std::sort(order.begin(), order.end());
-    for (const std::uint32_t at : order) {
-      const float stored = float_from_half(half_from_float(original[at]));
+    std::partial_sort(
+        order.begin(), order.begin() + outliers, order.end(),
+        [&](std::uint32_t a, std::uint32_t b) { return gains[a] != gains[b] ? gains[a] > gains[b] : a < b; });
+    std::sort(order.begin(), order.begin() + outliers);
+    for (std::ptrdiff_t i = 0; i < outliers; ++i) {
+      const std::uint32_t at = order[static_cast<std::size_t>(i)];
+      const float stored = float_from_half(half_from_float(x[at]));
       weights.row_outliers[first + at / cols].push_back({static_cast<std::uint32_t>(at % cols), stored});
       x[at] = 0;
     }
-    if (outliers > 0) round_all();
+    for (std::uint64_t begin = 0; begin < cols; begin += group) {
+      const std::uint64_t width = std::min(group, cols - begin);
+      std::array<SpqrGrid, kSpqrTileRows> grids;
+      for (std::uint64_t r = 0; r < count; ++r) {
+        grids[r] = cover_spqr_grid(std::span(x).subspan(r * cols + begin, width), params.bits);
+      }
+      SpqrCodes codes;
+      const SpqrTile tile = round_spqr_grids(std::span(grids).first(count), codes);
+      weights.set_grids(first, begin / group, tile, codes, count);
+      for (std::uint64_t r = 0; r < count; ++r) {
+        for (std::uint64_t c = begin; c < begin + width; ++c) {
+          weights.levels[(first + r) * cols + c] =
+              static_cast<std::uint8_t>(nearest_spqr_level(grids[r], x[r * cols + c], params.bits));
+        }
+      }
+    }
   }
   return pack_spqr(name, shape, params, weights);
 }

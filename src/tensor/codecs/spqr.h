@@ -62,7 +62,8 @@ class SpqrCodec final : public Codec {
                   std::span<float> out) const override;
   bool can_encode() const override { return true; }
   bool rows_stand_alone() const override { return false; }
-  // Grids cover their weights; the hundredth part of a tile's weights that lose most by rounding become outliers.
+  // Grids cover their weights, but for the hundredth part of a tile's weights that are hardest on the rest of their
+  // groups: those become outliers.
   PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                       std::span<const float> importance, std::string name) const override;
   PackedTensor slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const override;
@@ -91,6 +92,10 @@ std::vector<SpqrOutlier> spqr_outliers(const PackedTensor& tensor, std::uint64_t
 SpqrGrid cover_spqr_grid(std::span<const float> x, int bits);
 // The level nearest to x.
 int nearest_spqr_level(const SpqrGrid& grid, float x, int bits);
+
+// gains[k]: how much less the others of a group lose when they are rounded to the grid that covers them, with x[k] left
+// out (section 4.1 of the paper). costs: what a squared error of each value counts.
+void spqr_leave_one_out(std::span<const float> x, std::span<const float> costs, int bits, std::span<float> gains);
 
 // The tile and codes that come closest to the grids of its rows (at most 16), which become what they stand for.
 struct SpqrCodes {
