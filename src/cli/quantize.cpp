@@ -139,7 +139,8 @@ int quantize_verb(Arguments arguments) {
   options.positional("IN", in, "the model to read", false);
   options.positional("OUT", out, "the file to write; .lathe holds every codec", false);
   options.value("--method", method, "NAME", "what chooses the values: see --list");
-  options.value("--codec", codec, "CODEC", "how they are stored: see --list; when none is given, the method's own, or INT_SYM");
+  options.value("--codec", codec, "CODEC",
+                "how they are stored: see --list; when none is given, the method's own, or INT_SYM");
   options.value("--bits", bits, "N", "bits of a weight, for codecs of several widths", "4, or the codec's own");
   options.value("--group", group, "N", "weights that share a scale, likewise; 0: a whole row",
                 "128, or the codec's own");
@@ -149,12 +150,12 @@ int quantize_verb(Arguments arguments) {
                 "text to calibrate on; - reads standard input (default: a built-in text)");
   options.value("--calibration-sequences", work.calibration.sequences, "N", "sequences taken from it");
   options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
-  options.value("--damping", work.method_options.damping, "X",
-                "share of the mean added to the Hessian's diagonal", "gptq: 0.01, spqr: 1");
+  options.value("--damping", work.method_options.damping, "X", "share of the mean added to the Hessian's diagonal",
+                "gptq: 0.01, spqr: 1");
   options.flag("--act-order", work.method_options.act_order, "gptq: columns with the largest inputs first");
   options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
   options.value("--outlier-threshold", work.method_options.outlier_threshold, "X",
-                "spqr: what makes a weight an outlier; the lower, the more there are; inf: none");
+                "spqr: what makes a weight an outlier; the lower, the more there are; 0: none");
   options.flag("--list", list, "show the methods and codecs there are, and which go together");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
@@ -171,8 +172,8 @@ int quantize_verb(Arguments arguments) {
     throw UsageError("calibration needs at least one sequence of two tokens");
   }
   if (!(work.method_options.damping.value_or(0) >= 0) || work.method_options.alpha > 1 ||
-      !(work.method_options.outlier_threshold > 0)) {
-    throw UsageError("--damping must be 0 or more, --alpha at most 1, --outlier-threshold more than 0");
+      !(work.method_options.outlier_threshold >= 0)) {
+    throw UsageError("--damping must be 0 or more, --alpha at most 1, --outlier-threshold 0 or more");
   }
   check_output_kind(out);
   work.method = &quant::method_named(method);

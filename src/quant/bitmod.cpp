@@ -1,8 +1,8 @@
 // BitMoD (Chen et al. 2025, section III-B, algorithm 1): every group of weights takes the one of four data types whose
 // rounding leaves the least squared error, its scale always the one that covers the group's largest magnitude. No
 // calibration. (What `rtn` does to the same codec searches the scales too.)
-#include "quant/method.h"
 #include "tensor/codecs/bitmod.h"
+#include "quant/method.h"
 
 namespace lathe::quant {
 namespace {

@@ -1,6 +1,6 @@
 // Column after column with compensation (Frantar et al. 2023, "GPTQ", algorithm 1), which several methods share: they
-// differ in what a group's grid is and in what becomes of a weight. With H^-1 = V V^T (hessian.h), the error of column j,
-// divided by V[j][j], is subtracted from every later column k with weight V[k][j].
+// differ in what a group's grid is and in what becomes of a weight. With H^-1 = V V^T (hessian.h), the error of column
+// j, divided by V[j][j], is subtracted from every later column k with weight V[k][j].
 #pragma once
 
 #include <algorithm>

@@ -23,7 +23,7 @@ namespace {
 constexpr float kDamping = 1.0f;
 static_assert(kStripRows % kSpqrTileRows == 0);
 
-// T for a weight [rows, n].
+// T for a weight [rows, n]; infinite where there are to be no outliers.
 float threshold_of(const std::vector<float>& weight, const Hessian& hessian, float share) {
   const std::size_t n = hessian.columns(), rows = weight.size() / n;
   double total = 0;
@@ -37,7 +37,7 @@ float threshold_of(const std::vector<float>& weight, const Hessian& hessian, flo
     const double mean = sum / static_cast<double>(rows), pivot = hessian.pivot(j);
     total += std::max(0.0, squares / static_cast<double>(rows) - mean * mean) / (pivot * pivot);
   }
-  return share * static_cast<float>(total / static_cast<double>(n));
+  return share == 0 ? INFINITY : share * static_cast<float>(total / static_cast<double>(n));
 }
 
 // Replaces values that look like outliers by the mean of the others.

@@ -231,7 +231,8 @@ TEST_P(IntGroupTest, RowsThreadsAndPoisonStayApart) {
         const auto begin = v.begin() + static_cast<std::ptrdiff_t>(row * width);
         return Floats(begin, begin + static_cast<std::ptrdiff_t>(width));
       };
-      EXPECT_TRUE(same_bits(run_linear(one, w.linear, at(x, r, c.in), 1), at(all, r, c.out))) << text_of(c) << ", row " << r;
+      EXPECT_TRUE(same_bits(run_linear(one, w.linear, at(x, r, c.in), 1), at(all, r, c.out)))
+          << text_of(c) << ", row " << r;
     }
     for (const float poison : {NAN, INFINITY}) {
       Floats bad = x;

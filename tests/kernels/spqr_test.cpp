@@ -1,5 +1,5 @@
-// SPQR products against a plain double-precision model of what the kernel computes, at odd sizes, and the promises every
-// kernel keeps.
+// SPQR products against a plain double-precision model of what the kernel computes, at odd sizes, and the promises
+// every kernel keeps.
 #include "tensor/codecs/spqr.h"
 
 #include <random>
@@ -45,7 +45,8 @@ Weight make_weight(const Case& c, unsigned seed) {
   for (auto& code : w.weights.scale_codes) code = static_cast<std::uint8_t>(random() % 8);
   for (auto& code : w.weights.zero_codes) code = static_cast<std::uint8_t>(random() % 8);
   const float highest = static_cast<float>((1 << c.bits) - 1);
-  for (SpqrTile& t : w.weights.tiles) t = {half(0.01f, 0.1f), half(0, 0.02f), half(0, highest / 2), half(0, highest / 14)};
+  for (SpqrTile& t : w.weights.tiles)
+    t = {half(0.01f, 0.1f), half(0, 0.02f), half(0, highest / 2), half(0, highest / 14)};
   for (auto& outliers : w.weights.row_outliers) {
     for (std::uint32_t i = 0; i < c.in && c.rarity > 0; ++i) {
       if (random() % c.rarity == 0) outliers.push_back({i, half(-2, 2)});
@@ -79,7 +80,8 @@ TEST_P(SpqrKernel, MatchesItsModel) {
           double expected = 0, magnitude = 1e-6;
           const auto grid_at = [&](std::uint64_t i) {
             const std::uint64_t at = o * groups + i / group;
-            return w.weights.tiles[o / 16 * groups + i / group].grid(w.weights.scale_codes[at], w.weights.zero_codes[at]);
+            return w.weights.tiles[o / 16 * groups + i / group].grid(w.weights.scale_codes[at],
+                                                                     w.weights.zero_codes[at]);
           };
           for (std::uint64_t i = 0; i < c.in; ++i) {
             const SpqrGrid grid = grid_at(i);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -37,7 +36,8 @@ std::vector<double> inverse_of(std::vector<double> h, std::size_t n) {  // Gauss
 
 void eliminate(std::vector<double>& inverse, std::size_t n, std::size_t j) {
   for (std::size_t r = j + 1; r < n; ++r) {
-    for (std::size_t c = j + 1; c < n; ++c) inverse[r * n + c] -= inverse[r * n + j] * inverse[j * n + c] / inverse[j * n + j];
+    for (std::size_t c = j + 1; c < n; ++c)
+      inverse[r * n + c] -= inverse[r * n + j] * inverse[j * n + c] / inverse[j * n + j];
   }
 }
 
@@ -143,7 +143,7 @@ Target spqr_target(int bits, int group) { return {&codec_named("SPQR"), {bits, g
 // Floats on one side and doubles on the other now and then round a number the other way, and then the rest of a row, or
 // a tile's grids, differ: most rows must be equal.
 TEST(Spqr, DoesWhatThePaperSays) {
-  for (const float tau : {0.2f, std::numeric_limits<float>::infinity()}) {
+  for (const float tau : {0.2f, 0.0f}) {
     for (const int group : {16, 24}) {
       Layer layer(test::tiny_llama(), spqr_target(3, group), 5);
       layer.work.options.outlier_threshold = tau;
@@ -155,9 +155,8 @@ TEST(Spqr, DoesWhatThePaperSays) {
       const std::vector<float> got = packed.to_floats();
       const auto& gram = layer.work.inputs.at(name)->gram;
       const std::size_t n = layer.work.inputs.at(name)->columns(), rows = weight.size() / n;
-      const std::vector<double> expected =
-          plain_spqr({weight.begin(), weight.end()}, n, {gram.begin(), gram.end()}, 0.1, 3,
-                     static_cast<std::size_t>(group), std::isfinite(tau) ? tau : 1e300);
+      const std::vector<double> expected = plain_spqr({weight.begin(), weight.end()}, n, {gram.begin(), gram.end()},
+                                                      0.1, 3, static_cast<std::size_t>(group), tau > 0 ? tau : 1e300);
       std::size_t equal = 0;
       for (std::size_t row = 0; row < rows; ++row) {
         bool same = true;
@@ -165,7 +164,7 @@ TEST(Spqr, DoesWhatThePaperSays) {
         equal += same;
       }
       EXPECT_GE(equal, rows * 3 / 4) << group << ", " << tau;
-      EXPECT_EQ(packed.params.stored > 0, std::isfinite(tau));
+      EXPECT_EQ(packed.params.stored > 0, tau > 0);
     }
   }
 }
@@ -174,14 +173,14 @@ TEST(Spqr, DoesWhatThePaperSays) {
 TEST(Spqr, OutliersTakeErrorAway) {
   double before = INFINITY;
   std::uint64_t outliers = 0;
-  for (const float tau : {std::numeric_limits<float>::infinity(), 1.0f, 0.3f, 0.1f}) {
+  for (const float tau : {0.0f, 1.0f, 0.3f, 0.1f}) {
     Layer layer(test::tiny_llama(), spqr_target(3, 16));
     layer.work.options.outlier_threshold = tau;
     layer.work.options.damping = 0.01f;
     spqr_method().quantize(layer.work);
     const double error = layer.output_error("blk.0.ffn_down");
     const std::uint64_t stored = layer.work.packed.at("blk.0.ffn_down.weight").params.stored;
-    if (!std::isfinite(tau)) {
+    if (tau == 0) {
       Layer rounded(test::tiny_llama(), spqr_target(3, 16));
       rtn_method().quantize(rounded.work);
       EXPECT_LT(error, 0.8 * rounded.output_error("blk.0.ffn_down"));

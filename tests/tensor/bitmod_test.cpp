@@ -77,7 +77,8 @@ TEST(Bitmod, DecodesWhatTheLayoutSays) {
         }
         const PackedTensor tensor = pack_bitmod_rows("w", {kRows, cols}, {bits, group}, rows);
         const std::vector<float> values = tensor.to_floats();
-        const auto planes = [&](std::string_view part, std::uint64_t row, int n_bits, std::uint64_t n, std::uint64_t i) {
+        const auto planes = [&](std::string_view part, std::uint64_t row, int n_bits, std::uint64_t n,
+                                std::uint64_t i) {
           unsigned value = 0;
           const std::uint64_t plane = (n + 7) / 8;
           for (int p = 0; p < n_bits; ++p) {
@@ -92,8 +93,9 @@ TEST(Bitmod, DecodesWhatTheLayoutSays) {
             ASSERT_EQ(planes("planes", r, bits, cols, c), rows[r].codes[c]);
             ASSERT_EQ(planes("types", r, 2, groups, g), rows[r].types[g]);
             const int scale = std::to_integer<int>(tensor.part("scales").data()[r * groups + g]);
-            ASSERT_EQ(values[r * cols + c], rows[r].factor * static_cast<float>(scale) *
-                                                static_cast<float>(bitmod_value(bits, rows[r].types[g], rows[r].codes[c])));
+            ASSERT_EQ(values[r * cols + c],
+                      rows[r].factor * static_cast<float>(scale) *
+                          static_cast<float>(bitmod_value(bits, rows[r].types[g], rows[r].codes[c])));
           }
         }
         const std::uint64_t step = tensor.codec->column_alignment(tensor.params);
@@ -138,7 +140,8 @@ TEST(Bitmod, AdaptationTakesTheTypeWithTheLeastError) {
       const BitmodFit fit = adapt_bitmod_group(x, bits);
       EXPECT_NEAR(squared_error(values_of(bits, fit.type), x, fit.scale), least, 1e-5 * least) << bits << ", " << seed;
       used[bits - 3].insert(best);
-      if (seed % 3 > 0 && bits == 3) EXPECT_EQ(fit.type % 2, seed % 3 - 1) << "the extra value is on the side of the weights";
+      if (seed % 3 > 0 && bits == 3)
+        EXPECT_EQ(fit.type % 2, seed % 3 - 1) << "the extra value is on the side of the weights";
     }
     // Weights that lie on a type's values are kept.
     for (int type = 0; type < 4; ++type) {

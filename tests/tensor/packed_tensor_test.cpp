@@ -88,7 +88,8 @@ TEST(PackedTensor, ColumnSlicesDecodeTheSame) {
     const PackedTensor tensor = random_tensor(*codec, {kRows, kCols});
     const std::vector<float> whole = tensor.to_floats();
     const std::uint64_t step = codec->column_alignment(tensor.params);
-    for (const auto& [begin, end] : {std::pair{step, std::min(2 * step, kCols)}, {step, kCols}, {std::uint64_t{0}, kCols}}) {
+    for (const auto& [begin, end] :
+         {std::pair{step, std::min(2 * step, kCols)}, {step, kCols}, {std::uint64_t{0}, kCols}}) {
       const PackedTensor slice = tensor.columns(begin, end);
       EXPECT_EQ(slice.shape, (Shape{kRows, end - begin}));
       const std::vector<float> floats = slice.to_floats();

@@ -149,7 +149,7 @@ TEST(Spqr, DamagedOutliersAreErrors) {
   EXPECT_THROW(damaged("ends", 0, 5).to_floats(), Error);
   EXPECT_THROW(damaged("ends", 4, 0).to_floats(), Error);
   EXPECT_THROW(damaged("ends", 1, 1u << 30).rows(0, 2).to_floats(), Error);
-  EXPECT_THROW(damaged("outliers", 0, 64).to_floats(), Error);  // a column too far
+  EXPECT_THROW(damaged("outliers", 0, 64).to_floats(), Error);                                     // a column too far
   EXPECT_THROW(damaged("outliers", 1, word(made.tensor.part("outliers"), 0)).to_floats(), Error);  // one twice
   const Codec& codec = codec_named("SPQR");
   for (const CodecParams& params : {CodecParams{1, 16}, CodecParams{5, 16}, CodecParams{3, 0}, CodecParams{3, 16, 16},

@@ -1,7 +1,7 @@
 // Integers of 1 to 8 bits as the dot kernels read them: one weight row per lane, and the bits of 32 columns of a row in
 // `bits` words. Widths that are no power of two are cut into parts of 4, 2 and 1 bits, from the top; a part of u bits
-// fills u words, whose byte k holds the u bits of column 4 w + k of each of the 8 / u groups of columns w in it. Shifting
-// and masking then gives words of 4 columns, as the dot products want them (bit_planes-inl.h).
+// fills u words, whose byte k holds the u bits of column 4 w + k of each of the 8 / u groups of columns w in it.
+// Shifting and masking then gives words of 4 columns, as the dot products want them (bit_planes-inl.h).
 #pragma once
 
 #include <cstddef>

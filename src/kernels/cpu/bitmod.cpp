@@ -1,8 +1,8 @@
 // BITMOD weights times 8-bit activations, one weight row per lane. A byte shuffle turns codes into values; the extra
 // code, whose value differs from row to row, is a zero of the table to which the row's own value is added.
 //
-// Per 32 columns: sum += float(integer dot) * (scale * input scale); at the end, sum * factor. One row and many take the
-// same operations in the same order.
+// Per 32 columns: sum += float(integer dot) * (scale * input scale); at the end, sum * factor. One row and many take
+// the same operations in the same order.
 #include "kernels/cpu/bitmod.h"
 
 #include "tensor/codecs/bitmod.h"
@@ -52,9 +52,8 @@ struct LaneGroup {
 HWY_INLINE LaneGroup load_group(const BitmodWeight& weight, std::size_t at) {
   const DI di;
   const hn::Rebind<std::uint8_t, DI> d8;
-  const auto bytes = [&](const void* p) HWY_ATTR {
-    return hn::PromoteTo(di, hn::LoadU(d8, static_cast<const std::uint8_t*>(p)));
-  };
+  const auto bytes = [&](const void* p)
+                         HWY_ATTR { return hn::PromoteTo(di, hn::LoadU(d8, static_cast<const std::uint8_t*>(p))); };
   return {hn::ConvertTo(DF(), bytes(weight.scales.data() + at)),
           hn::Mul(bytes(weight.extras.data() + at), hn::Set(di, 0x01010101))};
 }
@@ -165,7 +164,8 @@ HWY_EXPORT(bitmod_function);
 HWY_EXPORT(bitmod_tile_rows);
 std::optional<Matmul> bitmod_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
-  const MatmulFunction run = HWY_DISPATCH_TABLE(bitmod_function)[kernels.target_index](weight.params.bits, kernels.vnni);
+  const MatmulFunction run =
+      HWY_DISPATCH_TABLE(bitmod_function)[kernels.target_index](weight.params.bits, kernels.vnni);
   if (run == nullptr) return std::nullopt;
   const std::size_t tile_rows = HWY_DISPATCH_TABLE(bitmod_tile_rows)[kernels.target_index]();
   Matmul matmul{"bitmod x q8", ActivationFormat::kQ8Block, {run, {}}};

@@ -12,10 +12,10 @@ namespace lathe::kernels::cpu {
 
 struct BitmodWeight final : LaidOut {
   BitPlanes codes;
-  std::size_t groups = 0;             // of a row
-  std::size_t group_chunks = 0;       // 32 columns each, per group
-  std::vector<std::uint8_t> scales;   // [tiles][groups][tile_rows]
-  std::vector<std::int8_t> extras;    // likewise: the value of the extra code
+  std::size_t groups = 0;              // of a row
+  std::size_t group_chunks = 0;        // 32 columns each, per group
+  std::vector<std::uint8_t> scales;    // [tiles][groups][tile_rows]
+  std::vector<std::int8_t> extras;     // likewise: the value of the extra code
   std::vector<std::uint16_t> factors;  // half precision, [tiles][tile_rows]
 
   std::uint64_t bytes() const override { return codes.bytes + scales.size() + extras.size() + 2 * factors.size(); }

@@ -26,8 +26,9 @@ BitmodWeight lay_out_bitmod(const PackedTensor& weight, std::size_t tile_rows) {
       out.extras[at] = static_cast<std::int8_t>(extras[types[g]]);
     }
   }
-  out.codes = make_bit_planes(rows, cols, weight.params.bits, tile_rows,
-                              [&](std::size_t row, std::span<std::uint8_t> codes) { bitmod_codes(weight, row, codes); });
+  out.codes =
+      make_bit_planes(rows, cols, weight.params.bits, tile_rows,
+                      [&](std::size_t row, std::span<std::uint8_t> codes) { bitmod_codes(weight, row, codes); });
   return out;
 }
 

@@ -57,7 +57,7 @@ struct Matmul {
   std::string_view name;  // "q8_0 x q8"
   ActivationFormat format;
   MatmulKernel kernel;
-  std::size_t tile_rows = kTileRows;         // ranges of output features begin at multiples of this
+  std::size_t tile_rows = kTileRows;             // ranges of output features begin at multiples of this
   std::shared_ptr<const LaidOut> laid_out = {};  // the weight for the kernel, which then does not read its parts
 };
 

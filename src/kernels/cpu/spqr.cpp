@@ -1,6 +1,6 @@
 // SPQR weights times 8-bit activations, one weight row per lane: the dense part as integers, the outliers as floats in
-// the same pass over a tile of rows (Dettmers et al. 2023, section 4.3). The activations that outliers meet are the ones
-// that the dense part sees, scale * integer.
+// the same pass over a tile of rows (Dettmers et al. 2023, section 4.3). The activations that outliers meet are the
+// ones that the dense part sees, scale * integer.
 //
 // Per 16 columns of a group: sum += scale * (input scale * dot + zero * (input scale * -sum of the input's integers)),
 // with scale and zero put together from their codes; then sum += number * activation for each outlier, by column. One
@@ -59,7 +59,7 @@ HWY_INLINE LaneGrid load_grid(const SpqrWeight& weight, std::size_t tile, std::s
   std::memcpy(halves, weight.tiles.data() + at, 4 * sizeof(std::uint16_t));
   const hn::FixedTag<float, 4> d4;
   alignas(16) float numbers[4];
-  hn::Store(hn::PromoteTo(d4, hn::Load(hn::Rebind<hwy::float16_t, hn::FixedTag<float, 4>>(),
+  hn::Store(hn::PromoteTo(d4, hn::Load(hn::Rebind<hwy::float16_t, hn::FixedTag<float, 4> >(),
                                        reinterpret_cast<const hwy::float16_t*>(halves))),
             d4, numbers);
   const VF scale_code = hn::ConvertTo(d, hn::And(codes, hn::Set(di, (1 << kSpqrCodeBits) - 1)));

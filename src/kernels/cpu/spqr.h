@@ -1,5 +1,5 @@
-// Products with SPQR weights (tensor/codecs/spqr.h): levels, codes and outliers of a tile of rows side by side, laid out
-// once when the layer is prepared.
+// Products with SPQR weights (tensor/codecs/spqr.h): levels, codes and outliers of a tile of rows side by side, laid
+// out once when the layer is prepared.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ struct SpqrWeight final : LaidOut {
   std::size_t group_halves = 0;        // 16 columns each, per group
   std::vector<std::uint8_t> codes;     // [tiles][groups][tile_rows]: scale code | zero code << 3
   std::vector<std::uint16_t> tiles;    // [ceil(rows / 16)][groups][4], half precision, as the codec has them
-  std::vector<std::uint32_t> entries;  // [steps][tile_rows]: column | half-precision number << 16; zeros where a row has
-                                       // fewer outliers than its tile has steps
-  std::vector<std::uint64_t> ends;     // [tiles + 1], in steps
+  std::vector<std::uint32_t> entries;  // [steps][tile_rows]: column | half-precision number << 16; zeros where a row
+                                       // has fewer outliers than its tile has steps
+  std::vector<std::uint64_t> ends;  // [tiles + 1], in steps
 
   std::uint64_t bytes() const override {
     return levels.bytes + codes.size() + 2 * tiles.size() + 4 * entries.size() + 8 * ends.size();

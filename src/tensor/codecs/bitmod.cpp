@@ -303,8 +303,8 @@ PackedTensor BitmodCodec::slice_columns(const PackedTensor& tensor, std::uint64_
   const std::vector<PartSpec> specs = parts(slice.shape, tensor.params);
   slice.parts = {
       {specs[0], part_columns(tensor.part("planes"), rows * bits, plane_bytes(cols), begin / 8, plane_bytes(count))},
-      {specs[1], part_columns(tensor.part("types"), rows * kBitmodTypeBits, plane_bytes(groups), first / 8,
-                              plane_bytes(kept))},
+      {specs[1],
+       part_columns(tensor.part("types"), rows * kBitmodTypeBits, plane_bytes(groups), first / 8, plane_bytes(kept))},
       {specs[2], part_columns(tensor.part("scales"), rows, groups, first, kept)},
       {specs[3], tensor.part("factors")}};
   return slice;

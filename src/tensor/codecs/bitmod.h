@@ -1,6 +1,6 @@
-// BITMOD (Chen et al. 2025, "BitMoD: Bit-serial Mixture-of-Datatype LLM Acceleration", section III): 3- and 4-bit floats
-// whose useless code, minus zero, means one extra value, chosen per group of columns out of four. Extra resolution (ER)
-// puts it between two others, extra asymmetry (EA) beyond the largest, on either side.
+// BITMOD (Chen et al. 2025, "BitMoD: Bit-serial Mixture-of-Datatype LLM Acceleration", section III): 3- and 4-bit
+// floats whose useless code, minus zero, means one extra value, chosen per group of columns out of four. Extra
+// resolution (ER) puts it between two others, extra asymmetry (EA) beyond the largest, on either side.
 //   x[r, c] = factor * scale * values[type][code], in units of which every value is a whole number:
 //   3 bits: 0 1 2 4, extra, -1 -2 -4                       extra +3 (ER+), -3 (ER-), +6 (EA+), -6 (EA-)
 //   4 bits: 0 1 2 3 4 6 8 12, extra, -1 -2 -3 ... -12      extra +10, -10, +16, -16
@@ -9,8 +9,8 @@
 // Parts: "planes" U8 [..., bits * ceil(cols / 8)] and "types" U8 [..., 2 * ceil(groups / 8)], bit planes (bit_planes.h)
 // of a row's codes and of its groups' types; "scales" U8 [..., groups]; "factors" F16 [..., 1].
 //
-// Parameters: bits 3 or 4; group_size >= 1, the last group of a row may be short. (The authors' repository says that the
-// data types are subject to a patent application.)
+// Parameters: bits 3 or 4; group_size >= 1, the last group of a row may be short. (The authors' repository says that
+// the data types are subject to a patent application.)
 #pragma once
 
 #include <array>

@@ -321,9 +321,9 @@ PackedTensor SpqrCodec::encode(std::span<const float> values, const Shape& shape
     const auto outliers = static_cast<std::ptrdiff_t>(static_cast<double>(elements) * kEncodedOutliers);
     order.resize(elements);
     std::iota(order.begin(), order.end(), 0u);
-    std::partial_sort(
-        order.begin(), order.begin() + outliers, order.end(),
-        [&](std::uint32_t a, std::uint32_t b) { return gains[a] != gains[b] ? gains[a] > gains[b] : a < b; });
+    std::partial_sort(order.begin(), order.begin() + outliers, order.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return gains[a] != gains[b] ? gains[a] > gains[b] : a < b;
+    });
     std::sort(order.begin(), order.begin() + outliers);
     for (std::ptrdiff_t i = 0; i < outliers; ++i) {
       const std::uint32_t at = order[static_cast<std::size_t>(i)];
@@ -368,8 +368,7 @@ PackedTensor SpqrCodec::slice_rows(const PackedTensor& tensor, std::uint64_t beg
                  {specs[2], part_rows(tensor.part("tiles"), tile_bytes, first_tile, first_tile + tiles)}};
   if (slice.params.stored == 0) return slice;
   slice.parts.push_back({specs[3], part_rows(tensor.part("ends"), sizeof(std::uint32_t), begin, end + 1)});
-  slice.parts.push_back(
-      {specs[4], part_rows(tensor.part("outliers"), sizeof(std::uint32_t), range.begin, range.end)});
+  slice.parts.push_back({specs[4], part_rows(tensor.part("outliers"), sizeof(std::uint32_t), range.begin, range.end)});
   return slice;
 }
 
@@ -401,8 +400,8 @@ PackedTensor SpqrCodec::slice_columns(const PackedTensor& tensor, std::uint64_t 
   const std::uint64_t tile_rows = tiles_of(rows, tensor.params), number = kTileNumbers * sizeof(std::uint16_t);
   slice.parts = {
       {specs[0], part_columns(tensor.part("planes"), rows * bits, plane_bytes(cols), begin / 8, plane_bytes(count))},
-      {specs[1], part_columns(tensor.part("grids"), rows * kGridPlanes, plane_bytes(groups), first_group / 8,
-                              plane_bytes(kept))},
+      {specs[1],
+       part_columns(tensor.part("grids"), rows * kGridPlanes, plane_bytes(groups), first_group / 8, plane_bytes(kept))},
       {specs[2], part_columns(tensor.part("tiles"), tile_rows, groups * number, first_group * number, kept * number)}};
   if (slice.params.stored == 0) return slice;
   slice.parts.push_back({specs[3], owned(std::move(ends), tensor.name)});
