@@ -39,12 +39,27 @@ class Quantize(CliTest):
         self.assertEqual(len(table.stdout.splitlines()), 4)
         self.assertIn("small.lathe", plot.read_text())
 
+    def test_methods_bring_their_codecs(self):
+        text = self.folder / "text.txt"
+        text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
+        for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4)):
+            out = self.folder / f"{method}.lathe"
+            self.json("quantize", "tiny", out, "--method", method, "--bits", bits, "--calibration", text,
+                      "--calibration-tokens", "64", "--calibration-sequences", "8")
+            self.assertIn(codec, {tensor["codec"] for tensor in self.json("info", out)["tensors"]})
+            copy = self.folder / f"{method}-copy.lathe"
+            self.json("convert", out, copy)
+            one, other = (self.json("run", m, "-p", "Once upon", "-n", "8", "--temperature", "0")["ids"]
+                          for m in (out, copy))
+            self.assertEqual(one, other)
+
     def test_what_cannot_work_is_said_before_any_work(self):
         for arguments, words in (
                 (["tiny", "x.gguf", "--codec", "INT_SYM"], ".lathe"),
                 (["tiny", "x.lathe", "--method", "gptq", "--codec", "Q4_K"], "INT_SYM"),
                 (["tiny", "x.lathe", "--bits", "9"], "1 to 8 bits"),
                 (["tiny", "x.lathe", "--method", "gtpq"], "gptq"),
+                (["tiny", "x.lathe", "--method", "spqr", "--codec", "INT_SYM"], "SPQR"),
                                 (["tiny"], "OUT"),
         ):
             out = [str(self.folder / word) if word.startswith("x.") else word for word in arguments]

@@ -140,8 +140,9 @@ TEST(Bitmod, AdaptationTakesTheTypeWithTheLeastError) {
       const BitmodFit fit = adapt_bitmod_group(x, bits);
       EXPECT_NEAR(squared_error(values_of(bits, fit.type), x, fit.scale), least, 1e-5 * least) << bits << ", " << seed;
       used[bits - 3].insert(best);
-      if (seed % 3 > 0 && bits == 3)
-        EXPECT_EQ(fit.type % 2, seed % 3 - 1) << "the extra value is on the side of the weights";
+      if (seed % 3 > 0 && bits == 3) {  // the extra value is on the side of the weights
+        EXPECT_EQ(fit.type % 2, seed % 3 - 1);
+      }
     }
     // Weights that lie on a type's values are kept.
     for (int type = 0; type < 4; ++type) {

@@ -69,7 +69,9 @@ TEST(PackedTensor, RowSlicesShareMemoryAndDecodeTheSame) {
     const std::vector<float> whole = tensor.to_floats();
     const PackedTensor slice = tensor.rows(1, 4);
     EXPECT_EQ(slice.shape, (Shape{3, kCols}));
-    if (codec->rows_stand_alone()) EXPECT_DOUBLE_EQ(slice.bits_per_weight(), tensor.bits_per_weight());
+    if (codec->rows_stand_alone()) {
+      EXPECT_DOUBLE_EQ(slice.bits_per_weight(), tensor.bits_per_weight());
+    }
     expect_same_bits(slice.to_floats(), std::span(whole).subspan(kCols, 3 * kCols), codec->name());
     for (std::size_t i = 0; i < slice.parts.size(); ++i) {
       const Bytes &part = slice.parts[i].data, &source = tensor.parts[i].data;

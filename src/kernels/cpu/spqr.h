@@ -21,7 +21,7 @@ struct SpqrWeight final : LaidOut {
   std::vector<std::uint16_t> tiles;    // [ceil(rows / 16)][groups][4], half precision, as the codec has them
   std::vector<std::uint32_t> entries;  // [steps][tile_rows]: column | half-precision number << 16; zeros where a row
                                        // has fewer outliers than its tile has steps
-  std::vector<std::uint64_t> ends;  // [tiles + 1], in steps
+  std::vector<std::uint64_t> ends;     // [tiles + 1], in steps
 
   std::uint64_t bytes() const override {
     return levels.bytes + codes.size() + 2 * tiles.size() + 4 * entries.size() + 8 * ends.size();
