@@ -1,3 +1,4 @@
+// Lays BITMOD weights out for their kernel: codes of a tile of rows side by side, and each row's own extra values.
 #include <cstring>
 
 #include "kernels/cpu/bitmod.h"

@@ -1,3 +1,4 @@
+// Lays SPQR weights out for their kernel: levels and codes of a tile of rows side by side, outliers step by step.
 #include <algorithm>
 
 #include "base/half.h"
