@@ -19,7 +19,7 @@ class Scorer {
  public:
   virtual ~Scorer() = default;
 
-  // Scores of the tokens of `continuation` after `context`.
+  // Scores of the tokens of `continuation` after `context`, which is the source text of an encoder-decoder model.
   virtual std::vector<TokenScore> score(const std::string& context, const std::string& continuation) = 0;
 
   // Raw logits after each of `ids` (positions in `from` and later), position by position; local models only. The span

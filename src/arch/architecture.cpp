@@ -92,6 +92,41 @@ void validate(const LatentAttention& mla, const Architecture& a, std::string_vie
   if (a.fused_qkv || a.qk_norm) fail(where, "latent attention has no fused or normalised queries and keys");
 }
 
+void validate(const RelativeBias& relative, const Architecture& a, std::string_view where) {
+  // Half of a half of them have a distance of their own.
+  if (relative.buckets < 4 || relative.buckets % 2 != 0 || relative.buckets > kMaxBiases)
+    fail(where, "{} buckets of relative positions, expected an even number from 4 on", relative.buckets);
+  const std::uint32_t exact = relative.buckets / 2;
+  if (relative.max_distance <= exact || relative.max_distance > kMaxBiases / 4 / a.n_heads) {
+    fail(where, "the largest relative position is {}, expected {} to {}", relative.max_distance, exact + 1,
+         kMaxBiases / 4 / a.n_heads);
+  }
+}
+
+void validate(const Encoder& encoder, const Architecture& a, std::string_view where) {
+  check_range(encoder.n_layers, kMaxLayers, "layer count of the encoder", where);
+  if (encoder.vocab_size > kMaxVocab) fail(where, "vocabulary size of the encoder is {}", encoder.vocab_size);
+  if (encoder.start_token >= a.vocab_size) {
+    fail(where, "the decoder starts with token {}, which is outside the vocabulary of {}", encoder.start_token,
+         a.vocab_size);
+  }
+  const std::pair<bool, std::string_view> never[] = {{!a.causal, "a decoder whose tokens see those after them"},
+                                                     {!a.output_head, "no output head"},
+                                                     {a.parallel_block, "parallel branches"},
+                                                     {a.stream_norms, "norms on the residual stream"},
+                                                     {a.position == PositionKind::kLearned, "learned positions"},
+                                                     {a.token_types > 0, "kinds of segment"},
+                                                     {a.window > 0, "attention windows"},
+                                                     {a.post_norms, "norms on branches"},
+                                                     {a.qk_norm, "norms on queries and keys"},
+                                                     {a.attention_sinks, "attention sinks"},
+                                                     {a.moe.n_experts > 0, "experts"},
+                                                     {a.mla.kv_rank > 0, "latent attention"}};
+  for (const auto& [is, what] : never) {
+    if (is) fail(where, "an encoder-decoder model with {} is not supported", what);
+  }
+}
+
 // What excludes each other.
 void check_flags(const Architecture& a, std::string_view where) {
   if (!a.full_layers.empty() && a.full_layers.size() != a.n_layers) {
@@ -107,10 +142,21 @@ void check_flags(const Architecture& a, std::string_view where) {
   }
   if (a.token_types > kMaxTokenTypes)
     fail(where, "{} kinds of segment, expected at most {}", a.token_types, kMaxTokenTypes);
+  if (a.attention_sinks && a.position == PositionKind::kRelative)
+    fail(where, "attention sinks and relative positions exclude each other");
   if (!a.output_head && a.head_bias) fail(where, "an output head that is not there has no bias");
 }
 
 }  // namespace
+
+Architecture encoder_of(const Architecture& a) {
+  Architecture encoder = a;
+  encoder.n_layers = a.encoder.n_layers;
+  if (a.encoder.vocab_size > 0) encoder.vocab_size = a.encoder.vocab_size;
+  encoder.causal = encoder.output_head = encoder.head_bias = false;
+  encoder.encoder = {};
+  return encoder;
+}
 
 void validate(const Architecture& a, std::string_view where) {
   check_range(a.n_layers, kMaxLayers, "layer count", where);
@@ -138,9 +184,13 @@ void validate(const Architecture& a, std::string_view where) {
     validate(a.rope_scaling, a.rotary_dim, original > 0 ? original : a.context_length, where);
     check_factor(a.window_rope_theta, false, "RoPE base of layers with a window", where);
   }
+  if (a.position == PositionKind::kRelative) validate(a.relative, a, where);
+  if (a.position == PositionKind::kSinusoidal && a.width % 2 != 0)
+    fail(where, "position vectors of an odd width {} are not supported", a.width);
   check_flags(a, where);
   check_factor(a.activation_limit, false, "activation limit", where);
   if (a.moe.n_experts > 0 || a.moe.top_k > 0) validate(a.moe, a, where);
+  if (!(a.encoder == Encoder())) validate(a.encoder, a, where);
   if (a.mla.kv_rank > 0) {
     validate(a.mla, a, where);
   } else if (a.mla.q_rank > 0) {

@@ -11,7 +11,7 @@
 
 namespace lathe::arch {
 
-enum class PositionKind : std::uint8_t { kNone, kRope, kLearned, kAlibi };
+enum class PositionKind : std::uint8_t { kNone, kRope, kLearned, kAlibi, kRelative, kSinusoidal };
 
 // How rotary frequencies are stretched beyond the trained context; see arch/rope.h for the formulas and their sources.
 struct RopeScaling {
@@ -54,12 +54,29 @@ struct LatentAttention {
   friend bool operator==(const LatentAttention&, const LatentAttention&) = default;
 };
 
+// Biases by distance, learned once and shared by all layers of a stack (arch/relative_bias.h).
+struct RelativeBias {
+  std::uint32_t buckets = 0;         // of distances; a head has a bias for each
+  std::uint32_t max_distance = 128;  // beyond it all keys share the last bucket
+  friend bool operator==(const RelativeBias&, const RelativeBias&) = default;
+};
+
+// What reads the source text of an encoder-decoder model (Vaswani et al. 2017; T5, Raffel et al. 2020): layers like the
+// decoder's, whose tokens see each other in full. Every decoder layer attends to what comes out, between its attention
+// to its own text and its feed-forward layer.
+struct Encoder {
+  std::uint32_t n_layers = 0;     // 0: there is no encoder
+  std::uint32_t vocab_size = 0;   // 0: source texts have the decoder's tokens and embedding
+  std::uint32_t start_token = 0;  // what every text of the decoder begins with
+  friend bool operator==(const Encoder&, const Encoder&) = default;
+};
+
 struct Architecture {
   std::string family;  // a row of arch/families.h: "llama", "gpt2"
   std::string name;    // what its makers call it; may be empty
 
-  std::uint32_t n_layers = 0;
-  std::uint32_t width = 0;  // of the residual stream
+  std::uint32_t n_layers = 0;  // of the decoder, where there is an encoder
+  std::uint32_t width = 0;     // of the residual stream
   std::uint32_t n_heads = 0, n_kv_heads = 0;
   std::uint32_t head_dim = 0;  // of queries and keys
   std::uint32_t v_head_dim = 0;
@@ -70,7 +87,8 @@ struct Architecture {
   NormKind norm = NormKind::kRms;
   float norm_eps = 1e-5f;
   PositionKind position = PositionKind::kRope;
-  std::uint32_t position_offset = 0;  // learned positions: the first token's row
+  std::uint32_t position_offset = 0;  // learned and sinusoidal positions: the first token's row
+  RelativeBias relative;
   RopeLayout rope_layout = RopeLayout::kHalves;
   std::uint32_t rotary_dim = 0;  // elements of a head that rotate
   float rope_theta = 10000;
@@ -102,6 +120,7 @@ struct Architecture {
 
   MixtureOfExperts moe;
   LatentAttention mla;
+  Encoder encoder;
 
   std::uint32_t window = 0;       // > 0: sliding-window attention, on every layer but the full ones:
   std::vector<bool> full_layers;  // one entry per layer, or empty: layers that attend to everything all the same
@@ -126,8 +145,13 @@ struct Architecture {
   std::uint32_t layer_window(std::uint32_t layer) const {
     return layer < full_layers.size() && full_layers[layer] ? 0 : window;
   }
+  // Positions that have a vector each: no sequence is longer.
+  bool positions_end() const { return position == PositionKind::kLearned || position == PositionKind::kSinusoidal; }
   bool layer_has_experts(std::uint32_t layer) const { return moe.n_experts > 0 && layer >= moe.first_dense_layers; }
 };
+
+// The encoder of an encoder-decoder model as a model of its own: tokens in, hidden states out.
+Architecture encoder_of(const Architecture& architecture);
 
 // Throws an Error naming `where` unless every size is positive, bounded (kMax*) and consistent: heads divide into
 // groups, rotary_dim is even and fits, factors are finite, ...
@@ -135,7 +159,8 @@ void validate(const Architecture& architecture, std::string_view where);
 
 // Bounds on what a file may ask for, far above any real model.
 inline constexpr std::uint32_t kMaxLayers = 4096, kMaxWidth = 1 << 20, kMaxHeads = 1 << 14, kMaxVocab = 1 << 24,
-                               kMaxContext = 1 << 28, kMaxExperts = 1 << 12, kMaxTokenTypes = 1 << 10,
+                               kMaxContext = 1 << 28, kMaxBiases = 1 << 22, kMaxExperts = 1 << 12,
+                               kMaxTokenTypes = 1 << 10,
                                kMaxMatrices = 1 << 16;  // of one kind in all layers: experts, heads of latent attention
 
 }  // namespace lathe::arch

@@ -1,28 +1,30 @@
 #include "arch/families.h"
 
+#include <algorithm>
+
 #include "arch/families/rows.h"
 #include "base/error.h"
 
 namespace lathe::arch {
 namespace {
 
-// "a.12.b.3.c" with its numbers taken out: "a.{}.b.{}.c" and "12", "3".
-std::string pattern_of(std::string_view name, std::vector<std::string_view>& numbers) {
-  std::string pattern;
-  for (std::size_t begin = 0; begin < name.size();) {
-    std::size_t end = name.find('.', begin);
-    if (end == std::string_view::npos) end = name.size();
-    const std::string_view component = name.substr(begin, end - begin);
-    if (begin > 0) pattern += '.';
-    if (!component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos) {
-      numbers.push_back(component);
-      pattern += "{}";
-    } else {
-      pattern += component;
-    }
-    begin = end + 1;
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// Whether "a.12.b.3.c" is of the form "a.{}.b.{}.c" or "a.{}.b.3.c", and the numbers that stand for the holes.
+bool fits(std::string_view pattern, std::string_view name, std::vector<std::string_view>& numbers) {
+  numbers.clear();
+  for (;;) {
+    const std::size_t wanted_end = std::min(pattern.find('.'), pattern.size());
+    const std::size_t end = std::min(name.find('.'), name.size());
+    const std::string_view wanted = pattern.substr(0, wanted_end), component = name.substr(0, end);
+    if (wanted == "{}" ? !is_number(component) : wanted != component) return false;
+    if (wanted == "{}") numbers.push_back(component);
+    if (wanted_end == pattern.size() || end == name.size()) return wanted_end == pattern.size() && end == name.size();
+    pattern.remove_prefix(wanted_end + 1);
+    name.remove_prefix(end + 1);
   }
-  return pattern;
 }
 
 std::string filled(std::string_view pattern, const std::vector<std::string_view>& numbers) {
@@ -41,22 +43,21 @@ std::string filled(std::string_view pattern, const std::vector<std::string_view>
 std::string renamed(const Family& family, std::string_view name, std::string NameRule::*from,
                     std::string NameRule::*to) {
   std::vector<std::string_view> numbers;
-  const std::string pattern = pattern_of(name, numbers);
   for (const NameRule& rule : family.names) {
-    if (rule.*from == pattern && !(rule.*to).empty()) return filled(rule.*to, numbers);
+    if (fits(rule.*from, name, numbers) && !(rule.*to).empty()) return filled(rule.*to, numbers);
   }
   return {};
 }
 
 std::vector<Family> table() {
   // Rows that share a name with a more general one come before it.
-  std::vector<Family> rows = {mistral_family(),   mixtral_family(),   llama_family(),    qwen2_family(),
-                              qwen3_family(),     phi2_family(),      phi3_family(),     gemma_family(),
-                              gemma2_family(),    gemma3_family(),    gpt2_family(),     gptj_family(),
-                              gptneox_family(),   opt_family(),       bloom_family(),    falcon40_family(),
-                              falcon_family(),    stablelm_family(),  qwen2moe_family(), qwen3moe_family(),
-                              deepseek3_family(), deepseek2_family(), gpt_oss_family(),  roberta_family(),
-                              bert_family(),      nomic_bert_family()};
+  std::vector<Family> rows = {
+      mistral_family(),    mixtral_family(),   llama_family(),    qwen2_family(),      qwen3_family(),
+      phi2_family(),       phi3_family(),      gemma_family(),    gemma2_family(),     gemma3_family(),
+      gpt2_family(),       gptj_family(),      gptneox_family(),  opt_family(),        bloom_family(),
+      falcon40_family(),   falcon_family(),    stablelm_family(), qwen2moe_family(),   qwen3moe_family(),
+      deepseek3_family(),  deepseek2_family(), gpt_oss_family(),  roberta_family(),    bert_family(),
+      nomic_bert_family(), flan_t5_family(),   t5_family(),       transformer_family()};
   for (Family& family : rows) family.defaults.family = family.name;
   return rows;
 }
@@ -140,9 +141,8 @@ void add_with_bias(std::vector<NameRule>& names, const std::string& canonical, c
 
 const NameRule* name_rule(const Family& family, std::string_view canonical) {
   std::vector<std::string_view> numbers;
-  const std::string pattern = pattern_of(canonical, numbers);
   for (const NameRule& rule : family.names) {
-    if (rule.canonical == pattern) return &rule;
+    if (fits(rule.canonical, canonical, numbers)) return &rule;
   }
   return nullptr;
 }

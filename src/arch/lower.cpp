@@ -11,7 +11,13 @@ namespace {
 
 class Builder {
  public:
-  explicit Builder(const Architecture& architecture) : a_(architecture) {}
+  // `architecture` is that of the layers to build; an encoder's leave keys and values for those of `reader`.
+  Builder(const Architecture& architecture, const Architecture* reader)
+      : a_(architecture),
+        reader_(reader),
+        side_(reader                              ? "enc."
+              : architecture.encoder.n_layers > 0 ? "dec."
+                                                  : "") {}
 
   OpList build() {
     declare_slots();
@@ -27,8 +33,12 @@ class Builder {
       }
       add({.kind = OpKind::kLayerEnd, .out = x_});
     }
-    layer_ = -1;
-    head();
+    if (reader_ != nullptr) {
+      store_for_reader();
+    } else {
+      layer_ = -1;
+      head();
+    }
     return std::move(list_);
   }
 
@@ -45,7 +55,10 @@ class Builder {
     list_.ops.push_back(std::move(op));
   }
 
-  std::string weight(std::string_view name) const { return fmt::format("blk.{}.{}", layer_, name); }
+  std::string weight(std::string_view name) const { return layer_weight(layer_, name); }
+  std::string layer_weight(int layer, std::string_view name) const {
+    return fmt::format("{}blk.{}.{}", side_, layer, name);
+  }
 
   // Whether what a branch returns is changed before it joins the residual stream.
   bool branches_apart() const { return a_.residual_scale != 1 || a_.post_norms; }
@@ -74,7 +87,7 @@ class Builder {
     if (a_.moe.n_experts > 0) declare_expert_slots();
     if (branches_apart()) branch_ = slot("branch", a_.width);
     selected_ = slot("selected", a_.width);
-    list_.hidden = a_.stream_norms ? selected_ : slot("hidden", a_.width);
+    list_.hidden = a_.stream_norms || reader_ != nullptr ? selected_ : slot("hidden", a_.width);
     if (a_.output_head) list_.logits = slot("logits", a_.vocab_size);
   }
 
@@ -122,7 +135,17 @@ class Builder {
   }
 
   void embed() {
-    add({.kind = OpKind::kEmbed, .out = x_, .weight = "token_embd", .factor = a_.embedding_scale});
+    const bool own = reader_ != nullptr && reader_->encoder.vocab_size > 0;
+    add({.kind = OpKind::kEmbed,
+         .out = x_,
+         .weight = own ? "enc.token_embd" : "token_embd",
+         .factor = a_.embedding_scale});
+    if (a_.position == PositionKind::kSinusoidal) {
+      add({.kind = OpKind::kPositionEmbed,
+           .out = x_,
+           .position_offset = a_.position_offset,
+           .positions = std::uint64_t{a_.context_length} + a_.position_offset});
+    }
     if (a_.position == PositionKind::kLearned) {
       add({.kind = OpKind::kPositionEmbed,
            .out = x_,
@@ -186,8 +209,47 @@ class Builder {
   void sequential_block() {
     norm(normed_, x_, weight("attn_norm"));
     attention(normed_);
+    if (a_.encoder.n_layers > 0) {
+      norm(normed_, x_, weight("cross_attn_norm"));
+      cross_attention(normed_);
+    }
     norm(normed_, x_, weight("ffn_norm"));
     feed_forward(normed_);
+  }
+
+  void cross_attention(int in) {
+    linear(in, {{weight("cross_attn_q"), a_.attention_bias, q_, false, a_.q_width()}});
+    add({.kind = OpKind::kCrossAttention,
+         .in = q_,
+         .out = attended_,
+         .state_layer = static_cast<std::uint32_t>(layer_),
+         .attention = {.n_heads = a_.n_heads,
+                       .n_kv_heads = a_.n_kv_heads,
+                       .k_dim = a_.head_dim,
+                       .v_dim = a_.v_head_dim,
+                       .scale = attention_scale(),
+                       .softcap = a_.attention_softcap,
+                       .causal = false}});
+    keep_state({StateKind::kCrossAttention, {}, a_.n_kv_heads, a_.head_dim, a_.v_head_dim, 0});
+    linear(attended_, {{weight("cross_attn_output"), a_.output_bias, branch_out(), branch_accumulates(), a_.width}});
+    join_residual({});
+  }
+
+  // What leaves the encoder is the same for every token of the decoder, and so are the keys and values made of it. They
+  // count as the last layer's.
+  void store_for_reader() {
+    norm(x_, x_, "enc.output_norm");
+    for (std::uint32_t layer = 0; layer < reader_->n_layers; ++layer) {
+      const auto name = [&](std::string_view what) { return fmt::format("dec.blk.{}.cross_attn_{}", layer, what); };
+      linear(x_, {{name("k"), a_.attention_bias, k_, false, a_.k_width()},
+                  {name("v"), a_.attention_bias, v_, false, a_.v_width()}});
+      add({.kind = OpKind::kStore, .k = k_, .v = v_, .state_layer = layer});
+    }
+    add({.kind = OpKind::kSelectRows, .in = x_, .out = selected_});
+  }
+
+  float attention_scale() const {
+    return a_.attention_scale > 0 ? a_.attention_scale : 1 / std::sqrt(static_cast<float>(a_.head_dim));
   }
 
   // Both branches read the stream as the layer found it, so every norm comes before the first of them joins.
@@ -268,23 +330,27 @@ class Builder {
 
   void attend(int q, int out, std::uint32_t n_kv_heads, std::uint32_t k_dim, std::uint32_t v_dim) {
     const std::uint32_t window = a_.layer_window(static_cast<std::uint32_t>(layer_));
-    const float scale = a_.attention_scale > 0 ? a_.attention_scale : 1 / std::sqrt(static_cast<float>(a_.head_dim));
+    const bool relative = a_.position == PositionKind::kRelative;
     add({.kind = OpKind::kAttention,
          .in = q,
          .out = out,
          .k = k_,
          .v = v_,
-         .weight = a_.attention_sinks ? weight("attn_sinks") : std::string(),
+         .state_layer = static_cast<std::uint32_t>(layer_),
+         .weight = a_.attention_sinks ? weight("attn_sinks")
+                   : relative         ? layer_weight(0, "attn_rel_b")
+                                      : std::string(),
          .attention = {.n_heads = a_.n_heads,
                        .n_kv_heads = n_kv_heads,
                        .k_dim = k_dim,
                        .v_dim = v_dim,
-                       .scale = scale,
+                       .scale = attention_scale(),
                        .softcap = a_.attention_softcap,
                        .window = window,
                        .causal = a_.causal,
                        .alibi = a_.position == PositionKind::kAlibi,
-                       .sinks = a_.attention_sinks}});
+                       .sinks = a_.attention_sinks,
+                       .relative = relative ? a_.relative : RelativeBias()}});
     keep_state({StateKind::kPagedKv, {}, n_kv_heads, k_dim, v_dim, window});
   }
 
@@ -388,7 +454,7 @@ class Builder {
 
   void head() {
     add({.kind = OpKind::kSelectRows, .in = x_, .out = selected_});
-    if (!a_.stream_norms) norm(list_.hidden, selected_, "output_norm");
+    if (!a_.stream_norms) norm(list_.hidden, selected_, side_ + "output_norm");
     if (!a_.output_head) return;
     linear(list_.hidden,
            {{a_.tied_embeddings ? "token_embd" : "output", a_.head_bias, list_.logits, false, a_.vocab_size}});
@@ -396,7 +462,9 @@ class Builder {
     if (a_.logit_softcap > 0) add({.kind = OpKind::kSoftcap, .out = list_.logits, .factor = a_.logit_softcap});
   }
 
-  const Architecture& a_;
+  const Architecture a_;
+  const Architecture* reader_;  // null: not an encoder
+  std::string side_;            // of an encoder-decoder model, before the names of its weights
   OpList list_;
   int layer_ = -1;
   int x_ = kNoSlot, normed_ = kNoSlot, ffn_normed_ = kNoSlot, branch_ = kNoSlot, selected_ = kNoSlot;
@@ -414,16 +482,20 @@ class Builder {
 };
 
 std::string_view op_name(OpKind kind) {
-  static constexpr std::string_view kNames[] = {"embed",   "position_embed", "type_embed",  "norm",    "linear",
-                                                "rope",    "attention",      "activate",    "gated",   "scale",
-                                                "add",     "layer_end",      "select_rows", "softcap", "route",
-                                                "grouped", "combine",        "assign"};
+  static constexpr std::string_view kNames[] = {
+      "embed",           "position_embed", "type_embed", "norm",    "linear",  "rope",  "attention",
+      "cross_attention", "store",          "activate",   "gated",   "scale",   "add",   "layer_end",
+      "select_rows",     "softcap",        "route",      "grouped", "combine", "assign"};
   return kNames[static_cast<int>(kind)];
 }
 
 }  // namespace
 
-OpList lower(const Architecture& architecture) { return Builder(architecture).build(); }
+OpList lower(const Architecture& architecture) { return Builder(architecture, nullptr).build(); }
+
+OpList lower_encoder(const Architecture& architecture) {
+  return Builder(encoder_of(architecture), &architecture).build();
+}
 
 std::string describe(const OpList& list) {
   std::string text;

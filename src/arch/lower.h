@@ -26,25 +26,27 @@ struct Slot {
 };
 
 enum class OpKind : std::uint8_t {
-  kEmbed,          // out = factor * weight[ids]
-  kPositionEmbed,  // out += weight[positions + position_offset]
-  kTypeEmbed,      // out += weight[0], the vector of the first kind of segment
-  kNorm,           // out = norm of each norm_size-wide run of in
-  kLinear,         // every product's out = (or +=) its weight * in
-  kRope,           // rotates the heads of out in place
-  kAttention,      // out = attention(in; k, v appended to the layer's state)
-  kActivate,       // out = act(in)
-  kGated,          // out = act(in) * in2
-  kScale,          // out *= factor
-  kAdd,            // out = in + in2
-  kLayerEnd,       // marks `out` as the layer's output (hooks, early exit)
-  kSelectRows,     // out = the rows of in whose output was asked for; later ops see only those
-  kSoftcap,        // out = factor * tanh(out / factor)
-  kRoute,          // out, choice = the weights and numbers of the experts chosen by the logits in
-  kGroupedLinear,  // every product's out = one of its weights * in: that of choice, or row i takes matrix i mod
-                   // matrices
-  kCombine,        // out = (or +=) the sum of in's rows that belong to a row of out, weighed by in2
-  kAssign,         // out = in
+  kEmbed,           // out = factor * weight[ids]
+  kPositionEmbed,   // out += weight[positions + position_offset], or that row of arch/sinusoids.h without a weight
+  kTypeEmbed,       // out += weight[0], the vector of the first kind of segment
+  kNorm,            // out = norm of each norm_size-wide run of in
+  kLinear,          // every product's out = (or +=) its weight * in
+  kRope,            // rotates the heads of out in place
+  kAttention,       // out = attention(in; k, v appended to the layer's state)
+  kCrossAttention,  // out = attention(in; what the source's state holds for the layer)
+  kStore,           // k, v appended to the state of state_layer, for kCrossAttention to see
+  kActivate,        // out = act(in)
+  kGated,           // out = act(in) * in2
+  kScale,           // out *= factor
+  kAdd,             // out = in + in2
+  kLayerEnd,        // marks `out` as the layer's output (hooks, early exit)
+  kSelectRows,      // out = the rows of in whose output was asked for; later ops see only those
+  kSoftcap,         // out = factor * tanh(out / factor)
+  kRoute,           // out, choice = the weights and numbers of the experts chosen by the logits in
+  kGroupedLinear,   // every product's out = one of its weights * in: that of choice, or row i takes matrix i mod
+                    // matrices
+  kCombine,         // out = (or +=) the sum of in's rows that belong to a row of out, weighed by in2
+  kAssign,          // out = in
 };
 
 struct LinearUse {
@@ -76,13 +78,15 @@ struct AttentionUse {
   bool causal = true;                  // false: and those after it (encoders)
   bool alibi = false;                  // scores += slope of the head * distance (arch/alibi.h)
   bool sinks = false;                  // op.weight: a score per head that only takes part in the softmax
+  RelativeBias relative;               // with buckets, op.weight: biases by distance [buckets, n_heads]
 };
 
 struct Op {
   OpKind kind;
   int layer = -1;  // -1 outside of layers
   int in = kNoSlot, in2 = kNoSlot, out = kNoSlot;
-  int k = kNoSlot, v = kNoSlot;                       // kAttention
+  int k = kNoSlot, v = kNoSlot;                       // kAttention, kStore
+  std::uint32_t state_layer = 0;                      // k*Attention, kStore
   int choice = kNoSlot;                               // kRoute (written), kGroupedLinear (read; none: by row)
   std::string weight;                                 // k*Embed, kNorm, kAttention, kRoute: without ".weight"
   bool has_bias = false;                              // kNorm
@@ -90,6 +94,7 @@ struct Op {
   std::vector<LinearUse> linears;                     // kLinear, kGroupedLinear
   float factor = 1;                                   // kEmbed, kScale, kSoftcap
   std::uint32_t position_offset = 0;                  // kPositionEmbed
+  std::uint64_t positions = 0;                        // kPositionEmbed without a weight: rows of the table
   NormKind norm = NormKind::kRms;                     // kNorm
   float norm_eps = 0;                                 // kNorm
   std::uint64_t norm_size = 0;                        // kNorm: elements that are normalised together
@@ -98,7 +103,7 @@ struct Op {
   int rope = -1;                                      // kRope: of OpList::ropes
   std::uint32_t head_dim = 0;                         // kRope
   RopeLayout rope_layout = RopeLayout::kHalves;       // kRope
-  AttentionUse attention;                             // kAttention
+  AttentionUse attention;                             // k*Attention
   RouterUse router;                                   // kRoute
 };
 
@@ -122,6 +127,9 @@ struct OpList {
 };
 
 OpList lower(const Architecture& architecture);
+// The encoder of an encoder-decoder model. It leaves the keys and values that the decoder's layers will attend to in
+// the state of its sequence, in place of its own.
+OpList lower_encoder(const Architecture& architecture);
 
 // One line per operation, for people ("lathe info --ops").
 std::string describe(const OpList& list);

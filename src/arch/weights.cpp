@@ -91,30 +91,55 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
     matrix(block + "ffn_down_shexp", width, moe.shared_ffn_width, false);
     if (moe.shared_gate) matrix(block + "ffn_gate_inp_shexp", 1, width, false);
   };
+  const auto feed_forward = [&](const std::string& block) {
+    if (a.gated_ffn && !a.fused_gate_up) matrix(block + "ffn_gate", ffn, width, a.ffn_bias);
+    matrix(block + "ffn_up", a.fused_gate_up ? 2 * ffn : ffn, width, a.ffn_bias);
+    matrix(block + "ffn_down", width, ffn, a.ffn_bias);
+  };
+  const bool relative = a.position == PositionKind::kRelative;
   matrix("token_embd", a.vocab_size, width, false);
   if (a.token_types > 0) matrix("token_types", a.token_types, width, false);
   if (a.embedding_norm) norm("token_embd_norm", width, a.norm_bias);
   if (a.position == PositionKind::kLearned) {
     matrix("position_embd", std::uint64_t{a.context_length} + a.position_offset, width, false);
   }
+  if (a.encoder.n_layers > 0) {
+    if (a.encoder.vocab_size > 0) matrix("enc.token_embd", a.encoder.vocab_size, width, false);
+    for (std::uint32_t layer = 0; layer < a.encoder.n_layers; ++layer) {
+      const std::string block = fmt::format("enc.blk.{}.", layer);
+      norm(block + "attn_norm", width, a.norm_bias);
+      attention(block);
+      if (relative && layer == 0) matrix(block + "attn_rel_b", a.relative.buckets, a.n_heads, false);
+      norm(block + "ffn_norm", width, a.norm_bias);
+      feed_forward(block);
+    }
+    norm("enc.output_norm", width, a.norm_bias);
+  }
+  const std::string side = a.encoder.n_layers > 0 ? "dec." : "";
   for (std::uint32_t layer = 0; layer < a.n_layers; ++layer) {
-    const std::string block = fmt::format("blk.{}.", layer);
+    const std::string block = fmt::format("{}blk.{}.", side, layer);
     if (!a.stream_norms) norm(block + "attn_norm", width, a.norm_bias);
     attention(block);
+    if (relative && layer == 0) matrix(block + "attn_rel_b", a.relative.buckets, a.n_heads, false);
     if (a.post_norms) norm(block + "post_attention_norm", width, a.norm_bias);
+    if (a.encoder.n_layers > 0) {
+      norm(block + "cross_attn_norm", width, a.norm_bias);
+      matrix(block + "cross_attn_q", q, width, a.attention_bias);
+      matrix(block + "cross_attn_k", k, width, a.attention_bias);
+      matrix(block + "cross_attn_v", v, width, a.attention_bias);
+      matrix(block + "cross_attn_output", width, a.n_heads * std::uint64_t{a.v_head_dim}, a.output_bias);
+    }
     if (a.stream_norms) norm(block + "attn_output_norm", width, a.norm_bias);
     if (a.ffn_norm && !a.stream_norms) norm(block + "ffn_norm", width, a.norm_bias);
     if (a.layer_has_experts(layer)) {
       experts(block);
     } else {
-      if (a.gated_ffn && !a.fused_gate_up) matrix(block + "ffn_gate", ffn, width, a.ffn_bias);
-      matrix(block + "ffn_up", a.fused_gate_up ? 2 * ffn : ffn, width, a.ffn_bias);
-      matrix(block + "ffn_down", width, ffn, a.ffn_bias);
+      feed_forward(block);
     }
     if (a.post_norms) norm(block + "post_ffw_norm", width, a.norm_bias);
     if (a.stream_norms) norm(block + "layer_output_norm", width, a.norm_bias);
   }
-  if (!a.stream_norms) norm("output_norm", width, a.norm_bias);
+  if (!a.stream_norms) norm(side + "output_norm", width, a.norm_bias);
   if (a.output_head && !a.tied_embeddings) matrix("output", a.vocab_size, width, a.head_bias);
   return schema;
 }

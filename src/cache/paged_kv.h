@@ -32,6 +32,7 @@ class PagedKv final : public model::SequenceState {
   void truncate(std::uint64_t length);
   // Blocks that reserve(count) would have to allocate.
   std::uint64_t blocks_needed(std::uint64_t count) const;
+  std::uint32_t layers() const { return static_cast<std::uint32_t>(addresses_.size()); }
   // In order; a block the policy has forgotten is empty.
   const std::vector<BlockRef>& blocks() const { return blocks_; }
 

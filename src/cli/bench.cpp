@@ -167,7 +167,7 @@ int bench_verb(Arguments arguments) {
   const OpenModel open =
       open_model(model, device, output, [&](const arch::Architecture& shape, engine::SessionOptions& session) {
         // Learned positions end where training did: the usual prompt gives way, an explicit one is an error.
-        if (!prompt && shape.position == arch::PositionKind::kLearned && shape.context_length > work.generate + 1) {
+        if (!prompt && shape.positions_end() && shape.context_length > work.generate + 1) {
           work.prompt = std::min(work.prompt, shape.context_length - work.generate - 1);
         }
         const std::uint64_t needed = std::uint64_t{work.prompt} + work.generate + 1;

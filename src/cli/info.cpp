@@ -68,6 +68,11 @@ Json model_json(const formats::ModelFile& file, const Sizes& sizes) {
                  {"context_length", shape.context_length},
                  {"tied_embeddings", shape.tied_embeddings},
                  {"chat_template", !file.chat_template.empty()}};
+  if (const arch::Encoder& encoder = shape.encoder; encoder.n_layers > 0) {
+    object["encoder"] = {{"layers", encoder.n_layers},
+                         {"vocab_size", encoder.vocab_size > 0 ? encoder.vocab_size : shape.vocab_size},
+                         {"start_token", encoder.start_token}};
+  }
   if (file.tokenizer != nullptr) {
     object["tokenizer"] = {{"family", file.tokenizer->family()}, {"size", file.tokenizer->size()}};
   } else {
@@ -90,6 +95,9 @@ std::string model_table(const formats::ModelFile& file, const Sizes& sizes, bool
   line("weights", fmt::format("{}, {:.2f} bits each", readable_bytes(sizes.bytes), sizes.bits_per_weight()));
   line("layers", fmt::format("{} of width {}, {} heads ({} for keys and values) of {}, feed-forward {}", shape.n_layers,
                              shape.width, shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.ffn_width));
+  if (shape.encoder.n_layers > 0)
+    line("encoder", fmt::format("{} layers of the same sizes; texts of the decoder begin with token {}",
+                                shape.encoder.n_layers, shape.encoder.start_token));
   line("context", fmt::format("{} tokens", shape.context_length));
   line("tokenizer", file.tokenizer == nullptr
                         ? "none"
@@ -121,7 +129,9 @@ int info_verb(Arguments arguments) {
 
   const formats::ModelFile file = load_model(model, false);
   if (ops) {
-    const std::string list = arch::describe(arch::lower(file.architecture));
+    std::string list = arch::describe(arch::lower(file.architecture));
+    if (file.architecture.encoder.n_layers > 0)
+      list = "encoder\n" + arch::describe(arch::lower_encoder(file.architecture)) + "decoder\n" + list;
     if (output.json) {
       print_json({{"architecture", file.architecture.family}, {"ops", list}});
     } else {

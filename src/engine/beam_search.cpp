@@ -87,17 +87,24 @@ class Session::BeamSearch {
       adapters_.push_back(held_.back().get());
     }
     processor_ = state.constraints.processor_for(request);
+    if (state.tokenizer != nullptr) writing_ = &state.tokenizer->target();
     prompt_ = request.prompt_ids;
     if (prompt_.empty()) {
       if (state.tokenizer == nullptr) throw Error("the model has no tokenizer", "request", "pass token ids");
       prompt_ = state.tokenizer->encode(request.prompt, {request.add_special, request.parse_special});
     }
     if (prompt_.empty()) throw Error("the prompt has no tokens", "request", "give a prompt");
-    if (prompt_.size() >= state.options.context) {
+    if (state.encoder != nullptr) {
+      state.encoder->check(prompt_);
+      beginning_ = state.encoder->beginning();
+    } else {
+      beginning_ = prompt_;
+    }
+    if (beginning_.size() >= state.options.context) {
       throw Error(fmt::format("the prompt has {} tokens, the context holds {}", prompt_.size(), state.options.context),
                   "request", "raise the context (-c) or shorten the prompt");
     }
-    longest_ = std::min<std::size_t>(request.max_tokens, state.options.context - prompt_.size());
+    longest_ = std::min<std::size_t>(request.max_tokens, state.options.context - beginning_.size());
   }
 
   // One pass of the model: the prompt's, then a token of every beam. False when the search is over.
@@ -117,7 +124,7 @@ class Session::BeamSearch {
   }
 
   // Gives the blocks back.
-  void release() { live_.clear(); }
+  void release() { live_.clear(), source_.reset(); }
 
   std::vector<BeamResult> results() {
     std::stable_sort(finished_.begin(), finished_.end(),
@@ -150,14 +157,19 @@ class Session::BeamSearch {
     Beam& beam = live_.emplace_back();
     beam.state = std::make_unique<cache::PagedKv>(state_.pool, state_.policy);
     if (processor_ != nullptr) beam.place = processor_->place();
-    make_room(beam.state->blocks_needed(prompt_.size()));
-    for (std::size_t begin = 0; begin < prompt_.size();) {
-      const std::size_t count = std::min<std::size_t>(prompt_.size() - begin, state_.forward.max_rows());
-      const model::Segment segment{std::span(prompt_).subspan(begin, count)};
+    if (state_.encoder != nullptr) {
+      make_room(state_.encoder->blocks_needed(prompt_.size()));
+      source_ = state_.encoder->encode({prompt_, adapters_});
+    }
+    make_room(beam.state->blocks_needed(beginning_.size()));
+    for (std::size_t begin = 0; begin < beginning_.size();) {
+      const std::size_t count = std::min<std::size_t>(beginning_.size() - begin, state_.forward.max_rows());
+      const model::Segment segment{std::span(beginning_).subspan(begin, count)};
       const model::SequenceInput input{beam.state.get(),
                                        {&segment, 1},
-                                       begin + count == prompt_.size() ? model::Want::kLast : model::Want::kNothing,
-                                       adapters_};
+                                       begin + count == beginning_.size() ? model::Want::kLast : model::Want::kNothing,
+                                       adapters_,
+                                       source_.get()};
       state_.forward.forward({&input, 1}, {}, [&](std::size_t, std::uint64_t, std::span<const float> logits) {
         look_ahead(beam, logits);
       });
@@ -177,7 +189,7 @@ class Session::BeamSearch {
       for (std::size_t i = 0; i < count; ++i) {
         ids[i] = batch[i].tokens.back().id;
         segments[i].tokens = {&ids[i], 1};
-        inputs[i] = {batch[i].state.get(), {&segments[i], 1}, model::Want::kLast, adapters_};
+        inputs[i] = {batch[i].state.get(), {&segments[i], 1}, model::Want::kLast, adapters_, source_.get()};
         blocks += batch[i].state->blocks_needed(1);
       }
       make_room(blocks);
@@ -208,8 +220,8 @@ class Session::BeamSearch {
   }
 
   std::span<const text::TokenId> end_tokens() const {
-    if (request_.ignore_eos || state_.tokenizer == nullptr) return {};
-    return state_.tokenizer->special().end_of_generation;
+    if (request_.ignore_eos || writing_ == nullptr) return {};
+    return writing_->special().end_of_generation;
   }
 
   // The best ways to go on, likeliest first.
@@ -294,8 +306,8 @@ class Session::BeamSearch {
   };
   Text text_of(const std::vector<api::GeneratedToken>& tokens) const {
     Text result;
-    if (state_.tokenizer == nullptr) return result;
-    text::StreamDecoder decoder(*state_.tokenizer, text::DecodeOptions{.skip_special = true}, prompt_.back());
+    if (writing_ == nullptr) return result;
+    text::StreamDecoder decoder(*writing_, text::DecodeOptions{.skip_special = true}, beginning_.back());
     StopMatcher stop(request_.stop);
     for (const api::GeneratedToken& token : tokens) result.text += stop.push(decoder.push(token.id));
     if (!stop.stopped()) result.text += stop.push(decoder.finish()) + stop.flush();
@@ -309,7 +321,10 @@ class Session::BeamSearch {
   std::vector<std::shared_ptr<const model::Adapter>> held_;
   std::vector<const model::Adapter*> adapters_;
   std::unique_ptr<LogitsProcessor> processor_;  // may be null; its places tell the beams apart
+  const text::Tokenizer* writing_ = nullptr;    // of what is generated; may be null
   std::vector<text::TokenId> prompt_;
+  std::vector<text::TokenId> beginning_;  // of every beam: the prompt, unless an encoder reads that
+  std::shared_ptr<const cache::SourceKv> source_;
   std::size_t longest_;
   std::vector<Beam> live_;
   std::vector<Finished> finished_;

@@ -90,7 +90,9 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
   }
 
   State& state = *state_;
-  const arch::Architecture& a = state.model->architecture();
+  // Of an encoder-decoder model, the encoder's hidden states.
+  model::ForwardContext& forward = state.encoder != nullptr ? state.encoder->forward() : state.forward;
+  const arch::Architecture& a = forward.model().architecture();
   const api::Pooling pooling = options.pooling.value_or(pooling_of(a));
   const bool normalize = options.normalize.value_or(a.unit_vectors);
   std::vector<std::vector<float>> vectors(texts.size());
@@ -110,7 +112,7 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
     std::vector<Text*> batch;
     std::vector<model::Segment> segments;
     std::vector<model::SequenceInput> inputs;
-    std::size_t room = state.forward.max_rows();
+    std::size_t room = forward.max_rows();
     for (auto text = active.begin(); text != active.end() && room > 0; ++text) {
       const std::size_t count = std::min(room, text->ids.size() - text->read);
       if (!a.causal && count < text->ids.size()) break;  // whole texts only: a token sees those after it
@@ -120,10 +122,10 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
       room -= count;
     }
     for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].segments = {&segments[i], 1};
-    state.forward.forward(inputs, {.hidden_only = true},
-                          [&](std::size_t i, std::uint64_t row, std::span<const float> hidden) {
-                            batch[i]->pool.add(batch[i]->read + row, hidden);
-                          });
+    forward.forward(inputs, {.hidden_only = true},
+                    [&](std::size_t i, std::uint64_t row, std::span<const float> hidden) {
+                      batch[i]->pool.add(batch[i]->read + row, hidden);
+                    });
     for (std::size_t i = 0; i < batch.size(); ++i) batch[i]->read += segments[i].tokens.size();
     active.remove_if([&](const Text& text) {
       if (text.read < text.ids.size()) return false;

@@ -21,10 +21,10 @@ kernels::KvLayout kv_layout(const model::Model& model, kernels::KvCodec codec) {
 std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options, std::uint32_t context,
                         std::uint64_t asked) {
   if (asked > 0) return asked;
-  const std::uint64_t block =
-      model.backend().kv_block_bytes(kv_layout(model, options.kv_codec)) * model.architecture().n_layers;
+  const std::uint64_t block = model.backend().kv_block_bytes(kv_layout(model, options.kv_codec)) * model.state_layers();
+  const std::uint64_t texts = model.encoder() == nullptr ? 1 : 2;  // of a sequence: its own, and a source
   const std::uint64_t wanted =
-      checked_mul(block, std::uint64_t{options.max_batch} * (context / kBlockTokens + 2), "KV budget");
+      checked_mul(block, options.max_batch * texts * (context / kBlockTokens + 2), "KV budget");
   const std::uint64_t free =
       static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return std::max(block, std::min(wanted, free / 10 * 8));
@@ -32,7 +32,7 @@ std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options
 
 std::uint32_t context_within(const arch::Architecture& a, std::uint32_t asked) {
   if (asked == 0) return a.context_length;
-  return a.position == arch::PositionKind::kLearned ? std::min(asked, a.context_length) : asked;
+  return a.positions_end() ? std::min(asked, a.context_length) : asked;
 }
 
 }  // namespace lathe::engine

@@ -33,8 +33,10 @@ text::TokenId sample(Sampler& sampler, std::span<const float> logits, std::span<
 // A job on its way: its tokens so far, of which the first state->length() are in the cache.
 struct Scheduler::Sequence {
   Job job;
-  std::vector<text::TokenId> tokens;  // prompt, then generated
-  std::size_t shared = 0;             // of the prompt, taken from the prefix tree
+  std::vector<text::TokenId> tokens;  // prompt (or what decoders behind an encoder begin with), then generated
+  std::size_t beginning;              // how many were not generated
+  std::shared_ptr<const cache::SourceKv> source;  // of decoders behind an encoder
+  std::size_t shared = 0;                         // of the prompt, taken from the prefix tree
   std::unique_ptr<cache::PagedKv> state;
   std::unique_ptr<DraftState> draft_state;
   std::vector<text::TokenId> draft;  // guessed tokens after the last one, for the pass at hand
@@ -48,10 +50,11 @@ struct Scheduler::Sequence {
   std::size_t reported = 0;  // tokens that on_text has seen
   bool begun = false, done = false;
 
-  Sequence(Job j, const text::Tokenizer* tokenizer, std::string policy)
+  Sequence(Job j, const text::Tokenizer* tokenizer, std::string policy, const SourceEncoder* encoder)
       : job(std::move(j)),
-        tokens(job.prompt),
-        sampler(job.request.sampling, job.prompt.size()),
+        tokens(encoder == nullptr ? job.prompt : encoder->beginning()),
+        beginning(tokens.size()),
+        sampler(job.request.sampling, beginning),
         stop(job.request.stop),
         scope(std::move(policy)) {
     for (const auto& adapter : job.adapters) {
@@ -61,7 +64,7 @@ struct Scheduler::Sequence {
     if (tokenizer != nullptr && !tokens.empty())
       decoder.emplace(*tokenizer, text::DecodeOptions{.skip_special = !job.request.show_special}, tokens.back());
   }
-  std::size_t generated() const { return tokens.size() - job.prompt.size(); }
+  std::size_t generated() const { return tokens.size() - beginning; }
   std::size_t stored() const { return static_cast<std::size_t>(state->length()); }
   std::size_t pending() const { return tokens.size() - stored(); }
   Goal goal() const { return job.standing->goal.load(std::memory_order_relaxed); }
@@ -90,21 +93,26 @@ Scheduler::Scheduler(model::ForwardContext& forward, cache::BlockPool& pool, con
 
 Scheduler::~Scheduler() = default;
 
-void Scheduler::submit(Job job) {
+void Scheduler::check_prompt(std::span<const text::TokenId> prompt) const {
+  if (options_.encoder != nullptr) return options_.encoder->check(prompt);
   const std::size_t vocab = forward_.model().architecture().vocab_size;
-  if (job.prompt.empty())
+  if (prompt.empty())
     throw Error("the prompt has no tokens", "request", "give a prompt; this tokenizer adds no BOS by itself");
-  if (job.prompt.size() >= options_.context) {
-    throw Error(fmt::format("the prompt has {} tokens, the context holds {}", job.prompt.size(), options_.context),
+  if (prompt.size() >= options_.context) {
+    throw Error(fmt::format("the prompt has {} tokens, the context holds {}", prompt.size(), options_.context),
                 "request", "raise the context (-c) or shorten the prompt");
   }
-  for (const text::TokenId id : job.prompt) {
+  for (const text::TokenId id : prompt) {
     if (id < 0 || static_cast<std::size_t>(id) >= vocab)
       fail("request", "token id {} is outside the vocabulary of {}", id, vocab);
   }
-  validate(job.request.sampling, vocab);
+}
+
+void Scheduler::submit(Job job) {
+  check_prompt(job.prompt);
+  validate(job.request.sampling, forward_.model().architecture().vocab_size);
   share_.arrive(job.client);
-  waiting_.push_back(std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name()));
+  waiting_.push_back(std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name(), options_.encoder));
 }
 
 // Who goes next: one to be recomputed, then by priority, goal, the client's share so far, its program, and arrival.
@@ -141,10 +149,17 @@ bool Scheduler::prefix_is_being_read(const Sequence& sequence, std::size_t cache
   });
 }
 
+// Blocks that the sequence's source text will take.
+std::uint64_t Scheduler::source_blocks(const Sequence& sequence) const {
+  const bool waits = options_.encoder != nullptr && sequence.source == nullptr;
+  return waits ? options_.encoder->blocks_needed(sequence.job.prompt.size()) : 0;
+}
+
 // Blocks that the tokens at hand of running sequences will still take.
 std::uint64_t Scheduler::blocks_promised() const {
   std::uint64_t blocks = 0;
-  for (const auto& sequence : running_) blocks += sequence->state->blocks_needed(sequence->pending());
+  for (const auto& sequence : running_)
+    blocks += sequence->state->blocks_needed(sequence->pending()) + source_blocks(*sequence);
   return blocks;
 }
 
@@ -169,7 +184,8 @@ void Scheduler::admit() {
         continue;
       }
     }
-    const std::uint64_t needed = blocks_promised() + (next.tokens.size() + block) / block - prefix.size();
+    const std::uint64_t needed =
+        blocks_promised() + (next.tokens.size() + block) / block - prefix.size() + source_blocks(next);
     if (pool_.free_blocks() < needed && !tree_.evict(needed) && !running_.empty()) return;
     next.shared = prefix.size() * block;
     next.state = std::make_unique<cache::PagedKv>(pool_, options_.policy, std::move(prefix));
@@ -177,11 +193,50 @@ void Scheduler::admit() {
       next.begun = true;
       next.started = Clock::now();
       next.result.cached_prompt_tokens = static_cast<std::uint32_t>(next.shared);
-      stats_.prompt_tokens += next.tokens.size();
+      stats_.prompt_tokens += next.job.prompt.size();
       stats_.prefix_hit_tokens += next.shared;
       if (next.job.on_begin) next.job.on_begin();
     }
     running_.splice(running_.end(), waiting_, it);
+  }
+}
+
+// Reads the source texts of sequences just admitted, several in a pass; one that several sequences have is read once.
+void Scheduler::encode_sources() {
+  if (options_.encoder == nullptr) return;
+  for (;;) {
+    std::vector<Sequence*> batch;
+    std::vector<SourceText> texts;
+    std::size_t rows = 0;
+    for (const auto& sequence : running_) {
+      if (sequence->source != nullptr || sequence->done) continue;
+      const auto same = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
+        return other->source != nullptr && other->scope == sequence->scope && other->job.prompt == sequence->job.prompt;
+      });
+      if (same != running_.end()) {
+        sequence->source = (*same)->source;
+        continue;
+      }
+      const bool twin = std::any_of(batch.begin(), batch.end(), [&](const Sequence* other) {
+        return other->scope == sequence->scope && other->job.prompt == sequence->job.prompt;
+      });
+      if (twin || rows + sequence->job.prompt.size() > options_.encoder->max_rows()) continue;
+      rows += sequence->job.prompt.size();
+      batch.push_back(sequence.get());
+      texts.push_back({sequence->job.prompt, sequence->adapters});
+    }
+    if (batch.empty()) return retire();
+    try {
+      const auto sources = options_.encoder->encode(texts);
+      ++stats_.forward_passes;
+      for (std::size_t i = 0; i < batch.size(); ++i) {
+        batch[i]->source = sources[i];
+        stats_.prefill_tokens += batch[i]->job.prompt.size();
+        share_.charge(batch[i]->job.client, batch[i]->job.prompt.size(), 0);
+      }
+    } catch (...) {
+      for (Sequence* sequence : batch) fail_job(*sequence, std::current_exception());
+    }
   }
 }
 
@@ -197,6 +252,7 @@ bool Scheduler::make_room(std::uint64_t blocks, const Sequence& asking) {
 
 void Scheduler::preempt(Sequences::iterator victim) {
   (*victim)->state.reset();
+  (*victim)->source.reset();
   (*victim)->draft_state.reset();
   (*victim)->draft.clear();
   ++stats_.preemptions;
@@ -216,6 +272,7 @@ void Scheduler::end_cancelled(const CancelToken* cancel) {
 void Scheduler::step(const CancelToken* cancel) {
   end_cancelled(cancel);
   admit();
+  encode_sources();
   if (running_.empty()) return;
   draft();
 
@@ -275,7 +332,7 @@ void Scheduler::step(const CancelToken* cancel) {
                  counts[i] < pending    ? model::Want::kNothing
                  : counts[i] == pending ? model::Want::kLast
                                         : model::Want::kAll,
-                 sequence.adapters};
+                 sequence.adapters, sequence.source.get()};
     // Guesses are on the house.
     const std::size_t known = std::min(counts[i], pending);
     const bool decodes = sequence.generated() > 0 && pending == 1;

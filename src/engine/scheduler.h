@@ -22,6 +22,7 @@
 #include "engine/logits_processor.h"
 #include "engine/program.h"
 #include "engine/sampler.h"
+#include "engine/source_encoder.h"
 #include "engine/speculative.h"
 #include "engine/stop_matcher.h"
 #include "model/forward.h"
@@ -40,7 +41,7 @@ struct Standing {
 
 // A node whose inputs are known, as the queue holds it.
 struct Job {
-  std::vector<text::TokenId> prompt;
+  std::vector<text::TokenId> prompt;  // of an encoder-decoder model: the source text
   api::GenerateRequest request;
   std::shared_ptr<const Standing> standing;
   int priority = 0;    // higher goes first
@@ -65,6 +66,7 @@ struct SchedulerOptions {
   std::shared_ptr<const cache::KvPolicy> policy;
   Drafter* drafter = nullptr;  // outlives the scheduler; may be null
   std::uint32_t draft_tokens = 0;
+  SourceEncoder* encoder = nullptr;  // outlives the scheduler; null without one
 };
 
 struct SchedulerStats {
@@ -95,7 +97,10 @@ class Scheduler {
  private:
   struct Sequence;
   using Sequences = std::list<std::unique_ptr<Sequence>>;
+  void check_prompt(std::span<const text::TokenId> prompt) const;
   void admit();
+  void encode_sources();
+  std::uint64_t source_blocks(const Sequence& sequence) const;
   Sequences::iterator next_waiting(const std::vector<const Sequence*>& passed_over);
   bool batch_has_room_for(const Sequence& sequence) const;
   bool prefix_is_being_read(const Sequence& sequence, std::size_t cached) const;

@@ -35,6 +35,8 @@ SessionOptions settled(SessionOptions options, const model::Model& model) {
   options.context = session_context(model.architecture(), options.context);
   if (options.draft.kind == DraftKind::kNone) options.draft.tokens = 0;
   options.chunk = std::max(options.chunk, options.max_batch * (1 + options.draft.tokens));
+  // What a decoder computes depends on the source text.
+  if (model.encoder() != nullptr) options.prefix_cache = false;
   // An encoder reads a text in one pass, and what it cached of a beginning depends on the end.
   if (!model.architecture().causal) {
     options.chunk = std::max(options.chunk, options.context);
@@ -54,16 +56,21 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
       most_outstanding(options.max_waiting == 0 ? std::numeric_limits<std::uint64_t>::max()
                                                 : std::uint64_t{options.max_batch} + options.max_waiting),
       forward(model, options.chunk, options.context),
-      pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->architecture().n_layers,
+      pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->state_layers(),
            kv_budget(*model, options, options.context, kv_bytes)),
+      encoder(make_source_encoder(*model, options.context, pool)),
       drafter(make_drafter(options, model, tokenizer)),
-      scheduler(forward, pool, tokenizer.get(),
+      scheduler(forward, pool, writing_tokenizer().get(),
                 {options.context, options.max_batch, options.chunk, options.latency_batch, options.prefix_cache, policy,
-                 drafter.get(), options.draft.tokens}) {
-  if (tokenizer != nullptr && tokenizer->size() > model->architecture().vocab_size) {
-    throw Error(fmt::format("the tokenizer has {} tokens, the model's embedding {}", tokenizer->size(),
-                            model->architecture().vocab_size),
+                 drafter.get(), options.draft.tokens, encoder.get()}) {
+  const auto check_size = [](const text::Tokenizer& words, const arch::Architecture& a) {
+    if (words.size() <= a.vocab_size) return;
+    throw Error(fmt::format("the tokenizer has {} tokens, the model's embedding {}", words.size(), a.vocab_size),
                 "session", "use the tokenizer that belongs to the model");
+  };
+  if (tokenizer != nullptr) {
+    check_size(*tokenizer, (model->encoder() != nullptr ? *model->encoder() : *model).architecture());
+    check_size(*writing_tokenizer(), model->architecture());
   }
   stats = current_stats();
 }
@@ -80,6 +87,10 @@ const text::Tokenizer& Session::State::named_tokenizer() const {
     throw Error("the model has no tokenizer", model->architecture().family,
                 "give one with --tokenizer, or pass token ids");
   return *tokenizer;
+}
+
+std::shared_ptr<const text::Tokenizer> Session::State::writing_tokenizer() const {
+  return tokenizer == nullptr ? nullptr : std::shared_ptr<const text::Tokenizer>(tokenizer, &tokenizer->target());
 }
 
 std::uint32_t Session::context() const { return state_->options.context; }
@@ -225,12 +236,20 @@ void Session::wake() {
 
 std::vector<api::TokenScore> Session::score(const std::string& context, const std::string& continuation) {
   std::vector<text::TokenId> ids = tokenizer().encode(context);
+  std::vector<api::TokenScore> scores;
+  if (state_->encoder != nullptr) {  // the context is the source
+    const std::vector<text::TokenId> target = tokenizer().target().encode(continuation);
+    target_logits(ids, target, 0, [&](std::size_t position, std::span<const float> row) {
+      if (position < target.size())
+        scores.push_back({target[position], token_logprobs(row, target[position], 0).logprob});
+    });
+    return scores;
+  }
   const std::vector<text::TokenId> scored = tokenizer().encode(continuation, {.add_special = false});
   if (ids.empty())
     throw Error("nothing comes before the continuation, not even a BOS token", "score", "give a context");
   const std::size_t first = ids.size();
   ids.insert(ids.end(), scored.begin(), scored.end());
-  std::vector<api::TokenScore> scores;
   logits(ids, first - 1, [&](std::size_t position, std::span<const float> row) {
     if (position + 1 < ids.size())
       scores.push_back({ids[position + 1], token_logprobs(row, ids[position + 1], 0).logprob});
@@ -243,9 +262,24 @@ void Session::logits(std::span<const text::TokenId> ids, std::size_t from,
   state_->each_row(ids, from, sink);
 }
 
+void Session::target_logits(std::span<const text::TokenId> source, std::span<const text::TokenId> ids, std::size_t from,
+                            const std::function<void(std::size_t, std::span<const float>)>& sink) {
+  if (state_->encoder == nullptr)
+    throw Error("has no encoder that could read a source text", state_->model->architecture().family);
+  std::vector<text::TokenId> all = state_->encoder->beginning();
+  all.insert(all.end(), ids.begin(), ids.end());
+  const SourceText text{source};
+  state_->each_row(all, from, sink, &text);
+}
+
 void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t from,
-                              const std::function<void(std::size_t, std::span<const float>)>& sink) {
+                              const std::function<void(std::size_t, std::span<const float>)>& sink,
+                              const SourceText* source) {
   if (ids.empty()) throw Error("no token ids", "logits");
+  if (source == nullptr && encoder != nullptr)
+    throw Error("predicts a text given another one: a source text is needed", model->architecture().family,
+                "give one with --source");
+  std::shared_ptr<const cache::SourceKv> encoded;
   std::optional<cache::PagedKv> sequence;
   // One pass at a time under the mutex, so that what is being generated meanwhile waits for no more than that; the
   // blocks are given back under it, too.
@@ -255,9 +289,19 @@ void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t fr
       body();
     } catch (...) {
       sequence.reset();
+      encoded.reset();
       throw;
     }
   };
+  const auto make_room = [&](std::uint64_t blocks) {
+    if (pool.free_blocks() < blocks) scheduler.prefix_tree().evict(blocks);
+  };
+  if (source != nullptr) {
+    locked([&] {
+      make_room(encoder->blocks_needed(source->ids.size()));
+      encoded = encoder->encode(*source);
+    });
+  }
   for (std::size_t begin = 0; begin < ids.size();) {
     // Rows before `from` go in passes of their own, so that no pass computes logits nobody asked for.
     const std::size_t limit = begin < from ? std::min(from, ids.size()) : ids.size();
@@ -265,15 +309,14 @@ void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t fr
     locked([&] {
       if (cancel != nullptr) cancel->check();
       if (!sequence) sequence.emplace(pool, policy);
-      const std::uint64_t needed = sequence->blocks_needed(count);
-      if (pool.free_blocks() < needed) scheduler.prefix_tree().evict(needed);
+      make_room(sequence->blocks_needed(count));
       const model::Segment segment{ids.subspan(begin, count)};
       const model::SequenceInput input{
-          &*sequence, {&segment, 1}, begin >= from ? model::Want::kAll : model::Want::kNothing};
+          &*sequence, {&segment, 1}, begin >= from ? model::Want::kAll : model::Want::kNothing, {}, encoded.get()};
       forward.forward({&input, 1}, {}, [&](std::size_t, std::uint64_t row, std::span<const float> values) {
         sink(begin + row, values);
       });
-      if (begin + count == ids.size()) sequence.reset();
+      if (begin + count == ids.size()) sequence.reset(), encoded.reset();
     });
     begin += count;
   }

@@ -103,6 +103,10 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   std::vector<api::TokenScore> score(const std::string& context, const std::string& continuation) override;
   void logits(std::span<const text::TokenId> ids, std::size_t from,
               const std::function<void(std::size_t, std::span<const float>)>& sink) override;
+  // The same for what the decoder of an encoder-decoder model makes of a source text: position 0 is the token that all
+  // its texts begin with, `ids` follow.
+  void target_logits(std::span<const text::TokenId> source, std::span<const text::TokenId> ids, std::size_t from,
+                     const std::function<void(std::size_t, std::span<const float>)>& sink);
 
  private:
   friend class Runtime;

@@ -23,8 +23,11 @@ struct Session::State {
 
   // Runs `ids` through the model alone and hands over the logits after positions `from` and later.
   void each_row(std::span<const text::TokenId> ids, std::size_t from,
-                const std::function<void(std::size_t, std::span<const float>)>& sink);
+                const std::function<void(std::size_t, std::span<const float>)>& sink,
+                const SourceText* source = nullptr);
 
+  // What generated tokens mean; may be null.
+  std::shared_ptr<const text::Tokenizer> writing_tokenizer() const;
   // Throws Error when the model has none.
   const text::Tokenizer& named_tokenizer() const;
   // Begins what has arrived and runs one forward pass; false when there is nothing to do.
@@ -39,7 +42,7 @@ struct Session::State {
   SessionOptions options;                            // with nothing left to decide
   std::shared_ptr<const cache::KvPolicy> policy;
   std::uint64_t most_outstanding;  // nodes that may be in the system at a time
-  Constraints constraints{tokenizer};
+  Constraints constraints{writing_tokenizer()};
 
   // What callers hand to whoever steps. Never held for long.
   std::mutex inbox_mutex;
@@ -54,7 +57,8 @@ struct Session::State {
   FairMutex mutex;
   model::ForwardContext forward;
   cache::BlockPool pool;
-  std::unique_ptr<Drafter> drafter;  // may be null
+  std::unique_ptr<SourceEncoder> encoder;  // null for a model without one
+  std::unique_ptr<Drafter> drafter;        // may be null
   Scheduler scheduler;
   std::vector<std::shared_ptr<ProgramRun>> runs;
   const CancelToken* cancel = nullptr;

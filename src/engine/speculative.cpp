@@ -40,6 +40,11 @@ std::unique_ptr<Drafter> make_drafter(const SessionOptions& options, const std::
   if (draft.kind == DraftKind::kNone) return nullptr;
   if (draft.tokens == 0 || draft.tokens > kMostDraftTokens)
     throw UsageError(fmt::format("{} draft tokens, expected 1 to {}", draft.tokens, kMostDraftTokens), "draft");
+  const bool source = model->encoder() != nullptr || (draft.model != nullptr && draft.model->encoder() != nullptr);
+  if (source && draft.kind != DraftKind::kNgram) {
+    throw UsageError("an encoder-decoder model neither drafts nor has a draft model", "draft",
+                     "use an n-gram draft, or none");
+  }
   const std::uint32_t n_layers = model->architecture().n_layers, vocabulary = model->architecture().vocab_size;
   switch (draft.kind) {
     case DraftKind::kNgram:

@@ -21,7 +21,7 @@ struct Names<NormKind> {
 };
 template <>
 struct Names<PositionKind> {
-  static constexpr std::string_view kNames[] = {"none", "rope", "learned", "alibi"};
+  static constexpr std::string_view kNames[] = {"none", "rope", "learned", "alibi", "relative", "sinusoidal"};
 };
 template <>
 struct Names<RopeLayout> {
@@ -84,6 +84,19 @@ void visit_latent(Mla& m, Visit&& visit) {
   visit("q_rank", m.q_rank);
 }
 
+template <class Relative, class Visit>
+void visit_relative(Relative& r, Visit&& visit) {
+  visit("buckets", r.buckets);
+  visit("max_distance", r.max_distance);
+}
+
+template <class Encoder, class Visit>
+void visit_encoder(Encoder& e, Visit&& visit) {
+  visit("n_layers", e.n_layers);
+  visit("vocab_size", e.vocab_size);
+  visit("start_token", e.start_token);
+}
+
 template <class Arch, class Visit>
 void visit_architecture(Arch& a, Visit&& visit) {
   visit("family", a.family);
@@ -101,6 +114,7 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("norm_eps", a.norm_eps);
   visit("position", a.position);
   visit("position_offset", a.position_offset);
+  visit("relative", a.relative);
   visit("rope_layout", a.rope_layout);
   visit("rotary_dim", a.rotary_dim);
   visit("rope_theta", a.rope_theta);
@@ -128,6 +142,7 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("token_types", a.token_types);
   visit("moe", a.moe);
   visit("mla", a.mla);
+  visit("encoder", a.encoder);
   visit("window", a.window);
   visit("full_layers", a.full_layers);
   visit("window_rope_theta", a.window_rope_theta);
@@ -148,13 +163,18 @@ void visit_part(T& part, Visit&& visit) {
     visit_scaling(part, visit);
   } else if constexpr (std::is_same_v<std::remove_const_t<T>, arch::MixtureOfExperts>) {
     visit_experts(part, visit);
+  } else if constexpr (std::is_same_v<std::remove_const_t<T>, arch::RelativeBias>) {
+    visit_relative(part, visit);
+  } else if constexpr (std::is_same_v<std::remove_const_t<T>, arch::Encoder>) {
+    visit_encoder(part, visit);
   } else {
     visit_latent(part, visit);
   }
 }
 template <class T>
 inline constexpr bool kIsPart = std::is_same_v<T, RopeScaling> || std::is_same_v<T, arch::MixtureOfExperts> ||
-                                std::is_same_v<T, arch::LatentAttention>;
+                                std::is_same_v<T, arch::LatentAttention> || std::is_same_v<T, arch::RelativeBias> ||
+                                std::is_same_v<T, arch::Encoder>;
 
 template <class T>
 Json to_json(const T& value) {

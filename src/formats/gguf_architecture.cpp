@@ -110,7 +110,10 @@ void read_pooling(const GgufKeys& keys, Architecture& a) {
 // family's defaults stand.
 void read_presence(const arch::Weights& weights, Architecture& a) {
   if (weights.all().empty()) return;
-  const auto has = [&](std::string_view name) { return weights.find(name) != nullptr; };
+  const std::string_view side = a.encoder.n_layers > 0 ? "dec." : "";
+  const auto has = [&](std::string_view name) {
+    return weights.find(name.starts_with("blk.") ? fmt::format("{}{}", side, name) : name) != nullptr;
+  };
   a.tied_embeddings = !has("output.weight");
   if (const PackedTensor* types = weights.find("token_types.weight")) {
     a.token_types =
@@ -191,12 +194,18 @@ Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family
       a.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
   a.norm_eps = keys.number(eps).value_or(a.norm_eps);
   a.window = keys.size("attention.sliding_window").value_or(a.window);
-  a.attention_scale = keys.number("attention.scale").value_or(0);
+  a.attention_scale = keys.number("attention.scale").value_or(a.attention_scale);
   a.attention_softcap = keys.number("attn_logit_softcapping").value_or(a.attention_softcap);
   a.logit_softcap = keys.number("final_logit_softcapping").value_or(a.logit_softcap);
   a.embedding_scale = keys.number("embedding_scale").value_or(1);
   a.residual_scale = keys.number("residual_scale").value_or(1);
   if (const auto scale = keys.number("logit_scale"); scale && *scale != 0) a.logit_scale = *scale;
+  if (a.encoder.n_layers > 0) {
+    // The decoder has as many layers as the encoder unless a field says otherwise.
+    if (a.n_layers == 0) fail(file, "the encoder has no layers");
+    a.encoder.n_layers = a.n_layers;
+    a.encoder.start_token = keys.size("decoder_start_token_id").value_or(0);
+  }
   read_fields(keys, family, a);
   read_latent_heads(keys, a);
   read_gguf_experts(keys, weights, a);
@@ -204,6 +213,8 @@ Architecture architecture_from_gguf(const Metadata& metadata, const arch::Family
   a.causal = keys.flag("attention.causal").value_or(a.causal);
   read_pooling(keys, a);
   read_presence(weights, a);
+  if (a.position == PositionKind::kRelative && weights.find("dec.blk.1.attn_rel_b.weight") != nullptr)
+    fail(file, "has relative biases for every layer, as UMT5 does, which is not supported");
   if (a.position == PositionKind::kRope) {
     read_gguf_rope(keys, weights, a);
   }
@@ -229,7 +240,8 @@ void architecture_to_gguf(const Architecture& a, Metadata& metadata) {
   if (!a.name.empty()) metadata.set("general.name", MetaValue::string(a.name));
   size("context_length", a.context_length);
   size("embedding_length", a.width);
-  size("block_count", a.n_layers);
+  size("block_count", a.encoder.n_layers > 0 ? a.encoder.n_layers : a.n_layers);
+  optional("decoder_start_token_id", a.encoder.n_layers > 0, MetaValue::u32(a.encoder.start_token));
   size("feed_forward_length", a.ffn_width);
   size("attention.head_count", a.n_heads);
   size("attention.head_count_kv", a.n_kv_heads);

@@ -1,6 +1,7 @@
 // Recognises what a file or folder holds by its content and hands it to the reader of that layout.
 #include "base/file.h"
 #include "base/log.h"
+#include "formats/ctranslate2.h"
 #include "formats/gguf_model.h"
 #include "formats/gguf_reader.h"
 #include "formats/hf_folder.h"
@@ -45,11 +46,12 @@ constexpr Foreign kForeign[] = {
   if (bytes.size() > 4 && bytes.text()[0] == '\x08' && bytes.text()[2] == '\x12') {
     throw Error("looks like an ONNX model", bytes.name(), std::string(kToSafetensors));
   }
-  throw Error("is not a model file that Lathe reads", bytes.name(),
-              "known are GGUF, safetensors, Hugging Face folders, .lathe, llama2.c .bin and minGPT JSON");
+  throw Error(
+      "is not a model file that Lathe reads", bytes.name(),
+      "known are GGUF, safetensors, Hugging Face folders, .lathe, llama2.c .bin, CTranslate2 .bin and minGPT JSON");
 }
 
-// A folder in Hugging Face layout, or one that holds a single GGUF or .lathe file.
+// A folder in Hugging Face layout, or one that holds a single GGUF, .lathe or CTranslate2 file.
 ModelFile load_folder(const fs::path& folder, const LoadOptions& options) {
   if (fs::exists(folder / "config.json")) return load_hf_folder(folder, options);
   std::vector<fs::path> models;
@@ -58,6 +60,9 @@ ModelFile load_folder(const fs::path& folder, const LoadOptions& options) {
     if (path.extension() != ".gguf" && path.extension() != ".lathe") continue;
     // Of a split model, the first file stands for all.
     if (parse_split_name(path.filename().string(), ".gguf").index <= 1) models.push_back(path);
+  }
+  if (const fs::path translator = folder / "model.bin"; models.empty() && fs::exists(translator)) {
+    if (const Bytes bytes = map_file(translator); is_ctranslate2(bytes)) return load_bytes(bytes, options);
   }
   if (models.size() == 1) return load_bytes(map_file(models.front()), options);
   if (models.empty()) {
@@ -75,6 +80,11 @@ ModelFile load_bytes(const Bytes& bytes, const LoadOptions& options) {
                      [&] { return tokenizer_beside_llama2c(bytes.name(), model.architecture.vocab_size); });
     return model;
   }
+  if (is_ctranslate2(bytes)) {
+    ModelFile model = read_ctranslate2(bytes);
+    attach_tokenizer(model, options, [&] { return tokenizer_beside_ctranslate2(bytes.name(), model.architecture); });
+    return model;
+  }
   if (is_lathe(bytes)) return load_lathe(bytes, options);
   if (is_safetensors(bytes)) return load_safetensors(bytes, options);
   if (is_json_tensors(bytes)) return load_json_tensors(bytes, options);
@@ -82,9 +92,10 @@ ModelFile load_bytes(const Bytes& bytes, const LoadOptions& options) {
 }
 
 void check(const ModelFile& model, const LoadOptions& options) {
-  if (model.tokenizer != nullptr && model.tokenizer->size() > model.architecture.vocab_size) {
-    throw Error(fmt::format("the tokenizer has {} tokens, but the model only {}", model.tokenizer->size(),
-                            model.architecture.vocab_size),
+  const arch::Architecture& a = model.architecture;
+  const std::uint32_t words = a.encoder.vocab_size > 0 ? a.encoder.vocab_size : a.vocab_size;  // of what is read
+  if (model.tokenizer != nullptr && model.tokenizer->size() > words) {
+    throw Error(fmt::format("the tokenizer has {} tokens, but the model only {}", model.tokenizer->size(), words),
                 model.path, "name the right tokenizer with --tokenizer");
   }
   if (!options.weights || !options.check_weights) return;
@@ -109,6 +120,8 @@ std::string_view file_kind_name(FileKind kind) {
       return "llama2.c";
     case FileKind::kJsonTensors:
       return "JSON tensors";
+    case FileKind::kCTranslate2:
+      return "CTranslate2";
   }
   return "unknown";
 }

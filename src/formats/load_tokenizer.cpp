@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "formats/ctranslate2.h"
 #include "formats/gguf_reader.h"
 #include "formats/json_tensors.h"
 #include "formats/llama2c.h"
@@ -84,7 +85,9 @@ text::TokenizerSpec parse_tokenizer_file(const Bytes& bytes, std::optional<std::
   return parse_llama2c_tokenizer(bytes, vocab_size);
 }
 
-bool is_model(const Bytes& bytes) { return is_safetensors(bytes) || is_llama2c(bytes) || is_json_tensors(bytes); }
+bool is_model(const Bytes& bytes) {
+  return is_safetensors(bytes) || is_llama2c(bytes) || is_json_tensors(bytes) || is_ctranslate2(bytes);
+}
 
 }  // namespace
 
@@ -143,7 +146,9 @@ std::optional<text::TokenizerSpec> tokenizer_in_folder(const fs::path& folder, s
     apply_configs(folder, spec);
     return spec;
   }
-  if (const fs::path model = folder / "tokenizer.model"; fs::exists(model)) {
+  // T5 calls it spiece.model.
+  for (const fs::path& model : {folder / "tokenizer.model", folder / "spiece.model"}) {
+    if (!fs::exists(model)) continue;
     text::TokenizerSpec spec = parse_tokenizer_file(map_file(model), vocab_size);
     apply_configs(folder, spec);
     return spec;

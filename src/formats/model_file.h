@@ -19,7 +19,7 @@ struct TokenizerSpec;
 
 namespace lathe::formats {
 
-enum class FileKind : std::uint8_t { kGguf, kSafetensors, kHfFolder, kLathe, kLlama2c, kJsonTensors };
+enum class FileKind : std::uint8_t { kGguf, kSafetensors, kHfFolder, kLathe, kLlama2c, kJsonTensors, kCTranslate2 };
 std::string_view file_kind_name(FileKind kind);
 
 // What the file suggests for sampling (generation_config.json, GGUF general.sampling.*); negative where it is silent.

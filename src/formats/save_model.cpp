@@ -4,6 +4,7 @@
 #include "formats/hf_folder.h"
 #include "formats/lathe_file.h"
 #include "formats/model_file.h"
+#include "text/tokenizer_spec.h"
 
 namespace lathe::formats {
 namespace {
@@ -24,6 +25,10 @@ SaveResult save_as_named(const ModelFile& model, const fs::path& path, const Sav
   if (path.empty()) fail("", "there is no path to save to");
   if (!options.dtype.empty() && !codec_named(options.dtype).can_encode()) {
     throw Error(fmt::format("{} can be read but not written", options.dtype), path.string(), "choose another codec");
+  }
+  if (model.tokenizer_spec != nullptr && model.tokenizer_spec->target != nullptr) {
+    throw Error("has a vocabulary for what it reads and another for what it writes, which only its own layout can say",
+                model.path, "use the model as it is");
   }
   const std::string extension = path.extension().string();
   if (!fs::is_directory(path)) {

@@ -52,8 +52,8 @@ ForwardContext::ForwardContext(std::shared_ptr<const Model> model, std::uint32_t
   const arch::Architecture& a = model_->architecture();
   const arch::OpList& list = model_->op_list();
   if (max_rows == 0) fail("forward", "a pass needs room for at least one row");
-  if (a.position == arch::PositionKind::kLearned && context > a.context_length) {
-    fail(a.family, "context {} exceeds the {} learned positions", context, a.context_length);
+  if (a.positions_end() && context > a.context_length) {
+    fail(a.family, "context {} exceeds the model's {} positions", context, a.context_length);
   }
   for (std::size_t i = 0; i < list.slots.size(); ++i) {
     const arch::Slot& slot = list.slots[i];
@@ -110,6 +110,12 @@ void ForwardContext::check(std::span<const SequenceInput> inputs, const ForwardO
       fail("forward", "an encoder reads a text in one pass, since its tokens see those that follow");
     if (input.state->layout() != layout)
       fail("forward", "the sequences of a pass keep their state in different layouts");
+    if (input.source == nullptr && a.encoder.n_layers > 0)
+      fail("forward", "a decoder behind an encoder needs a source text");
+    if (input.source != nullptr && a.encoder.n_layers == 0)
+      fail("forward", "a model without an encoder has no use for a source text");
+    if (input.source != nullptr && input.source->layout() != layout)
+      fail("forward", "a source text is kept in another layout than the sequence");
     if (input.state->key_storage() != KeyStorage::kRotated) fail("forward", "a sequence asks for keys before RoPE");
     states.push_back(input.state);
   }
@@ -288,7 +294,11 @@ void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span
       rotate(op, count);
       break;
     case OpKind::kAttention:
+    case OpKind::kCrossAttention:
       attention(prepared, rows, inputs);
+      break;
+    case OpKind::kStore:
+      store(op, rows, inputs);
       break;
     case OpKind::kActivate:
       backend_.activate(*stream_, op.activation, out(), in());
@@ -395,17 +405,30 @@ void ForwardContext::adapters(const PreparedOp& prepared, const Rows& rows, std:
   }
 }
 
+// The rows of k and v of every sequence go to its state.
+void ForwardContext::store(const Op& op, const Rows& rows, std::span<const SequenceInput> inputs) {
+  const DeviceTensor k = slot(op.k, rows.total()), v = slot(op.v, rows.total());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Rows::Range& range = rows.ranges[i];
+    inputs[i].state->append(*stream_, op.state_layer, k.slice_rows(range.begin, range.count),
+                            v.slice_rows(range.begin, range.count));
+  }
+}
+
 void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs) {
   const Op& op = *prepared.op;
-  const std::uint32_t layer = static_cast<std::uint32_t>(op.layer);
-  const DeviceTensor k = slot(op.k, rows.total()), v = slot(op.v, rows.total());
+  const bool own = op.kind == OpKind::kAttention;  // or the source's keys and values
+  if (own) store(op, rows, inputs);
   std::vector<kernels::AttentionSequence> sequences;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Rows::Range& range = rows.ranges[i];
     SequenceState& state = *inputs[i].state;
-    state.append(*stream_, layer, k.slice_rows(range.begin, range.count), v.slice_rows(range.begin, range.count));
-    sequences.push_back({range.begin, range.count, state.length(), state.segments(layer, range.count),
-                         range.bidirectional, state.mass(layer)});
+    if (own) {
+      sequences.push_back({range.begin, range.count, state.length(), state.segments(op.state_layer, range.count),
+                           range.bidirectional, state.mass(op.state_layer)});
+    } else {
+      sequences.push_back({range.begin, range.count, state.length(), inputs[i].source->segments(op.state_layer)});
+    }
   }
   kernels::AttentionParams params;
   params.n_heads = op.attention.n_heads;
@@ -413,7 +436,12 @@ void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std
   params.softcap = op.attention.softcap;
   params.causal = op.attention.causal;
   params.window = op.attention.window;
-  params.sinks = static_cast<const float*>(prepared.weight.data());
+  const auto* weight = static_cast<const float*>(prepared.weight.data());
+  if (op.attention.sinks) params.sinks = weight;
+  if (op.attention.relative.buckets > 0) {
+    params.relative_bias = weight;
+    params.relative_span = static_cast<std::int32_t>(op.attention.relative.max_distance);
+  }
   if (op.attention.alibi) params.alibi_slopes = static_cast<const float*>(alibi_slopes_.data());
   backend_.attention(*stream_, inputs.front().state->layout(), params, slot(op.out, rows.total()),
                      slot(op.in, rows.total()), sequences);

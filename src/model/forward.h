@@ -32,6 +32,7 @@ struct SequenceInput {
   std::span<const Segment> segments;
   Want want = Want::kLast;                        // for which of its rows the sink is called
   std::span<const Adapter* const> adapters = {};  // applied to all its rows, in this order
+  const SourceState* source = nullptr;            // what the sequence translates; decoders behind an encoder only
 };
 
 struct ForwardOptions {
@@ -76,6 +77,7 @@ class ForwardContext {
   void route(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
   void adapters(const PreparedOp& prepared, const Rows& rows, std::uint64_t count);
   void attention(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs);
+  void store(const arch::Op& op, const Rows& rows, std::span<const SequenceInput> inputs);
   void emit(const Rows& rows, const ForwardOptions& options, std::size_t first_head_op, bool reached_end, RowSink sink);
 
   std::shared_ptr<const Model> model_;

@@ -1,7 +1,11 @@
 #include "model/model.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
+#include "arch/relative_bias.h"
+#include "arch/sinusoids.h"
 #include "base/error.h"
 
 namespace lathe::model {
@@ -15,46 +19,84 @@ std::vector<float> finite_floats(const PackedTensor& tensor) {
   return values;
 }
 
+PackedTensor position_vectors(std::uint64_t rows, std::uint64_t width) {
+  return pack("positions", codec_named("F32"), Shape{rows, width}, arch::sinusoids(rows, width));
+}
+
 }  // namespace
+
+struct Model::Preparation {
+  const arch::Weights& weights;
+  std::shared_ptr<kernels::Backend> backend;
+  std::unique_ptr<kernels::Stream> stream;
+  std::map<std::string, std::shared_ptr<const kernels::PreparedLinear>> linears;
+  std::map<std::string, std::shared_ptr<const kernels::PreparedTable>> tables;
+
+  std::shared_ptr<const kernels::PreparedLinear> linear(const std::string& name, bool has_bias) {
+    auto& shared = linears[name];
+    if (shared == nullptr) {
+      Linear linear;
+      linear.weight = weights.at(name + ".weight");
+      if (has_bias) linear.bias = finite_floats(weights.at(name + ".bias"));
+      shared = backend->prepare(linear);
+    }
+    return shared;
+  }
+  std::shared_ptr<const kernels::PreparedTable> table(const std::string& name, const PackedTensor& rows) {
+    auto& shared = tables[name];
+    if (shared == nullptr) shared = backend->prepare_table(rows);
+    return shared;
+  }
+};
 
 Model::Model(arch::Architecture architecture, const arch::Weights& weights, std::shared_ptr<kernels::Backend> backend)
     : architecture_(std::move(architecture)), backend_(std::move(backend)) {
   arch::validate(architecture_, architecture_.family);
   arch::check_weights(architecture_, weights, architecture_.family);
+  Preparation preparation{weights, backend_, backend_->make_stream(), {}, {}};
   list_ = arch::lower(architecture_);
-  const auto stream = backend_->make_stream();
+  prepare_all(preparation);
+  if (architecture_.encoder.n_layers > 0) {
+    encoder_ = std::shared_ptr<const Model>(
+        new Model(arch::encoder_of(architecture_), arch::lower_encoder(architecture_), preparation));
+  }
+}
+
+Model::Model(arch::Architecture architecture, arch::OpList list, Preparation& preparation)
+    : architecture_(std::move(architecture)), list_(std::move(list)), backend_(preparation.backend) {
+  prepare_all(preparation);
+}
+
+void Model::prepare_all(Preparation& preparation) {
   ops_.reserve(list_.ops.size());
   for (const arch::Op& op : list_.ops) {
     ops_.push_back({&op});
-    prepare(ops_.back(), weights, *stream);
+    prepare(ops_.back(), preparation);
   }
-  backend_->synchronize(*stream);
-  parameters_ = weights.parameters();
+  backend_->synchronize(*preparation.stream);
+  parameters_ = preparation.weights.parameters();
 }
 
-std::shared_ptr<const kernels::PreparedLinear> Model::prepare_linear(const std::string& name, bool has_bias,
-                                                                     const arch::Weights& weights) {
-  auto& shared = linears_[name];
-  if (shared == nullptr) {
-    Linear linear;
-    linear.weight = weights.at(name + ".weight");
-    if (has_bias) linear.bias = finite_floats(weights.at(name + ".bias"));
-    shared = backend_->prepare(linear);
-  }
-  return shared;
+std::uint32_t Model::state_layers() const {
+  return std::max(architecture_.n_layers, encoder_ == nullptr ? 0 : encoder_->architecture_.n_layers);
 }
 
-void Model::prepare(PreparedOp& prepared, const arch::Weights& weights, kernels::Stream& stream) {
+void Model::prepare(PreparedOp& prepared, Preparation& preparation) {
   const arch::Op& op = *prepared.op;
+  const arch::Weights& weights = preparation.weights;
+  const auto floats = [&](const std::string& name) { return finite_floats(weights.at(name)); };
+  const auto upload = [&](std::span<const float> values) {
+    return backend_->upload_floats(*preparation.stream, values);
+  };
   for (const arch::LinearUse& use : op.linears) {
     if (use.matrices == 0) {
-      prepared.linears.push_back(prepare_linear(use.weight, use.has_bias, weights));
+      prepared.linears.push_back(preparation.linear(use.weight, use.has_bias));
       bytes_per_token_ += prepared.linears.back()->bytes();
       continue;
     }
     std::uint64_t bytes = 0;
     for (std::uint32_t i = 0; i < use.matrices; ++i) {
-      prepared.linears.push_back(prepare_linear(fmt::format("{}.{}", use.weight, i), use.has_bias, weights));
+      prepared.linears.push_back(preparation.linear(fmt::format("{}.{}", use.weight, i), use.has_bias));
       bytes += prepared.linears.back()->bytes();
     }
     // A row of the output for each matrix that a token takes.
@@ -62,21 +104,22 @@ void Model::prepare(PreparedOp& prepared, const arch::Weights& weights, kernels:
   }
   if (op.kind == arch::OpKind::kEmbed || op.kind == arch::OpKind::kPositionEmbed ||
       op.kind == arch::OpKind::kTypeEmbed) {
-    const PackedTensor& stored = weights.at(op.weight + ".weight");
+    const PackedTensor stored =
+        op.positions > 0 ? position_vectors(op.positions, architecture_.width) : weights.at(op.weight + ".weight");
     const PackedTensor table = stored.rows(op.position_offset, stored.shape.rows());
-    prepared.table = backend_->prepare_table(table);
+    prepared.table = preparation.table(op.weight, table);
     bytes_per_token_ += table.bytes() / std::max<std::uint64_t>(1, table.shape.rows());
   }
   if (op.kind == arch::OpKind::kNorm) {
-    prepared.weight = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".weight")));
-    if (op.has_bias) prepared.bias = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".bias")));
+    prepared.weight = upload(floats(op.weight + ".weight"));
+    if (op.has_bias) prepared.bias = upload(floats(op.weight + ".bias"));
   }
-  if (op.attention.sinks) {
-    prepared.weight = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".weight")));
+  if (op.attention.sinks) prepared.weight = upload(floats(op.weight + ".weight"));
+  if (op.attention.relative.buckets > 0) {
+    prepared.weight = upload(arch::biases_by_distance(floats(op.weight + ".weight"), op.attention.n_heads,
+                                                      op.attention.relative, !op.attention.causal));
   }
-  if (op.router.correction) {
-    prepared.bias = backend_->upload_floats(stream, finite_floats(weights.at(op.weight + ".bias")));
-  }
+  if (op.router.correction) prepared.bias = upload(floats(op.weight + ".bias"));
 }
 
 }  // namespace lathe::model

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,7 +21,7 @@ struct PreparedOp {
   // One per op->linears, or LinearUse::matrices of them for each.
   std::vector<std::shared_ptr<const kernels::PreparedLinear>> linears;
   std::shared_ptr<const kernels::PreparedTable> table;
-  kernels::DeviceBuffer weight, bias;  // f32 vectors: of norms, sinks, a router's correction
+  kernels::DeviceBuffer weight, bias;  // f32 vectors: of norms, sinks, biases by distance, a router's correction
 };
 
 class Model {
@@ -35,6 +34,10 @@ class Model {
   const arch::Architecture& architecture() const { return architecture_; }
   const arch::OpList& op_list() const { return list_; }
   const std::vector<PreparedOp>& ops() const { return ops_; }
+  // What reads the source text of an encoder-decoder model, as a model of its own; null for others.
+  const std::shared_ptr<const Model>& encoder() const { return encoder_; }
+  // Layers whose state a block of the cache holds: the model's, or the encoder's where those are more.
+  std::uint32_t state_layers() const;
   kernels::Backend& backend() const { return *backend_; }
   const std::shared_ptr<kernels::Backend>& shared_backend() const { return backend_; }
   // The file the weights came from, for errors that only running the model shows; empty when nobody set it.
@@ -46,16 +49,17 @@ class Model {
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }
 
  private:
-  void prepare(PreparedOp& prepared, const arch::Weights& weights, kernels::Stream& stream);
-  std::shared_ptr<const kernels::PreparedLinear> prepare_linear(const std::string& name, bool has_bias,
-                                                                const arch::Weights& weights);
+  struct Preparation;  // what both sides of an encoder-decoder model are made with and share
+  Model(arch::Architecture architecture, arch::OpList list, Preparation& preparation);
+  void prepare_all(Preparation& preparation);
+  void prepare(PreparedOp& prepared, Preparation& preparation);
 
   arch::Architecture architecture_;
   std::string source_;
   arch::OpList list_;
   std::shared_ptr<kernels::Backend> backend_;
   std::vector<PreparedOp> ops_;
-  std::map<std::string, std::shared_ptr<const kernels::PreparedLinear>> linears_;
+  std::shared_ptr<const Model> encoder_;
   std::uint64_t parameters_ = 0, bytes_per_token_ = 0;
 };
 

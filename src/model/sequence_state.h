@@ -39,4 +39,14 @@ class SequenceState {
   virtual void commit(std::uint64_t count) = 0;
 };
 
+// What an encoder has left of a source text for the layers of the decoder. It never changes, so any number of sequences
+// may read it.
+class SourceState {
+ public:
+  virtual ~SourceState() = default;
+  virtual const kernels::KvLayout& layout() const = 0;
+  // All of the text's tokens; valid as long as the state.
+  virtual std::span<const kernels::KvRun> segments(std::uint32_t layer) const = 0;
+};
+
 }  // namespace lathe::model

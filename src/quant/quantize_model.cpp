@@ -192,6 +192,10 @@ void check_pair(const Method& method, const Target& target) {
 QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesystem::path& out,
                               const QuantizeOptions& options) {
   const auto start = Clock::now();
+  if (in.architecture.encoder.n_layers > 0) {
+    throw Error("is an encoder-decoder model, which the methods that go through a model layer by layer do not know",
+                in.path, "lathe convert --dtype rounds every matrix to the nearest values");
+  }
   check_pair(*options.method, options.target);
   Run run(in, options);
   QuantizeReport report;

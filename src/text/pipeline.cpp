@@ -40,7 +40,8 @@ class PipelineTokenizer final : public Tokenizer {
         pre_tokenizer_(spec_.pre_tokenizer, spec_.name),
         model_(make_model(spec_)),
         decoder_(spec_),
-        by_piece_(&spec_.pieces, spec_.size()) {
+        by_piece_(&spec_.pieces, spec_.size()),
+        target_(spec_.target == nullptr ? nullptr : make_tokenizer(*spec_.target)) {
     for (std::size_t id = 0; id < spec_.size(); ++id) by_piece_.insert(static_cast<std::int32_t>(id));
   }
 
@@ -96,6 +97,10 @@ class PipelineTokenizer final : public Tokenizer {
   TokenId find(std::string_view piece) const override { return by_piece_.find(piece); }
   std::size_t size() const override { return spec_.size(); }
   const SpecialTokens& special() const override { return spec_.special; }
+  const Tokenizer& target() const override {
+    if (target_ != nullptr) return *target_;
+    return *this;
+  }
   const TokenizerSpec& spec() const override { return spec_; }
 
   std::string_view family() const override {
@@ -173,6 +178,7 @@ class PipelineTokenizer final : public Tokenizer {
   std::unique_ptr<Model> model_;
   PieceDecoder decoder_;
   StringIndex<std::vector<std::string>> by_piece_;
+  std::unique_ptr<Tokenizer> target_;  // null: this one
 };
 
 }  // namespace

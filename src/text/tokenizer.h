@@ -72,6 +72,8 @@ class Tokenizer {
   virtual const SpecialTokens& special() const = 0;
   // "bpe", "spm", "unigram", "wordpiece", ...
   virtual std::string_view family() const = 0;
+  // Of what the model writes, where that has other words than what it reads (a translator's two vocabularies).
+  virtual const Tokenizer& target() const { return *this; }
   // Everything about this tokenizer as data, for writing it to a file (text/tokenizer_spec.h).
   virtual const TokenizerSpec& spec() const = 0;
 };

@@ -134,6 +134,8 @@ struct TokenizerSpec {
   SpecialTokens special;
   std::vector<TokenId> prefix, suffix;  // what add_special puts around the text
 
+  std::shared_ptr<const TokenizerSpec> target;  // of what the model writes, where it has other words (translators)
+
   std::size_t size() const { return pieces.size(); }
 };
 

@@ -46,28 +46,31 @@ TEST(Lower, NamesExactlyTheTensorsOfTheSchema) {
       ASSERT_TRUE(schema.emplace(spec.name, spec.shape).second) << spec.name << " appears twice";
     }
     std::set<std::string> used;
-    const OpList list = lower(a);
-    const auto width = [&](int slot) { return list.slots.at(static_cast<std::size_t>(slot)).width; };
-    for (const Op& op : list.ops) {
-      for (const LinearUse& use : op.linears) {
-        EXPECT_EQ(width(use.out), use.out_features);
-        for (std::uint32_t i = 0; i < std::max(1u, use.matrices); ++i) {
-          const std::string name = use.matrices == 0 ? use.weight : use.weight + "." + std::to_string(i);
-          used.insert(name + ".weight");
-          EXPECT_EQ(schema.at(name + ".weight"), (Shape{use.out_features, width(op.in)})) << name;
-          if (!use.has_bias) continue;
-          used.insert(name + ".bias");
-          EXPECT_EQ(schema.at(name + ".bias"), Shape{use.out_features});
+    const auto use_all = [&](const OpList& list) {
+      const auto width = [&](int slot) { return list.slots.at(static_cast<std::size_t>(slot)).width; };
+      for (const Op& op : list.ops) {
+        for (const LinearUse& use : op.linears) {
+          EXPECT_EQ(width(use.out), use.out_features);
+          for (std::uint32_t i = 0; i < std::max(1u, use.matrices); ++i) {
+            const std::string name = use.matrices == 0 ? use.weight : use.weight + "." + std::to_string(i);
+            used.insert(name + ".weight");
+            EXPECT_EQ(schema.at(name + ".weight"), (Shape{use.out_features, width(op.in)})) << name;
+            if (!use.has_bias) continue;
+            used.insert(name + ".bias");
+            EXPECT_EQ(schema.at(name + ".bias"), Shape{use.out_features});
+          }
         }
+        if (op.weight.empty()) continue;
+        if (op.kind == OpKind::kRoute) {
+          used.insert(op.weight + ".bias");
+          continue;
+        }
+        used.insert(op.weight + ".weight");
+        if (op.has_bias) used.insert(op.weight + ".bias");
       }
-      if (op.weight.empty()) continue;
-      if (op.kind == OpKind::kRoute) {
-        used.insert(op.weight + ".bias");
-        continue;
-      }
-      used.insert(op.weight + ".weight");
-      if (op.has_bias) used.insert(op.weight + ".bias");
-    }
+    };
+    use_all(lower(a));
+    if (a.encoder.n_layers > 0) use_all(lower_encoder(a));
     for (const auto& [name, shape] : schema) EXPECT_TRUE(used.contains(name)) << name;
     for (const std::string& name : used) EXPECT_TRUE(schema.contains(name)) << name;
   }

@@ -107,6 +107,32 @@ const Published kPublished[] = {
        EXPECT_EQ(a.moe.shared_ffn_width, 5632u);
        EXPECT_TRUE(a.moe.shared_gate && a.attention_bias && !a.moe.normalize);
      }},
+    {"t5_small", "t5",
+     R"({"architectures":["T5ForConditionalGeneration"],"d_ff":2048,"d_kv":64,"d_model":512,"decoder_start_token_id":0,
+"dropout_rate":0.1,"eos_token_id":1,"is_encoder_decoder":true,"layer_norm_epsilon":1e-06,"model_type":"t5",
+"n_positions":512,"num_heads":8,"num_layers":6,"pad_token_id":0,"relative_attention_num_buckets":32,
+"vocab_size":32128})",
+     [](const Architecture& a) {
+       EXPECT_EQ(a.n_layers, 6u);
+       EXPECT_EQ(a.encoder, (arch::Encoder{6, 0, 0}));
+       EXPECT_EQ(a.relative, (arch::RelativeBias{32, 128}));
+       EXPECT_TRUE(a.tied_embeddings && !a.gated_ffn);
+       EXPECT_EQ(a.activation, ActivationKind::kRelu);
+       EXPECT_FLOAT_EQ(a.logit_scale, 0.04419417f);
+       EXPECT_EQ(a.attention_scale, 1);
+     }},
+    {"flan_t5_small", "flan-t5",
+     R"({"architectures":["T5ForConditionalGeneration"],"d_ff":1024,"d_kv":64,"d_model":512,"decoder_start_token_id":0,
+"feed_forward_proj":"gated-gelu","is_encoder_decoder":true,"layer_norm_epsilon":1e-06,"model_type":"t5",
+"n_positions":512,"num_decoder_layers":8,"num_heads":6,"num_layers":8,"relative_attention_max_distance":128,
+"relative_attention_num_buckets":32,"tie_word_embeddings":false,"vocab_size":32128})",
+     [](const Architecture& a) {
+       EXPECT_EQ(a.n_heads * a.head_dim, 384u);
+       EXPECT_EQ(a.encoder.n_layers, 8u);
+       EXPECT_TRUE(a.gated_ffn && !a.tied_embeddings);
+       EXPECT_EQ(a.activation, ActivationKind::kGeluTanh);
+       EXPECT_EQ(a.logit_scale, 1);
+     }},
     {"qwen3_30b_a3b", "qwen3moe",
      R"({"model_type":"qwen3_moe","attention_bias":false,"decoder_sparse_step":1,"head_dim":128,"hidden_act":"silu",
 "hidden_size":2048,"intermediate_size":6144,"max_position_embeddings":40960,"max_window_layers":48,
@@ -381,6 +407,10 @@ TEST(BadExperts, AreRefusedByName) {
       {"gemma_3_1b", "sliding_window_pattern", "0", "\"sliding_window_pattern\" is 0"},
       {"opt_125m", "word_embed_proj_dim", "512", "projected to"},
       {"falcon_7b", "alibi", "true", "\"alibi\": true is not supported"},
+      {"flan_t5_small", "feed_forward_proj", "\"gated-silu\"", "\"gated-silu\" is not supported"},
+      {"t5_small", "is_encoder_decoder", "false", "\"is_encoder_decoder\": false is not supported"},
+      {"t5_small", "relative_attention_num_buckets", "0", "0 buckets"},
+      {"t5_small", "num_decoder_layers", "0", "layer count is 0"},
       {"phi_2", "qk_layernorm", "true", "\"qk_layernorm\": true is not supported"},
   };
   for (const Case& c : cases) {

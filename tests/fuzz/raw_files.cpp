@@ -137,6 +137,17 @@ arch::Architecture tiny_architecture(std::string_view family) {
     a.gated_ffn = false;
     a.fused_qkv = a.attention_bias = a.output_bias = a.ffn_bias = a.norm_bias = a.tied_embeddings = true;
   }
+  if (family == "t5") {
+    a = arch::find_family("t5")->defaults;
+    a.n_layers = 2;
+    a.width = a.ffn_width = kWidth;
+    a.n_heads = a.n_kv_heads = 2;
+    a.head_dim = a.v_head_dim = 16;
+    a.relative.buckets = 8;
+    a.vocab_size = kVocab;
+    a.context_length = 32;
+    arch::find_family("t5")->settle(a);
+  }
   return a;
 }
 
@@ -159,12 +170,12 @@ RawGguf raw_model(std::string_view family, std::string_view codec) {
   }
   std::uint32_t seed = 1;
   for (const arch::WeightSpec& spec : arch::weight_schema(a)) {
-    const bool vector = spec.shape.rank() == 1;
-    const Codec& wanted = codec_named(vector ? std::string_view("F32") : codec);
+    const bool fits = spec.shape.rank() > 1 && spec.shape.cols() % codec_named(codec).column_alignment({}) == 0;
+    const Codec& wanted = codec_named(fits ? codec : std::string_view("F32"));
     const PackedTensor tensor = pack(spec.name, wanted, spec.shape, values(spec.shape, seed++));
     std::vector<std::uint64_t> extents;
     for (int axis = spec.shape.rank() - 1; axis >= 0; --axis) extents.push_back(spec.shape[axis]);
-    file.tensors.push_back({spec.name,
+    file.tensors.push_back({arch::gguf_name(*arch::find_family(a.family), spec.name),
                             extents,
                             static_cast<std::uint32_t>(block_format(wanted)->ggml_type),
                             std::string(tensor.parts[0].data.text()),
@@ -188,6 +199,72 @@ std::string raw_llama2c(int version) {
   out += floats(norms, 7);
   for (std::uint64_t i = 0; i < quantized; ++i) out += static_cast<char>(i * 37);
   return out + floats(quantized / 32, 9);
+}
+
+void RawCTranslate2::set(const std::string& name, std::vector<std::uint32_t> shape, std::uint8_t item_bytes) {
+  std::uint64_t elements = 1;
+  for (const std::uint32_t extent : shape) elements *= extent;
+  std::string data = floats(elements, static_cast<std::uint32_t>(variables.size()) + 3);
+  if (item_bytes != 4) data = data.substr(0, elements * item_bytes);
+  variables.push_back({name, std::move(shape), item_bytes, static_cast<std::uint32_t>(elements), std::move(data)});
+}
+
+RawCTranslate2::Variable& RawCTranslate2::at(std::string_view name) {
+  for (Variable& variable : variables) {
+    if (variable.name == name) return variable;
+  }
+  throw std::logic_error("no variable " + std::string(name));
+}
+
+std::string RawCTranslate2::bytes() const {
+  const auto text = [](const std::string& name) {
+    return raw(static_cast<std::uint16_t>(name.size() + 1)) + name + std::string(1, '\0');
+  };
+  std::string out = raw(version) + text(specification) + raw(revision) +
+                    raw(count.value_or(static_cast<std::uint32_t>(variables.size())));
+  for (const Variable& variable : variables) {
+    out += text(variable.name) + static_cast<char>(variable.shape.size());
+    for (const std::uint32_t extent : variable.shape) out += raw(extent);
+    out += static_cast<char>(variable.item_bytes);
+    out += raw(variable.count) + variable.data;
+  }
+  return out;
+}
+
+RawCTranslate2 raw_ctranslate2(std::uint8_t item_bytes) {
+  constexpr std::uint32_t kFfn = 16;
+  RawCTranslate2 file;
+  const auto matrix = [&](const std::string& name, std::uint32_t rows, std::uint32_t cols, bool bias) {
+    file.set(name + "/weight", {rows, cols}, item_bytes);
+    if (item_bytes != 4) {
+      file.set(name + "/weight_scale", {}, 4);
+      file.variables.back().data = raw(1000.0f);
+    }
+    if (bias) file.set(name + "/bias", {rows}, 4);
+  };
+  const auto norm = [&](const std::string& name) {
+    file.set(name + "/gamma", {kWidth}, 4);
+    file.set(name + "/beta", {kWidth}, 4);
+  };
+  for (const bool decoder : {false, true}) {
+    const std::string side = decoder ? "decoder/" : "encoder/", layer = side + "layer_0/";
+    matrix(side + "embeddings", decoder ? kVocab : kVocab + 4, kWidth, false);
+    norm(layer + "self_attention/layer_norm");
+    matrix(layer + "self_attention/linear_0", 3 * kWidth, kWidth, true);
+    matrix(layer + "self_attention/linear_1", kWidth, kWidth, true);
+    if (decoder) {
+      norm(layer + "attention/layer_norm");
+      matrix(layer + "attention/linear_0", kWidth, kWidth, true);
+      matrix(layer + "attention/linear_1", 2 * kWidth, kWidth, true);
+      matrix(layer + "attention/linear_2", kWidth, kWidth, true);
+    }
+    norm(layer + "ffn/layer_norm");
+    matrix(layer + "ffn/linear_0", kFfn, kWidth, true);
+    matrix(layer + "ffn/linear_1", kWidth, kFfn, true);
+    norm(side + "layer_norm");
+  }
+  matrix("decoder/projection", kVocab, kWidth, true);
+  return file;
 }
 
 std::string raw_safetensors(std::string_view header, std::string_view data) {

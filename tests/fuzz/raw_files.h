@@ -61,6 +61,28 @@ RawGguf raw_model(std::string_view family = "llama", std::string_view codec = "F
 // A llama2.c checkpoint of the same shape: version 0, 1 or 2.
 std::string raw_llama2c(int version);
 
+// A CTranslate2 file in pieces. bytes() writes what is here, true or not.
+struct RawCTranslate2 {
+  struct Variable {
+    std::string name;
+    std::vector<std::uint32_t> shape;
+    std::uint8_t item_bytes = 4;
+    std::uint32_t count = 0;  // of elements
+    std::string data;
+  };
+  std::uint32_t version = 2, revision = 2;
+  std::string specification = "TransformerBase";
+  std::vector<Variable> variables;
+  std::optional<std::uint32_t> count;  // otherwise the truth
+
+  void set(const std::string& name, std::vector<std::uint32_t> shape, std::uint8_t item_bytes);
+  Variable& at(std::string_view name);
+  std::string bytes() const;
+};
+
+// One layer on either side, width 32; matrices of floats, or of integers of 2 bytes or 1.
+RawCTranslate2 raw_ctranslate2(std::uint8_t item_bytes = 4);
+
 // A safetensors file: header length, header, data.
 std::string raw_safetensors(std::string_view header, std::string_view data);
 

@@ -42,6 +42,7 @@ std::vector<std::string> gguf_seeds() {
   std::vector<std::string> seeds;
   for (const char* codec : kCodecs) seeds.push_back(raw_model("llama", codec).bytes());
   seeds.push_back(raw_model("gpt2", "F16").bytes());
+  seeds.push_back(raw_model("t5", "Q4_0").bytes());
   RawGguf factors = raw_model("llama", "Q4_0");
   factors.tensors.push_back({"rope_freqs.weight", {8}, 0, std::string(32, '?'), {}});
   factors.set("general.alignment", 4, raw(std::uint32_t{32}));
@@ -83,6 +84,10 @@ std::vector<std::string> lathe_seeds() {
   }
   std::filesystem::remove(path);
   return seeds;
+}
+
+std::vector<std::string> ctranslate2_seeds() {
+  return {raw_ctranslate2(4).bytes(), raw_ctranslate2(2).bytes(), raw_ctranslate2(1).bytes()};
 }
 
 std::vector<std::string> llama2c_seeds() { return {raw_llama2c(0), raw_llama2c(1), raw_llama2c(2)}; }
@@ -208,7 +213,7 @@ std::vector<std::string> url_seeds() {
 std::vector<std::string> model_seeds() {
   std::vector<std::string> seeds = gguf_seeds();
   for (const std::vector<std::string>& more :
-       {safetensors_seeds(), lathe_seeds(), llama2c_seeds(), json_tensors_seeds()}) {
+       {safetensors_seeds(), lathe_seeds(), llama2c_seeds(), ctranslate2_seeds(), json_tensors_seeds()}) {
     seeds.insert(seeds.end(), more.begin(), more.end());
   }
   return seeds;

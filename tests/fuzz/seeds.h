@@ -11,6 +11,7 @@ std::vector<std::string> gguf_tokenizer_seeds();
 std::vector<std::string> safetensors_seeds();
 std::vector<std::string> lathe_seeds();
 std::vector<std::string> llama2c_seeds();
+std::vector<std::string> ctranslate2_seeds();
 std::vector<std::string> json_tensors_seeds();
 std::vector<std::string> config_seeds();
 std::vector<std::string> tokenizer_json_seeds();

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/json.h"
+#include "formats/ctranslate2.h"
 #include "formats/gguf_reader.h"
 #include "formats/hf_config.h"
 #include "formats/json_tensors.h"
@@ -96,6 +97,13 @@ void fuzz_safetensors(std::string_view data) {
 
 void fuzz_lathe(std::string_view data) {
   guarded([&] { use_weights(formats::load_lathe(bytes_of(data), {}).weights); });
+}
+
+void fuzz_ctranslate2(std::string_view data) {
+  const Bytes bytes = bytes_of(data);
+  guarded([&] { (void)formats::is_ctranslate2(bytes); });
+  guarded([&] { use_weights(formats::read_ctranslate2(bytes).weights); });
+  guarded([&] { use_tokenizer(formats::parse_word_list(bytes, 16)); });
 }
 
 void fuzz_llama2c(std::string_view data) {
@@ -223,6 +231,7 @@ constexpr Target kTargets[] = {
     {"safetensors", fuzz_safetensors, safetensors_seeds},
     {"lathe", fuzz_lathe, lathe_seeds},
     {"llama2c", fuzz_llama2c, llama2c_seeds},
+    {"ctranslate2", fuzz_ctranslate2, ctranslate2_seeds},
     {"json_tensors", fuzz_json_tensors, json_tensors_seeds},
     {"config", fuzz_config, config_seeds},
     {"tokenizer_json", fuzz_tokenizer_json, tokenizer_json_seeds},

@@ -48,6 +48,43 @@ std::string constant(std::size_t count, T value) {
 
 }  // namespace
 
+std::vector<HostileFile> hostile_gguf_translators() {
+  const auto t5 = [](std::string name, std::string fault, auto change) {
+    return changed(std::move(name), std::move(fault), change, "F32", "t5");
+  };
+  const auto size = [&](std::string name, std::string fault, std::string_view field, std::uint32_t value) {
+    return t5(std::move(name), std::move(fault),
+              [&](RawGguf& model) { model.set_u32("t5." + std::string(field), value); });
+  };
+  const auto without = [&](std::string name, std::string_view tensor) {
+    return t5(std::move(name), "\"" + std::string(tensor) + "\" is missing",
+              [&](RawGguf& model) { model.tensor(tensor).name = "gone"; });
+  };
+  return {
+      size("T5 without buckets", "0 buckets", "attention.relative_buckets_count", 0),
+      size("T5 of 2^32-1 buckets", "4294967295 buckets", "attention.relative_buckets_count", 0xffffffff),
+      size("T5 of other buckets", "enc.blk.0.attn_rel_b.weight", "attention.relative_buckets_count", 16),
+      size("T5 without a decoder", "layer count is 0", "decoder_block_count", 0),
+      size("T5 of 2^31 decoder layers", "layer count is", "decoder_block_count", 1u << 31),
+      size("T5 of 3 decoder layers", "dec.blk.2", "decoder_block_count", 3),
+      size("T5 without an encoder", "encoder", "block_count", 0),
+      size("T5 that starts with no token", "outside the vocabulary", "decoder_start_token_id", 1u << 20),
+      without("T5 without biases by distance", "enc.blk.0.attn_rel_b.weight"),
+      t5("T5 without the encoder's last norm", "\"enc.output_norm.weight\" is missing",
+         [](RawGguf& model) { model.tensor("enc.output_norm.weight").name = "gone"; }),
+      t5("T5 with a short cross attention", "dec.blk.1.cross_attn_output.weight",
+         [](RawGguf& model) {
+           model.tensor("dec.blk.1.cross_attn_o.weight").extents = {16, 32};
+         }),
+      t5("T5 with biases for every layer", "UMT5",
+         [](RawGguf& model) {
+           RawGguf::Tensor tensor = model.tensor("dec.blk.0.attn_rel_b.weight");
+           tensor.name = "dec.blk.1.attn_rel_b.weight";
+           model.tensors.push_back(tensor);
+         }),
+  };
+}
+
 std::vector<HostileFile> hostile_gguf_headers() {
   const std::string good = raw_model().bytes();
   const std::size_t header = raw_model().header().size();

@@ -194,6 +194,12 @@ std::vector<HostileFile> hostile_other_models() {
     std::memcpy(content.data() + (version == 0 ? 0 : 8) + field, &value, sizeof value);
     return model_file(std::move(name), "model.bin", std::move(fault), content);
   };
+  const auto translator = [](std::string name, std::string fault, auto change) {
+    RawCTranslate2 file = raw_ctranslate2();
+    change(file);
+    return model_file(std::move(name), "model.bin", std::move(fault), file.bytes());
+  };
+  using Translator = RawCTranslate2&;
   const std::string tensors = json_tensors_seeds()[0];
   const auto json = [&](std::string name, std::string fault, std::string_view from, std::string_view to) {
     return model_file(std::move(name), "model.json", std::move(fault), replaced(tensors, from, to));
@@ -218,6 +224,46 @@ std::vector<HostileFile> hostile_other_models() {
       llama2c("llama2.c with groups of 0", "groups of 0", 2, 29, 0),
       llama2c("llama2.c with groups of -1", "groups of -1", 2, 29, -1),
       llama2c("llama2.c with groups of 2^30", "groups of", 2, 29, 1 << 30),
+      model_file("CTranslate2 cut in its header", "model.bin", "the number of variables",
+                 raw_ctranslate2().bytes().substr(0, 28)),
+      model_file("CTranslate2 cut in its data", "model.bin", "truncated", raw_ctranslate2().bytes().substr(0, 900)),
+      translator("CTranslate2 of version 6", "version 6", [](Translator f) { f.version = 6; }),
+      translator("CTranslate2 of revision 9", "revision 9", [](Translator f) { f.revision = 9; }),
+      translator("CTranslate2 of another specification", "WhisperSpec",
+                 [](Translator f) { f.specification = "WhisperSpec"; }),
+      translator("CTranslate2 of 2^32-1 variables", "do not fit", [](Translator f) { f.count = 0xffffffff; }),
+      translator("CTranslate2 with a variable twice", "appears twice",
+                 [](Translator f) { f.variables.push_back(f.variables.front()); }),
+      translator("CTranslate2 with bytes behind", "after the last variable",
+                 [](Translator f) { f.variables.back().data += "x"; }),
+      translator("CTranslate2 with a variable of 9 axes", "rank 9",
+                 [](Translator f) { f.variables.front().shape.assign(9, 1); }),
+      translator("CTranslate2 with a shape that overflows", "overflow",
+                 [](Translator f) { f.variables.front().shape.assign(4, 0xffffffff); }),
+      translator("CTranslate2 with a count of its own", "its shape says",
+                 [](Translator f) { ++f.variables.front().count; }),
+      translator("CTranslate2 with elements of 3 bytes", "elements of 3 bytes",
+                 [](Translator f) { f.variables.front().item_bytes = 3; }),
+      translator("CTranslate2 without a decoder", "0 layers of the decoder",
+                 [](Translator f) { f.at("decoder/layer_0/self_attention/linear_0/weight").name = "gone"; }),
+      translator("CTranslate2 without a bias", "\"decoder/projection/bias\" is missing",
+                 [](Translator f) { f.at("decoder/projection/bias").name = "gone"; }),
+      translator("CTranslate2 with a vector for a matrix", "has rank 1",
+                 [](Translator f) {
+                   auto& v = f.at("decoder/embeddings/weight");
+                   v.shape = {v.count};
+                 }),
+      translator("CTranslate2 with another shape", "has shape",
+                 [](Translator f) {
+                   std::swap(f.at("decoder/layer_0/ffn/linear_1/weight").shape[0],
+                             f.at("decoder/layer_0/ffn/linear_1/weight").shape[1]);
+                 }),
+      translator("CTranslate2 of integers without a scale", "_scale\" is missing",
+                 [](Translator f) {
+                   auto& v = f.at("encoder/layer_0/ffn/linear_0/weight");
+                   v.item_bytes = 2;
+                   v.data.resize(v.count * 2);
+                 }),
       lathe_file(".lathe of version 9", "version 9", R"("lathe.version":"1")", R"("lathe.version":"9")"),
       lathe_file(".lathe without an architecture", "lathe.architecture", "lathe.architecture", "lathe.arkitecture"),
       lathe_file(".lathe with a strange field", "n_headz", "n_heads", "n_headz"),

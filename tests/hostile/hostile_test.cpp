@@ -174,6 +174,7 @@ std::string identifier(const std::string& name) {
   INSTANTIATE_TEST_SUITE_P(Group, Hostile, testing::ValuesIn(function()), \
                            [](const auto& info) { return identifier(info.param.name); })
 LATHE_HOSTILE(GgufHeaders, hostile_gguf_headers);
+LATHE_HOSTILE(GgufTranslators, hostile_gguf_translators);
 LATHE_HOSTILE(GgufTensors, hostile_gguf_tensors);
 LATHE_HOSTILE(GgufModels, hostile_gguf_models);
 LATHE_HOSTILE(GgufVocabularies, hostile_gguf_vocabularies);

@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(Parsers, Replay, testing::ValuesIn(parser_targets().beg
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Seeds, AreModelsThatLoad) {
-  for (const auto& seeds : {gguf_seeds(), lathe_seeds(), llama2c_seeds()}) {
+  for (const auto& seeds : {gguf_seeds(), lathe_seeds(), llama2c_seeds(), ctranslate2_seeds()}) {
     for (std::size_t i = 0; i < seeds.size(); ++i) {
       EXPECT_NO_THROW(formats::load_model(Bytes::copy_of(seeds[i], "seed " + std::to_string(i))));
     }

@@ -20,15 +20,31 @@ class Pass {
   Pass(const Architecture& a, const NamedFloats& weights, std::uint32_t context, std::size_t int8_group)
       : a_(a), weights_(weights), context_(context), int8_group_(int8_group) {}
 
-  ReferenceResult run(std::span<const std::int32_t> ids) {
+  // The final norm's output for a source text.
+  std::vector<Row> encode(std::span<const std::int32_t> ids) {
+    side_ = "enc.", sees_all_ = true;
+    std::vector<Row> x = embed(ids, a_.encoder.vocab_size > 0 ? "enc.token_embd.weight" : "token_embd.weight");
+    for (std::uint32_t layer = 0; layer < a_.encoder.n_layers; ++layer) {
+      prefix_ = "enc.blk." + std::to_string(layer) + ".";
+      attention_block(x);
+      for (Row& row : x) feed_forward_block(row, row);
+    }
+    prefix_.clear();
+    for (Row& row : x) row = normalized(row, "enc.output_norm");
+    return x;
+  }
+
+  ReferenceResult run(std::span<const std::int32_t> ids, const std::vector<Row>* source = nullptr) {
+    side_ = source ? "dec." : "", sees_all_ = !a_.causal;
     ReferenceResult result;
     result.rows = ids.size();
-    std::vector<Row> x = embed(ids);
+    std::vector<Row> x = embed(ids, "token_embd.weight");
     for (std::uint32_t layer = 0; layer < a_.n_layers; ++layer) {
-      prefix_ = "blk." + std::to_string(layer) + ".";
+      prefix_ = side_ + "blk." + std::to_string(layer) + ".";
       enter_layer(layer);
       const std::vector<Row> before = x;
       attention_block(x);
+      if (source) cross_attention_block(x, *source);
       for (std::size_t t = 0; t < x.size(); ++t) {
         const Row from = a_.parallel_block ? before[t] : x[t];
         feed_forward_block(x[t], from);
@@ -38,7 +54,7 @@ class Pass {
     }
     prefix_.clear();
     for (const Row& row : x) {
-      const Row hidden = a_.stream_norms ? row : normalized(row, "output_norm");
+      const Row hidden = a_.stream_norms ? row : normalized(row, side_ + "output_norm");
       append(result.hidden, hidden);
       if (!a_.output_head) continue;
       Row logits = product(a_.tied_embeddings ? "token_embd" : "output", hidden, a_.vocab_size, a_.head_bias);
@@ -71,16 +87,25 @@ class Pass {
     experts_ = a_.moe.n_experts > 0 && layer >= a_.moe.first_dense_layers;
   }
 
-  std::vector<Row> embed(std::span<const std::int32_t> ids) const {
+  std::vector<Row> embed(std::span<const std::int32_t> ids, const char* table) const {
     std::vector<Row> x;
     const std::size_t width = a_.width;
     for (std::size_t t = 0; t < ids.size(); ++t) {
-      const float* row = weight("token_embd.weight").data() + static_cast<std::size_t>(ids[t]) * width;
+      const float* row = weight(table).data() + static_cast<std::size_t>(ids[t]) * width;
       x.emplace_back(row, row + width);
       for (double& value : x.back()) value *= a_.embedding_scale;
       if (a_.position == PositionKind::kLearned) {
         const float* place = weight("position_embd.weight").data() + (t + a_.position_offset) * width;
         for (std::size_t i = 0; i < width; ++i) x.back()[i] += place[i];
+      }
+      if (a_.position == PositionKind::kSinusoidal) {
+        // Vaswani et al. 2017, section 3.5, with all sines first; the last wavelength is 10000 times the first.
+        const std::size_t half = width / 2;
+        for (std::size_t i = 0; i < half; ++i) {
+          const double angle = double(t + a_.position_offset) / std::pow(10000.0, double(i) / double(half - 1));
+          x.back()[i] += std::sin(angle);
+          x.back()[half + i] += std::cos(angle);
+        }
       }
       for (std::size_t i = 0; i < width && a_.token_types > 0; ++i) x.back()[i] += weight("token_types.weight")[i];
       if (a_.embedding_norm) x.back() = normalized(x.back(), "token_embd_norm");
@@ -173,6 +198,60 @@ class Pass {
     }
   }
 
+  void cross_attention_block(std::vector<Row>& x, const std::vector<Row>& source) const {
+    const std::uint32_t group = a_.n_heads / a_.n_kv_heads;
+    std::vector<Row> k, v;
+    for (const Row& row : source) {
+      k.push_back(product("cross_attn_k", row, a_.n_kv_heads * a_.head_dim, a_.attention_bias));
+      v.push_back(product("cross_attn_v", row, a_.n_kv_heads * a_.v_head_dim, a_.attention_bias));
+    }
+    for (Row& row : x) {
+      const Row q =
+          product("cross_attn_q", normalized(row, "cross_attn_norm"), a_.n_heads * a_.head_dim, a_.attention_bias);
+      Row mixed;
+      for (std::uint32_t h = 0; h < a_.n_heads; ++h) {
+        Row p;
+        double sum = 0;
+        for (const Row& key : k) {
+          double score = 0;
+          for (std::uint32_t d = 0; d < a_.head_dim; ++d)
+            score += q[h * a_.head_dim + d] * key[h / group * a_.head_dim + d];
+          p.push_back(std::exp(score * (a_.attention_scale > 0 ? a_.attention_scale : 1 / std::sqrt(a_.head_dim))));
+          sum += p.back();
+        }
+        for (std::uint32_t d = 0; d < a_.v_head_dim; ++d) {
+          mixed.push_back(0);
+          for (std::size_t s = 0; s < v.size(); ++s) mixed.back() += p[s] / sum * v[s][h / group * a_.v_head_dim + d];
+        }
+      }
+      join(row, product("cross_attn_output", mixed, a_.width, a_.output_bias), "");
+    }
+  }
+
+  // T5's bias of the key at s for the query at t (Raffel et al. 2020, section 2.1, and the paper's code as described
+  // there): halves of the buckets are single distances, the others grow by a constant factor up to the largest
+  // distance.
+  double relative_bias(std::uint32_t h, std::size_t t, std::size_t s) const {
+    const std::string prefix = side_ + "blk.0.attn_rel_b.weight";
+    const std::vector<float>& table = weights_.find(prefix)->second;
+    std::size_t buckets = a_.relative.buckets, first = 0, away = t > s ? t - s : 0;
+    if (sees_all_) {
+      buckets /= 2;
+      if (s > t) first = buckets, away = s - t;
+    }
+    const std::size_t exact = buckets / 2;
+    std::size_t bucket = away;
+    if (away >= exact) {
+      // The largest bucket whose beginning is not beyond.
+      bucket = exact;
+      while (bucket + 1 < buckets && double(exact) * std::pow(double(a_.relative.max_distance) / double(exact),
+                                                              double(bucket + 1 - exact) / double(buckets - exact)) <=
+                                         double(away) * (1 + 1e-9))
+        ++bucket;
+    }
+    return table[(first + bucket) * a_.n_heads + h];
+  }
+
   void plain_heads(const Row& in, std::size_t t, std::vector<Row>& q, std::vector<Row>& k, std::vector<Row>& v) const {
     const std::uint32_t q_width = a_.n_heads * a_.head_dim, k_width = a_.n_kv_heads * a_.head_dim,
                         v_width = a_.n_kv_heads * a_.v_head_dim;
@@ -224,7 +303,7 @@ class Pass {
              std::size_t t) const {
     const double scale = a_.attention_scale > 0 ? a_.attention_scale : 1 / std::sqrt(double(a_.head_dim));
     const std::size_t from = window_ > 0 && t + 1 > window_ ? t + 1 - window_ : 0;
-    const std::size_t to = a_.causal ? t + 1 : k.size();
+    const std::size_t to = sees_all_ ? k.size() : t + 1;
     Row p;
     double sum = a_.attention_sinks ? std::exp(double{weight("attn_sinks.weight")[h]}) : 0;
     for (std::size_t s = from; s < to; ++s) {
@@ -233,6 +312,7 @@ class Pass {
       score *= scale;
       if (a_.attention_softcap > 0) score = a_.attention_softcap * std::tanh(score / a_.attention_softcap);
       if (a_.position == PositionKind::kAlibi) score -= alibi_slope(h) * double(t - s);
+      if (a_.position == PositionKind::kRelative) score += relative_bias(h, t, s);
       p.push_back(std::exp(score));
       sum += p.back();
     }
@@ -351,7 +431,8 @@ class Pass {
   const NamedFloats& weights_;
   std::uint32_t context_;
   std::size_t int8_group_;
-  std::string prefix_;
+  std::string prefix_, side_;
+  bool sees_all_ = false;
   std::uint32_t window_ = 0;
   Architecture rope_;  // how this layer rotates
   bool experts_ = false;
@@ -381,6 +462,15 @@ double reference_activation(ActivationKind kind, double x) {
 ReferenceResult reference_forward(const Architecture& architecture, const NamedFloats& weights,
                                   std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group) {
   return Pass(architecture, weights, context, int8_group).run(ids);
+}
+
+ReferenceResult reference_translation(const arch::Architecture& architecture, const NamedFloats& weights,
+                                      std::span<const std::int32_t> source, std::span<const std::int32_t> target) {
+  Pass pass(architecture, weights, 0, 0);
+  const std::vector<Row> encoded = pass.encode(source);
+  ReferenceResult result = pass.run(target, &encoded);
+  for (const Row& row : encoded) result.encoded.insert(result.encoded.end(), row.begin(), row.end());
+  return result;
 }
 
 }  // namespace lathe::test

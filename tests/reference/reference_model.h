@@ -21,6 +21,7 @@ struct ReferenceResult {
   std::vector<std::vector<double>> layers;  // residual stream after each layer, [rows, width]
   std::vector<double> hidden;               // after the final norm, [rows, width]
   std::vector<double> logits;               // [rows, vocab]
+  std::vector<double> encoded;              // what the encoder made of the source, [source rows, width]
 };
 
 // All of `ids` at positions 0, 1, ...; `context` is the session's (some RoPE scalings depend on it). With int8_group >
@@ -28,6 +29,10 @@ struct ReferenceResult {
 // program does.
 ReferenceResult reference_forward(const arch::Architecture& architecture, const NamedFloats& weights,
                                   std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group = 0);
+
+// An encoder-decoder model: the logits of every token of `target` given `source`.
+ReferenceResult reference_translation(const arch::Architecture& architecture, const NamedFloats& weights,
+                                      std::span<const std::int32_t> source, std::span<const std::int32_t> target);
 
 // The angle a position advances frequency i by (radians), and the factor on cosine and sine, under every scaling rule.
 double reference_rope_frequency(const arch::Architecture& architecture, std::uint32_t i, std::uint32_t context);

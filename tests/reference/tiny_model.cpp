@@ -88,7 +88,10 @@ Executor::Executor(const arch::Architecture& architecture, const arch::Weights& 
                    std::shared_ptr<kernels::Backend> backend, const ExecutorOptions& options)
     : model_(std::make_shared<model::Model>(architecture, weights, backend)),
       forward_(model_, options.max_rows, options.context),
-      pool_(backend, layout_of(*model_, options), architecture.n_layers, options.kv_bytes),
+      encoder_(model_->encoder() == nullptr
+                   ? nullptr
+                   : std::make_unique<model::ForwardContext>(model_->encoder(), options.max_rows, options.context)),
+      pool_(backend, layout_of(*model_, options), model_->state_layers(), options.kv_bytes),
       policy_(cache::kv_policy_named(options.policy)) {}
 
 std::unique_ptr<cache::PagedKv> Executor::sequence(std::vector<cache::BlockRef> prefix) {
@@ -96,11 +99,11 @@ std::unique_ptr<cache::PagedKv> Executor::sequence(std::vector<cache::BlockRef> 
 }
 
 std::vector<float> Executor::logits(cache::PagedKv& state, std::span<const std::int32_t> ids, std::size_t chunk,
-                                    std::span<const model::Adapter* const> adapters) {
+                                    std::span<const model::Adapter* const> adapters, const model::SourceState* source) {
   std::vector<float> all;
   for (; !ids.empty(); ids = ids.subspan(std::min(chunk, ids.size()))) {
     const model::Segment segment{ids.first(std::min(chunk, ids.size()))};
-    const model::SequenceInput input{&state, {&segment, 1}, model::Want::kAll, adapters};
+    const model::SequenceInput input{&state, {&segment, 1}, model::Want::kAll, adapters, source};
     forward_.forward({&input, 1}, {}, [&](std::size_t, std::uint64_t, std::span<const float> row) {
       all.insert(all.end(), row.begin(), row.end());
     });
@@ -111,6 +114,23 @@ std::vector<float> Executor::logits(cache::PagedKv& state, std::span<const std::
 std::vector<float> Executor::logits(std::span<const std::int32_t> ids, std::size_t chunk) {
   const auto state = sequence();
   return logits(*state, ids, chunk);
+}
+
+std::vector<std::shared_ptr<const cache::SourceKv>> Executor::encode(
+    const std::vector<std::vector<std::int32_t>>& texts) {
+  std::vector<std::unique_ptr<cache::PagedKv>> states;
+  std::vector<model::Segment> segments;
+  for (const auto& text : texts) {
+    states.push_back(std::make_unique<cache::PagedKv>(pool_, cache::full_policy()));
+    segments.push_back({text});
+  }
+  std::vector<model::SequenceInput> inputs;
+  for (std::size_t i = 0; i < texts.size(); ++i)
+    inputs.push_back({states[i].get(), {&segments[i], 1}, model::Want::kNothing});
+  encoder_->forward(inputs, {}, [](std::size_t, std::uint64_t, std::span<const float>) {});
+  std::vector<std::shared_ptr<const cache::SourceKv>> sources;
+  for (auto& state : states) sources.push_back(std::make_shared<cache::SourceKv>(std::move(state)));
+  return sources;
 }
 
 std::shared_ptr<kernels::Backend> cpu(int threads, std::string kernel) {

@@ -10,6 +10,7 @@
 
 #include "arch/weights.h"
 #include "cache/paged_kv.h"
+#include "cache/source_kv.h"
 #include "model/forward.h"
 #include "reference/reference_model.h"
 
@@ -56,16 +57,20 @@ class Executor {
   model::ForwardContext& forward() { return forward_; }
   cache::BlockPool& pool() { return pool_; }
   std::unique_ptr<cache::PagedKv> sequence(std::vector<cache::BlockRef> prefix = {});
+  // Source texts through an encoder-decoder model's encoder, in one pass.
+  std::vector<std::shared_ptr<const cache::SourceKv>> encode(const std::vector<std::vector<std::int32_t>>& texts);
 
   // Appends `ids` to `state` in passes of `chunk` rows and returns the logits of each, [ids, vocab].
   std::vector<float> logits(cache::PagedKv& state, std::span<const std::int32_t> ids, std::size_t chunk = 64,
-                            std::span<const model::Adapter* const> adapters = {});
+                            std::span<const model::Adapter* const> adapters = {},
+                            const model::SourceState* source = nullptr);
   // The same from an empty state.
   std::vector<float> logits(std::span<const std::int32_t> ids, std::size_t chunk = 64);
 
  private:
   std::shared_ptr<model::Model> model_;
   model::ForwardContext forward_;
+  std::unique_ptr<model::ForwardContext> encoder_;  // null without one
   cache::BlockPool pool_;
   std::shared_ptr<const cache::KvPolicy> policy_;
 };

@@ -33,6 +33,9 @@ Family gpt_oss_family();
 Family bert_family();
 Family roberta_family();
 Family nomic_bert_family();
+Family t5_family();
+Family flan_t5_family();
+Family transformer_family();
 
 // --- shared by families of Llama's kind ---
 std::vector<NameRule> llama_names();
