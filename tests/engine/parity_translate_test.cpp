@@ -1,5 +1,5 @@
-// T5 on synthetic models against logits that llama.cpp computed from the same files (tests/golden/peer/README.md says how
-// they were recorded).
+// T5 on synthetic models against logits that llama.cpp computed from the same files (tests/golden/peer/README.md says
+// how they were recorded).
 #include <gtest/gtest.h>
 
 #include <cmath>
