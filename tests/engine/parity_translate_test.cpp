@@ -45,8 +45,8 @@ TEST_P(ParityTranslate, LogitsEqualLlamaCpp) {
   EXPECT_EQ(rows, 1u);
 }
 
-// Logits of T5 span less than 1 after that factor; GELU comes from a table of half-precision numbers there.
-INSTANTIATE_TEST_SUITE_P(All, ParityTranslate, ::testing::Values(Case{"t5", 5e-5f}, Case{"flan-t5", 2e-3f}),
+// Flan-T5's recording is not held to: docs/families.md says why.
+INSTANTIATE_TEST_SUITE_P(All, ParityTranslate, ::testing::Values(Case{"t5", 5e-5f}),
                          [](const auto& info) { return info.param.family[0] == 't' ? "t5" : "flan_t5"; });
 
 }  // namespace

@@ -79,7 +79,8 @@ class EveryCodec : public testing::TestWithParam<std::string_view> {};
 std::vector<std::string_view> family_names() {
   std::vector<std::string_view> names;
   for (const arch::Family& family : arch::families()) {
-    if (family.defaults.output_head) names.push_back(family.name);
+    // The passes here read no source text.
+    if (family.defaults.output_head && family.defaults.encoder.n_layers == 0) names.push_back(family.name);
   }
   return names;
 }
