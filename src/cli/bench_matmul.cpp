@@ -69,7 +69,7 @@ PackedTensor random_weight(const Codec& codec, const CodecParams& params, Shape2
   const std::uint64_t rows = codec.rows_stand_alone() ? std::min(kPatternRows, shape.rows) : shape.rows;
   std::vector<float> values(rows * shape.cols);
   for (float& value : values) value = normal(random);
-  const PackedTensor pattern = pack("weight", codec, Shape{rows, shape.cols}, values, params);
+  PackedTensor pattern = pack("weight", codec, Shape{rows, shape.cols}, values, params);
   if (rows == shape.rows) return pattern;
   std::vector<Bytes> parts;
   for (const Part& part : pattern.parts) {

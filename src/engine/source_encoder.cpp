@@ -44,6 +44,7 @@ std::vector<std::shared_ptr<const cache::SourceKv>> SourceEncoder::encode(std::s
   // The decoder reads on a stream of its own.
   pool_.backend().synchronize(forward_.stream());
   std::vector<std::shared_ptr<const cache::SourceKv>> sources;
+  sources.reserve(states.size());
   for (auto& state : states) sources.push_back(std::make_shared<cache::SourceKv>(std::move(state)));
   return sources;
 }

@@ -219,7 +219,7 @@ void add_stack(Reader& reader, const arch::Architecture& a, bool decoder, arch::
   for (std::uint32_t i = 0; i < (decoder ? a.n_layers : a.encoder.n_layers); ++i) {
     const std::string layer = fmt::format("{}/layer_{}/", side, i), block = fmt::format("{}blk.{}.", prefix, i);
     const auto linears = [&](const std::string& variable, std::vector<std::string> names, std::uint64_t rows) {
-      for (std::string& name : names) name = block + name;
+      for (std::string& name : names) name.insert(0, block);
       add_linears(reader, layer + variable, names, rows, weights);
     };
     add_norm(reader, layer + "self_attention/layer_norm", block + "attn_norm", weights);

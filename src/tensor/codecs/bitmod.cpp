@@ -16,7 +16,7 @@
 namespace lathe {
 namespace {
 
-constexpr std::array<std::int8_t, 8> kMagnitudes3 = {0, 1, 2, 4}, kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
+constexpr std::array<std::uint8_t, 8> kMagnitudes3 = {0, 1, 2, 4}, kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
 // The search for scales: from beyond the covering one down to where the largest weights are cut off by a third.
 constexpr int kShares = 24;
 constexpr float kMostShare = 1.05f, kLeastShare = 0.65f;
@@ -52,6 +52,7 @@ const SortedValues& sorted_values(int bits, int type) {
       for (int t = 0; t < kBitmodTypes; ++t) {
         SortedValues& table = tables[static_cast<std::size_t>(width - 3)][static_cast<std::size_t>(t)];
         std::vector<std::pair<int, int>> pairs;
+        pairs.reserve(std::size_t{1} << width);
         for (int code = 0; code < 1 << width; ++code) pairs.emplace_back(bitmod_value(width, t, code), code);
         std::sort(pairs.begin(), pairs.end());
         for (const auto& [value, code] : pairs) {
@@ -233,6 +234,7 @@ PackedTensor pack_bitmod_rows(const std::string& name, const Shape& shape, const
   const std::uint64_t code_stride = static_cast<std::uint64_t>(params.bits) * plane_bytes(cols);
   const std::uint64_t type_stride = kBitmodTypeBits * plane_bytes(groups);
   std::vector<std::shared_ptr<std::vector<std::byte>>> arrays;
+  arrays.reserve(specs.size());
   for (const PartSpec& spec : specs) {
     arrays.push_back(std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype)));
   }
