@@ -106,7 +106,8 @@ void Service::handle(const std::shared_ptr<Exchange>& exchange) try {
   ++metrics_.active;
   sessions_.sweep();
   const Request& request = exchange->request();
-  const std::string_view all = request.method, method = all == "HEAD" ? "GET" : all;  // the connection omits the body
+  const std::string_view asked = request.method,
+                         method = asked == "HEAD" ? "GET" : asked;  // the connection omits the body
   const std::string host = host_name(request.host);
   // A page of another site must not reach a server on this machine by a name it controls, nor in the user's name.
   const auto& names = options_.allowed_hosts;

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "quant/inverse.h"
 #include "quant/layer.h"
 #include "quant/merge.h"
 #include "tensor/codecs/int_group_fit.h"
@@ -22,21 +23,7 @@ std::vector<float> by_elimination(std::vector<double> w, std::size_t n, std::vec
   for (std::size_t i = 0; i < n; ++i) h[i * n + i] += damping * mean;
   std::vector<float> diagonal(n);
   for (std::size_t i = 0; i < n; ++i) diagonal[i] = static_cast<float>(h[i * n + i] - damping * mean);
-  // Gauss-Jordan.
-  std::vector<double> inverse(n * n, 0);
-  for (std::size_t i = 0; i < n; ++i) inverse[i * n + i] = 1;
-  for (std::size_t p = 0; p < n; ++p) {
-    const double pivot = h[p * n + p];
-    for (std::size_t j = 0; j < n; ++j) h[p * n + j] /= pivot, inverse[p * n + j] /= pivot;
-    for (std::size_t i = 0; i < n; ++i) {
-      const double factor = h[i * n + p];
-      if (i == p || factor == 0) continue;
-      for (std::size_t j = 0; j < n; ++j) {
-        h[i * n + j] -= factor * h[p * n + j];
-        inverse[i * n + j] -= factor * inverse[p * n + j];
-      }
-    }
-  }
+  std::vector<double> inverse = inverse_of(h, n);
   std::vector<float> result(n);
   IntGrid grid;
   for (std::size_t j = 0; j < n; ++j) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "quant/inverse.h"
 #include "quant/layer.h"
 #include "tensor/codecs/spqr.h"
 
@@ -16,23 +17,6 @@ namespace {
 constexpr std::size_t kTile = 16;
 
 double half(double value) { return float_from_half(half_from_float(static_cast<float>(value))); }
-
-std::vector<double> inverse_of(std::vector<double> h, std::size_t n) {  // Gauss-Jordan
-  std::vector<double> inverse(n * n, 0);
-  for (std::size_t i = 0; i < n; ++i) inverse[i * n + i] = 1;
-  for (std::size_t p = 0; p < n; ++p) {
-    const double pivot = h[p * n + p];
-    for (std::size_t j = 0; j < n; ++j) h[p * n + j] /= pivot, inverse[p * n + j] /= pivot;
-    for (std::size_t i = 0; i < n; ++i) {
-      const double factor = h[i * n + p];
-      if (i == p || factor == 0) continue;
-      for (std::size_t j = 0; j < n; ++j) {
-        h[i * n + j] -= factor * h[p * n + j], inverse[i * n + j] -= factor * inverse[p * n + j];
-      }
-    }
-  }
-  return inverse;
-}
 
 void eliminate(std::vector<double>& inverse, std::size_t n, std::size_t j) {
   for (std::size_t r = j + 1; r < n; ++r) {

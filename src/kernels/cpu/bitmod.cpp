@@ -24,7 +24,6 @@ std::size_t bitmod_tile_rows() { return 0; }
 namespace {
 
 constexpr std::size_t kStepChunks = 8;
-constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
 
 // Values as dot_run takes the weights of a codec: unsigned, 2^kZeroShift too large.
 template <int kBits>
@@ -33,12 +32,9 @@ struct Values {
   static constexpr bool kSigned = false;
   alignas(16) static constexpr std::array<std::uint8_t, 16> kTable = [] {
     std::array<std::uint8_t, 16> table{};
-    constexpr std::array<int, 8> kMagnitudes3 = {0, 1, 2, 4}, kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
-    constexpr int kHalf = 1 << (kBits - 1);
-    for (int code = 0; code < 2 * kHalf; ++code) {
-      const int magnitude = (kBits == 3 ? kMagnitudes3 : kMagnitudes4)[static_cast<std::size_t>(code % kHalf)];
+    for (int code = 0; code < 1 << kBits; ++code) {
       table[static_cast<std::size_t>(code)] =
-          static_cast<std::uint8_t>((1 << kZeroShift) + (code < kHalf ? magnitude : -magnitude));
+          static_cast<std::uint8_t>((1 << kZeroShift) + bitmod_common_value(kBits, code));
     }
     return table;
   }();
@@ -61,13 +57,10 @@ HWY_INLINE LaneGroup load_group(const BitmodWeight& weight, std::size_t at) {
 template <int kBits>
 HWY_INLINE void unpack(const std::byte* codes, const LaneGroup& group, VI* words) {
   const hn::Repartition<std::uint8_t, DI> d8;
-  constexpr std::size_t kChunkBytes = kLanes * kBits * 4;
-  for (std::size_t line = 0; line < kChunkBytes; line += kCacheLine) {
-    __builtin_prefetch(codes + line + kPrefetchBytes, 0, 2);
-  }
+  prefetch_chunk<kBits>(codes);
   unpack_chunk<kBits>(codes, words);
   const auto table = hn::LoadDup128(d8, Values<kBits>::kTable.data());
-  const auto extra_code = hn::Set(d8, static_cast<std::uint8_t>(1 << (kBits - 1)));
+  const auto extra_code = hn::Set(d8, static_cast<std::uint8_t>(bitmod_extra_code(kBits)));
   for (int i = 0; i < kChunkWords; ++i) {
     const auto code = hn::BitCast(d8, words[i]);
     const auto more = hn::IfThenElseZero(hn::Eq(code, extra_code), hn::BitCast(d8, group.extra));

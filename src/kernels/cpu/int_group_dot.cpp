@@ -81,8 +81,6 @@ HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std
   return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
 }
 
-constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
-
 template <int kBits, bool kVnni, bool kZeros>
 void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   const DF d;
@@ -102,9 +100,7 @@ void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
         const LaneGrid grid = load_grid<kBits, kZeros>(weight, grids + group * kLanes);
         const std::size_t last = std::min(weight.chunks, chunk + weight.group_chunks);
         for (; chunk < last; ++chunk, planes += kChunkBytes) {
-          for (std::size_t line = 0; line < kChunkBytes; line += kCacheLine) {
-            __builtin_prefetch(planes + line + kPrefetchBytes, 0, 2);
-          }
+          prefetch_chunk<kBits>(planes);
           VI words[kChunkWords];
           unpack_chunk<kBits>(planes, words);
           acc =

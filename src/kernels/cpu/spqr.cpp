@@ -27,7 +27,6 @@ namespace {
 
 constexpr std::size_t kRowBlock = 8;  // input rows that are taken through all tiles of a task together
 constexpr std::size_t kStepChunks = 8;
-constexpr std::size_t kPrefetchBytes = 2048, kCacheLine = 64;
 
 // The integer dot products of 16 columns (4 words) of levels of at most 4 bits.
 template <bool kVnni>
@@ -104,10 +103,7 @@ HWY_INLINE VF add_outliers(VF acc, const SpqrWeight& weight, std::size_t tile, c
 template <int kBits>
 HWY_INLINE void unpack(const SpqrWeight& weight, std::size_t tile, std::size_t chunk, const std::byte* levels,
                        VI* words, LaneGrid* grids) {
-  constexpr std::size_t kChunkBytes = kLanes * kBits * 4;
-  for (std::size_t line = 0; line < kChunkBytes; line += kCacheLine) {
-    __builtin_prefetch(levels + line + kPrefetchBytes, 0, 2);
-  }
+  prefetch_chunk<kBits>(levels);
   unpack_chunk<kBits>(levels, words);
   for (std::size_t half = 0; half < 2; ++half) {
     // Columns behind the last are zeros of the input: any grid will do.

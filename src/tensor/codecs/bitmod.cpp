@@ -16,7 +16,6 @@
 namespace lathe {
 namespace {
 
-constexpr std::array<std::uint8_t, 8> kMagnitudes3 = {0, 1, 2, 4}, kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
 // The search for scales: from beyond the covering one down to where the largest weights are cut off by a third.
 constexpr int kShares = 24;
 constexpr float kMostShare = 1.05f, kLeastShare = 0.65f;
@@ -133,14 +132,6 @@ std::uint64_t type_bytes(const PackedTensor& tensor) {
 }
 
 }  // namespace
-
-int bitmod_value(int bits, int type, int code) {
-  const int extra = bitmod_extra_code(bits);
-  if (code == extra) return bitmod_extras(bits)[static_cast<std::size_t>(type)];
-  const auto& magnitudes = bits == 3 ? kMagnitudes3 : kMagnitudes4;
-  const int magnitude = magnitudes[static_cast<std::size_t>(code % extra)];
-  return code < extra ? magnitude : -magnitude;
-}
 
 const BitmodCodec* bitmod_codec(const Codec& codec) { return dynamic_cast<const BitmodCodec*>(&codec); }
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,8 +32,20 @@ constexpr std::array<int, kBitmodTypes> bitmod_extras(int bits) {
 }
 // The code that means the extra value.
 constexpr int bitmod_extra_code(int bits) { return 1 << (bits - 1); }
+// Value of a code that every group shares: all but the extra one, of which this is 0.
+constexpr int bitmod_common_value(int bits, int code) {
+  constexpr std::array<int, 4> kMagnitudes3 = {0, 1, 2, 4};
+  constexpr std::array<int, 8> kMagnitudes4 = {0, 1, 2, 3, 4, 6, 8, 12};
+  const int extra = bitmod_extra_code(bits);
+  const auto at = static_cast<std::size_t>(code % extra);
+  const int magnitude = bits == 3 ? kMagnitudes3[at] : kMagnitudes4[at];
+  return code < extra ? magnitude : -magnitude;
+}
 // Value of a code, extra included.
-int bitmod_value(int bits, int type, int code);
+constexpr int bitmod_value(int bits, int type, int code) {
+  return code == bitmod_extra_code(bits) ? bitmod_extras(bits)[static_cast<std::size_t>(type)]
+                                         : bitmod_common_value(bits, code);
+}
 
 class BitmodCodec final : public Codec {
  public:
