@@ -4,6 +4,7 @@
 
 #include "arch/families/rows.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

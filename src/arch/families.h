@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "arch/architecture.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "base/thread_pool.h"
 
 namespace lathe::arch {

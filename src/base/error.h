@@ -1,7 +1,7 @@
 // How Lathe says that something failed: what, where (file, tensor, line, request), and what to do about it.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <stdexcept>
 #include <string>

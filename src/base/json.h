@@ -9,11 +9,12 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/json_fwd.h"
+
+// Compiled once, in json.cpp.
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;
 
 namespace lathe {
-
-// Keeps the order of keys, so that files and --json output read as written.
-using Json = nlohmann::ordered_json;
 
 // Parses `text`; `name` (a file or request) goes into errors. Nesting deeper than `max_depth` is an error.
 Json parse_json(std::string_view text, std::string_view name, int max_depth = 256);

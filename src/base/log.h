@@ -1,7 +1,7 @@
 // Messages to people, on standard error: level-filtered, one line each. Results never go through here.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string_view>
 #include <utility>

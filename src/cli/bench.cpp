@@ -1,10 +1,13 @@
 // lathe bench: prefill and decode speed of a model, and how near decoding comes to reading memory as fast as this
 // machine can.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <string>
 
 #include "base/cancel.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/progress.h"

@@ -9,6 +9,7 @@
 
 #include "base/cancel.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "kernels/backend.h"

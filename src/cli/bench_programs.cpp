@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/cancel.h"
+#include "base/json.h"
 #include "cli/own_server.h"
 #include "lathe/semantic.hpp"
 #include "net/http_request.h"

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/cancel.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/thread_pool.h"

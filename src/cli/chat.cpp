@@ -6,6 +6,7 @@
 
 #include "base/cancel.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/terminal.h"

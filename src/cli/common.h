@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "cli/draft_args.h"
 #include "cli/options.h"
 #include "engine/runtime.h"

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/nearest.h"
 #include "cli/common.h"
 #include "cli/verbs.h"

@@ -1,6 +1,7 @@
 // lathe convert: a model from one file format or number type to another.
 #include <string>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "cli/common.h"
 #include "cli/verbs.h"

@@ -1,5 +1,7 @@
 #include "cli/draft_args.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 
 #include "base/error.h"

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/common.h"

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "arch/lower.h"
+#include "base/json.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "cli/common.h"
 #include "cli/model_folder.h"

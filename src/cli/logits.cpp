@@ -3,6 +3,7 @@
 #include <numeric>
 #include <string>
 
+#include "base/json.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 

@@ -2,6 +2,8 @@
 // verb reads and fails alike.
 #include "cli/options.h"
 
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>

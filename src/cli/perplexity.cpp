@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/cancel.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/common.h"

@@ -1,8 +1,11 @@
 // lathe run: generate text, written as it comes.
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <string>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/adapter_args.h"

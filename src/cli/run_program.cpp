@@ -10,6 +10,7 @@
 
 #include "base/cancel.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/terminal.h"
 #include "cli/common.h"

@@ -1,6 +1,8 @@
 // Sampling options, their ranges and their defaults.
 #include "cli/sampling_args.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cmath>
 #include <utility>

@@ -1,10 +1,13 @@
 // lathe serve: models behind an OpenAI-compatible HTTP server.
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <string>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "cli/common.h"
 #include "cli/verbs.h"

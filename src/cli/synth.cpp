@@ -1,6 +1,7 @@
 // lathe synth: a model file of a given shape with random weights, for benchmarks.
 #include <string>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/nearest.h"
 #include "cli/common.h"

@@ -1,6 +1,7 @@
 // lathe tokenize: text to token ids, and ids back to text.
 #include <string>
 
+#include "base/json.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "formats/load_tokenizer.h"

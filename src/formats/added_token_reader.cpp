@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "formats/tokenizer_json_parts.h"
 #include "text/utf8.h"
 

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "base/json.h"
 #include "formats/hf_rope.h"
 
 namespace lathe::formats {

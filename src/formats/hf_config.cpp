@@ -4,6 +4,7 @@
 
 #include "arch/families.h"
 #include "base/checked.h"
+#include "base/json.h"
 #include "formats/hf_rope.h"
 
 namespace lathe::formats {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "arch/architecture.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 
 namespace lathe::formats {
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "formats/gguf_reader.h"
 #include "formats/hf_config.h"
 #include "formats/hf_text.h"

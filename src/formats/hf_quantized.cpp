@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/json.h"
 #include "formats/hf_weights.h"
 #include "formats/tensor_layout.h"
 #include "tensor/codecs/int_group.h"

@@ -8,7 +8,7 @@
 
 #include "arch/families.h"
 #include "arch/weights.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 
 namespace lathe::formats {
 

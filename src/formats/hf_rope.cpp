@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/json.h"
+
 namespace lathe::formats {
 namespace {
 

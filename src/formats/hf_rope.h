@@ -3,7 +3,7 @@
 #pragma once
 
 #include "arch/families.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 
 namespace lathe::formats {
 

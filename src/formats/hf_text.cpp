@@ -1,6 +1,7 @@
 #include "formats/hf_text.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "formats/hf_rope.h"
 #include "formats/load_tokenizer.h"
 #include "formats/tokenizer_json.h"

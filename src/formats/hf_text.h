@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "formats/model_file.h"
 #include "text/tokenizer_spec.h"
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "formats/ctranslate2.h"
 #include "formats/gguf_reader.h"
 #include "formats/json_tensors.h"

@@ -1,6 +1,6 @@
 // Made-up vocabularies of any size that behave like trained ones: every longer piece is the join of two earlier pieces,
 // so that merging reaches it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "formats/added_token_reader.h"
 #include "formats/tokenizer_json_document.h"
 #include "formats/tokenizer_json_parts.h"

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/checked.h"
+#include "base/json.h"
 #include "text/vocabulary.h"
 
 namespace lathe::formats {

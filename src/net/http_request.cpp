@@ -1,15 +1,22 @@
-// Beast's asynchronous operations, waited for one by one: only those can time out and be cancelled.
+// Asynchronous operations, waited for one by one: only those can time out and be cancelled.
 #include "net/http_request.h"
 
 #include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl/ssl_stream.hpp>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/write.hpp>
 #include <optional>
+#include <sstream>
+
+#include "net/wire.h"
 
 namespace lathe::net {
 namespace {
@@ -17,7 +24,6 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
-using Code = boost::system::error_code;
 
 constexpr std::chrono::milliseconds kGlance{100};  // between looks at the cancel token
 constexpr std::size_t kPiece = std::size_t{256} << 10;
@@ -36,17 +42,12 @@ class HttpRequest::Connection {
       : url_(url), cancel_(cancel), silence_(silence), resolver_(io_) {
     parser_.body_limit(boost::none);
     parser_.header_limit(kMostHeader);
-    if (url.tls) {
-      tls_.set_default_verify_paths();
-      secure_.emplace(io_, tls_);
-    } else {
-      plain_.emplace(io_);
-    }
+    if (url.tls) tls_.set_default_verify_paths();
   }
 
   void ask(const HttpAsk& asked) {
     connect();
-    http::request<http::string_body> request;
+    http::request<http::empty_body> request;
     request.version(11);
     request.method_string(asked.method);
     request.target(url_.target);
@@ -58,14 +59,12 @@ class HttpRequest::Connection {
     request.set(http::field::accept_encoding, "identity");
     request.set(http::field::connection, "close");
     for (const auto& [name, value] : asked.fields) request.set(name, value);
-    if (asked.method != "GET") {
-      request.body() = asked.body;
-      request.prepare_payload();
-    }
-    on_stream([&](auto& stream) {
-      wait("send the request", [&](auto done) { http::async_write(stream, request, done); });
-      wait("read the answer", [&](auto done) { http::async_read_header(stream, buffer_, parser_, done); });
-    });
+    if (asked.method != "GET") request.content_length(asked.body.size());
+    std::ostringstream head;
+    head << request.base();
+    const std::string text = std::move(head).str() + asked.body;
+    wait("send the request", wire_.write(text, silence_));
+    wait("read the answer", read_http(wire_, buffer_, parser_, Until::kHeader));
     header_.status = parser_.get().result_int();
     for (const auto& field : parser_.get()) {
       std::string name(field.name_string());
@@ -80,9 +79,7 @@ class HttpRequest::Connection {
     while (!parser_.is_done()) {
       parser_.get().body().data = piece_.data();
       parser_.get().body().size = piece_.size();
-      on_stream([&](auto& stream) {
-        wait("read the body", [&](auto done) { http::async_read_some(stream, buffer_, parser_, done); });
-      });
+      wait("read the body", read_http(wire_, buffer_, parser_, Until::kPiece));
       const std::size_t got = piece_.size() - parser_.get().body().size;
       if (got > 0) return std::span<const char>(piece_).first(got);
     }
@@ -90,49 +87,38 @@ class HttpRequest::Connection {
   }
 
  private:
-  template <class Body>
-  void on_stream(const Body& body) {
-    if (secure_) {
-      body(*secure_);
-    } else {
-      body(*plain_);
-    }
-  }
-  beast::tcp_stream& tcp() { return secure_ ? beast::get_lowest_layer(*secure_) : *plain_; }
-
   void connect() {
-    asio::ip::tcp::resolver::results_type addresses;
-    wait("find the host", [&](auto done) {
-      resolver_.async_resolve(url_.host, url_.port, [&addresses, done](Code code, auto found) mutable {
-        addresses = std::move(found);
-        done(code);
-      });
-    });
-    wait("connect",
-         [&](auto done) { tcp().async_connect(addresses, [done](Code code, const auto&) mutable { done(code); }); });
-    if (!secure_) return;
-    secure_->set_verify_mode(asio::ssl::verify_peer);
-    secure_->set_verify_callback(asio::ssl::host_name_verification(url_.host));
-    if (SSL_set_tlsext_host_name(secure_->native_handle(), url_.host.c_str()) != 1)
-      throw Error("is no name that TLS can ask for", url_.host);
-    wait("agree on TLS", [&](auto done) { secure_->async_handshake(asio::ssl::stream_base::client, done); });
+    wait("find the host", resolve());
+    wait("connect", wire_.connect(addresses_));
+    if (wire_.encrypted()) wait("agree on TLS", wire_.handshake(asio::ssl::stream_base::client, url_.host));
   }
 
-  // Starts an operation and runs it to its end.
-  template <class Start>
-  void wait(std::string_view action, const Start& start) {
+  Task<Code> resolve() {
+    const auto [code, found] =
+        co_await resolver_.async_resolve(url_.host, url_.port, asio::as_tuple(asio::use_awaitable));
+    addresses_ = found;
+    co_return code;
+  }
+
+  // Runs an operation to its end.
+  void wait(std::string_view action, Task<Code> task) {
     std::optional<Code> result;
-    tcp().expires_after(silence_);
-    start([&result](Code code, auto&&...) { result = code; });
+    std::exception_ptr failure;
+    wire_.expires_after(silence_);
+    asio::co_spawn(io_, std::move(task), [&](std::exception_ptr thrown, Code code) {
+      failure = thrown;
+      result = code;
+    });
     io_.restart();
     while (!result) {
       io_.run_one_for(kGlance);
       if (cancel_ == nullptr || !cancel_->cancelled() || result) continue;
       resolver_.cancel();
-      tcp().cancel();
+      wire_.cancel();
       io_.run();  // every handler that refers to this frame has been called
       throw Cancelled();
     }
+    if (failure) std::rethrow_exception(failure);
     const Code code = *result;
     // The end of a body without a length is the end of the connection; some servers do not end TLS in form.
     if (!code || code == http::error::need_buffer) return;
@@ -153,8 +139,8 @@ class HttpRequest::Connection {
   asio::io_context io_;
   asio::ssl::context tls_{asio::ssl::context::tls_client};
   asio::ip::tcp::resolver resolver_;
-  std::optional<beast::tcp_stream> plain_;
-  std::optional<beast::ssl_stream<beast::tcp_stream>> secure_;
+  asio::ip::tcp::resolver::results_type addresses_;
+  Wire wire_{asio::ip::tcp::socket(io_), url_.tls ? &tls_ : nullptr};
   beast::flat_buffer buffer_;
   http::response_parser<http::buffer_body> parser_;
   HttpHeader header_;

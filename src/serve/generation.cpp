@@ -4,6 +4,7 @@
 #include <ctime>
 #include <random>
 
+#include "base/json.h"
 #include "engine/program_run.h"
 #include "serve/openai/error.h"
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "serve/assets/assets.h"
 #include "serve/openai/error.h"

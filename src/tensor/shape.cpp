@@ -1,6 +1,6 @@
 #include "tensor/shape.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/checked.h"
 

@@ -1,6 +1,6 @@
 #include "text/byte_level.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cstdint>

@@ -139,7 +139,9 @@ TEST_F(SpeculativeTest, SampledTokensFollowTheModelsDistribution) {
   std::map<std::vector<text::TokenId>, double> expected = {{{}, 1}};
   for (int step = 0; step < 3; ++step) {
     std::map<std::vector<text::TokenId>, double> longer;
-    for (const auto& [tail, p] : expected) {
+    for (const auto& entry : expected) {
+      const std::vector<text::TokenId>& tail = entry.first;
+      const double p = entry.second;
       std::vector<text::TokenId> text = prompt;
       text.insert(text.end(), tail.begin(), tail.end());
       session->logits(text, text.size() - 1, [&](std::size_t, std::span<const float> logits) {

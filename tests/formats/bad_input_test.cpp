@@ -1,4 +1,6 @@
 // Damaged and hostile files: every one must end in an Error that names the file, soon, and without a large allocation.
+#include <fmt/format.h>
+
 #include <gtest/gtest.h>
 
 #include <chrono>

@@ -3,6 +3,7 @@
 // stream, GELU by the error function. Masked-language-model heads and BERT's pooler are left out.
 #include "arch/families/rows.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

@@ -1,5 +1,6 @@
 // BLOOM (BigScience 2022): ALiBi in place of positions, a norm on the embedding, q, k and v lying head by head.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 

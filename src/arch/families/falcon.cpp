@@ -3,6 +3,7 @@
 // each branch, which GGUF files name the other way round than everybody else.
 #include "arch/families/rows.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

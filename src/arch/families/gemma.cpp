@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

@@ -2,6 +2,7 @@
 // checkpoints store the four matrices of a layer as Conv1D: [in, out].
 #include "arch/families/rows.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

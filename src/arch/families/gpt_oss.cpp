@@ -1,6 +1,7 @@
 // gpt-oss (OpenAI 2025): attention sinks, a window on every second layer, biases everywhere but in the norms, experts
 // with a clamped gate, chosen by their logits and weighed by a softmax over the chosen.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 

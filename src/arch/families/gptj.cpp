@@ -1,6 +1,7 @@
 // GPT-J (Wang and Komatsuzaki 2021): one layer norm feeds attention and feed-forward; neighbouring elements of part of
 // each head rotate; biases in the feed-forward layer and the output head only.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 

@@ -2,6 +2,7 @@
 // fused q, k and v, and biases in the norms only.
 #include "arch/families/rows.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

@@ -1,6 +1,7 @@
 // OPT (Zhang et al. 2022): GPT-2 with ReLU and separate q, k and v, whose learned positions begin at the table's third
 // row.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 

@@ -1,6 +1,7 @@
 // Phi-1, Phi-1.5 and Phi-2 (Gunasekar et al. 2023): one layer norm feeds attention and feed-forward, which join the
 // stream together; biases everywhere, the output head included; part of each head rotates.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 

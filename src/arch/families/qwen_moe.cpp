@@ -2,6 +2,7 @@
 // sigmoid gate weighs. Qwen3-MoE (Yang et al. 2025): Qwen3 with routed experts whose weights are made to sum to one,
 // none shared.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

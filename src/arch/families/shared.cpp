@@ -3,6 +3,7 @@
 
 #include "arch/families/rows.h"
 #include "base/checked.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

@@ -1,6 +1,7 @@
 // StableLM (Stability AI 2023, 2024): Llama with layer norms that have biases and a quarter of each head rotating. The
 // second generation puts biases on q, k and v.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 

@@ -6,6 +6,7 @@
 
 #include "arch/families/rows.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 namespace {

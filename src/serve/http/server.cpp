@@ -1,7 +1,5 @@
-// Boost.Asio and Beast appear in this file only: listeners, the coroutine of a connection, signals.
+// Listeners, the coroutine of a connection, signals.
 #include "serve/http/server.h"
-
-#include <poll.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,17 +15,16 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
-#include <boost/beast/ssl/ssl_stream.hpp>
 #include <csignal>
 #include <list>
 #include <optional>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "net/wire.h"
 
 namespace lathe::serve {
 namespace {
@@ -38,28 +35,39 @@ namespace http = beast::http;
 using tcp = net::ip::tcp;
 using boost::system::error_code;
 using Clock = std::chrono::steady_clock;
+using lathe::net::Task, lathe::net::Until, lathe::net::Wire;
 
 constexpr auto kAwait = net::as_tuple(net::use_awaitable);
 constexpr std::chrono::milliseconds kClientCheck{250};  // how often a waiting connection looks for its client
 constexpr std::chrono::seconds kHandshake{10}, kGoodbye{2};
+constexpr std::size_t kPiece = 4096;  // asked for at a time where little is expected
 
-using Plain = beast::tcp_stream;
-using Tls = beast::ssl_stream<beast::tcp_stream>;
-
-Plain& transport(Plain& stream) { return stream; }
-Plain& transport(Tls& stream) { return stream.next_layer(); }
-
-// The client has closed its side, or the connection is broken.
-bool client_left(Plain& stream) {
-  pollfd watched{stream.socket().native_handle(), POLLRDHUP, 0};
-  return ::poll(&watched, 1, 0) > 0 && (watched.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-}
-
-template <class Body>
-void fill_head(http::response<Body>& message, const Response& response) {
+// The head of an answer, as it goes over the wire. Without a length the body comes in chunks, or until the end.
+std::string head_text(const Response& response, unsigned version, bool keep_alive,
+                      std::optional<std::uint64_t> length) {
+  http::response<http::empty_body> message;
+  message.version(version);
   message.result(response.status);
   message.set(http::field::content_type, response.content_type);
   for (const auto& [name, value] : response.headers) message.set(name, value);
+  message.keep_alive(keep_alive);
+  const bool bodiless = message.result() == http::status::no_content || message.result() == http::status::not_modified;
+  if (length && !bodiless) message.content_length(*length);
+  if (!length && version >= 11) message.chunked(true);
+  std::ostringstream text;
+  text << message.base();
+  return std::move(text).str();
+}
+
+// What to say to a client whose request could not be read; nothing when there is nobody to listen any more.
+std::optional<Response> refusal_of(error_code error, const ServerOptions& options) {
+  if (error == http::error::header_limit) return protocol_error(431, "the header is too large");
+  if (error == http::error::body_limit)
+    return protocol_error(413, fmt::format("the body is larger than {} bytes", options.max_body_bytes));
+  const bool of_http = error.category() == http::make_error_code(http::error::bad_method).category();
+  if (of_http && error != http::error::end_of_stream && error != http::error::partial_message)
+    return protocol_error(400, "malformed HTTP: " + error.message());
+  return std::nullopt;
 }
 
 }  // namespace
@@ -76,22 +84,16 @@ struct Server::State {
   };
 
   void listen();
-  net::awaitable<void> accept_loop(tcp::acceptor& acceptor);
-  template <class Stream>
-  net::awaitable<void> connection(Stream stream, std::string peer, std::list<Slot>::iterator slot);
-  template <class Stream>
-  net::awaitable<bool> one_request(Stream& stream, beast::flat_buffer& buffer, const std::string& peer, Slot& slot);
-  template <class Stream>
-  net::awaitable<bool> answer(Stream& stream, Exchange& exchange, unsigned version, bool keep_alive);
-  template <class Stream>
-  net::awaitable<bool> send_stream(Stream& stream, Exchange& exchange, net::steady_timer& wake, unsigned version,
-                                   bool keep_alive);
-  template <class Stream>
-  net::awaitable<bool> send_whole(Stream& stream, const Response& response, unsigned version, bool keep_alive,
-                                  bool head_only = false);
-  net::awaitable<void> start(tcp::socket socket, std::list<Slot>::iterator slot);
-  net::awaitable<void> refuse(tcp::socket socket);
-  net::awaitable<void> watch_signals();
+  Task<void> accept_loop(tcp::acceptor& acceptor);
+  Task<void> connection(Wire& wire, const std::string& peer, Slot& slot);
+  Task<bool> one_request(Wire& wire, beast::flat_buffer& buffer, const std::string& peer, Slot& slot);
+  Task<bool> answer(Wire& wire, Exchange& exchange, unsigned version, bool keep_alive);
+  Task<bool> send_stream(Wire& wire, Exchange& exchange, net::steady_timer& wake, unsigned version, bool keep_alive);
+  Task<bool> send_whole(Wire& wire, const Response& response, unsigned version, bool keep_alive,
+                        bool head_only = false);
+  Task<void> start(tcp::socket socket, std::list<Slot>::iterator slot);
+  Task<void> refuse(tcp::socket socket);
+  Task<void> watch_signals();
   void drain();
   void end_all();
   void stop_if_idle() {
@@ -184,7 +186,7 @@ void Server::run() {
   state_->io.run();
 }
 
-net::awaitable<void> Server::State::watch_signals() {
+Task<void> Server::State::watch_signals() {
   for (bool again = false;; again = true) {
     const auto [error, signal] = co_await signals.async_wait(kAwait);
     if (error) co_return;
@@ -225,7 +227,7 @@ void Server::State::end_all() {
   });
 }
 
-net::awaitable<void> Server::State::accept_loop(tcp::acceptor& acceptor) {
+Task<void> Server::State::accept_loop(tcp::acceptor& acceptor) {
   net::steady_timer pause(io);
   while (acceptor.is_open()) {
     auto [error, socket] = co_await acceptor.async_accept(kAwait);
@@ -250,64 +252,54 @@ net::awaitable<void> Server::State::accept_loop(tcp::acceptor& acceptor) {
 }
 
 // One connection too many gets a short answer where that costs nothing.
-net::awaitable<void> Server::State::refuse(tcp::socket socket) {
+Task<void> Server::State::refuse(tcp::socket socket) {
   if (tls) co_return;
-  Plain stream(std::move(socket));
-  co_await send_whole(stream, protocol_error(503, "too many connections"), 11, false);
+  Wire wire(std::move(socket), nullptr);
+  co_await send_whole(wire, protocol_error(503, "too many connections"), 11, false);
 }
 
-net::awaitable<void> Server::State::start(tcp::socket socket, std::list<Slot>::iterator slot) {
+Task<void> Server::State::start(tcp::socket socket, std::list<Slot>::iterator slot) {
   error_code error;
   const auto remote = socket.remote_endpoint(error);
   if (error) co_return;
   socket.set_option(tcp::no_delay(true), error);
   const std::string peer = remote.address().to_string();
-  if (!tls) {
-    co_await connection(Plain(std::move(socket)), peer, slot);
-    co_return;
+  Wire wire(std::move(socket), tls ? &*tls : nullptr);
+  slot->close = [&wire] { wire.close(); };
+  if (wire.encrypted()) {
+    wire.expires_after(kHandshake);
+    if (co_await wire.handshake(net::ssl::stream_base::server)) {
+      slot->close = {};
+      co_return;
+    }
   }
-  Tls stream(beast::tcp_stream(std::move(socket)), *tls);
-  slot->close = [&] { transport(stream).close(); };
-  transport(stream).expires_after(kHandshake);
-  const auto [failed] = co_await stream.async_handshake(net::ssl::stream_base::server, kAwait);
-  slot->close = {};
-  if (!failed) co_await connection(std::move(stream), peer, slot);
+  co_await connection(wire, peer, *slot);
 }
 
-template <class Stream>
-net::awaitable<void> Server::State::connection(Stream stream, std::string peer, std::list<Slot>::iterator slot) {
-  slot->close = [&stream] { transport(stream).close(); };
+Task<void> Server::State::connection(Wire& wire, const std::string& peer, Slot& slot) {
   beast::flat_buffer buffer;
-  while (!draining && co_await one_request(stream, buffer, peer, *slot)) {
+  while (!draining && co_await one_request(wire, buffer, peer, slot)) {
   }
-  slot->close = {};
-  if constexpr (std::is_same_v<Stream, Tls>) {
-    transport(stream).expires_after(kGoodbye);
-    co_await stream.async_shutdown(kAwait);
-  } else {
-    error_code ignored;
-    stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
-    // What the client still sends is read and dropped for a moment: closing over it would reset the connection before
-    // the client has read the answer.
-    std::size_t dropped = 0;
-    const auto until = Clock::now() + kGoodbye;
-    while (!draining && dropped < (std::size_t{1} << 20) && Clock::now() < until && stream.socket().is_open()) {
-      buffer.clear();
-      stream.expires_at(until);
-      const auto [error, count] = co_await stream.async_read_some(buffer.prepare(4096), kAwait);
-      if (error) break;
-      dropped += count;
-    }
+  slot.close = {};
+  wire.expires_after(kGoodbye);
+  co_await wire.shutdown();
+  if (wire.encrypted()) co_return;
+  // What the client still sends is read and dropped for a moment: closing over it would reset the connection before
+  // the client has read the answer.
+  std::size_t dropped = 0;
+  while (!draining && dropped < (std::size_t{1} << 20)) {
+    buffer.clear();
+    const auto [error, count] = co_await wire.read_some(buffer.prepare(kPiece));
+    if (error) break;
+    dropped += count;
   }
 }
 
 // Reads a request, lets it be answered and sends the answer. False when the connection is to be closed.
-template <class Stream>
-net::awaitable<bool> Server::State::one_request(Stream& stream, beast::flat_buffer& buffer, const std::string& peer,
-                                                Slot& slot) {
+Task<bool> Server::State::one_request(Wire& wire, beast::flat_buffer& buffer, const std::string& peer, Slot& slot) {
   if (buffer.size() == 0) {  // between requests: nothing is owed
-    transport(stream).expires_after(options.idle_timeout);
-    const auto [error, count] = co_await stream.async_read_some(buffer.prepare(4096), kAwait);
+    wire.expires_after(options.idle_timeout);
+    const auto [error, count] = co_await wire.read_some(buffer.prepare(kPiece));
     if (error) co_return false;
     buffer.commit(count);
   }
@@ -316,30 +308,18 @@ net::awaitable<bool> Server::State::one_request(Stream& stream, beast::flat_buff
   http::request_parser<http::string_body> parser;
   parser.header_limit(options.max_header_bytes);
   parser.body_limit(options.max_body_bytes);
-  transport(stream).expires_after(options.header_timeout);
-  auto [error, count] = co_await http::async_read_header(stream, buffer, parser, kAwait);
+  wire.expires_after(options.header_timeout);
+  error_code error = co_await lathe::net::read_http(wire, buffer, parser, Until::kHeader);
   if (!error && parser.content_length() && *parser.content_length() > options.max_body_bytes)
     error = http::error::body_limit;
-  if (!error && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
-    http::response<http::empty_body> go_on(http::status::continue_, parser.get().version());
-    std::tie(error, count) = co_await http::async_write(stream, go_on, kAwait);
-  }
-  if (!error && !parser.is_done()) {
-    transport(stream).expires_after(options.body_timeout);
-    std::tie(error, count) = co_await http::async_read(stream, buffer, parser, kAwait);
+  if (!error && beast::iequals(parser.get()[http::field::expect], "100-continue"))
+    error = co_await wire.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout);
+  if (!error) {
+    wire.expires_after(options.body_timeout);
+    error = co_await lathe::net::read_http(wire, buffer, parser, Until::kMessage);
   }
   if (error) {
-    if (error == http::error::header_limit) {
-      co_await send_whole(stream, protocol_error(431, "the header is too large"), 11, false);
-    } else if (error == http::error::body_limit) {
-      const std::string message = fmt::format("the body is larger than {} bytes", options.max_body_bytes);
-      co_await send_whole(stream, protocol_error(413, message), 11, false);
-    } else if (error == beast::error::timeout) {
-      // The stream closed itself; nothing can be said any more.
-    } else if (error.category() == http::make_error_code(http::error::bad_method).category() &&
-               error != http::error::end_of_stream && error != http::error::partial_message) {
-      co_await send_whole(stream, protocol_error(400, "malformed HTTP: " + error.message()), 11, false);
-    }
+    if (const auto refusal = refusal_of(error, options)) co_await send_whole(wire, *refusal, 11, false);
     co_return false;
   }
   auto message = parser.release();
@@ -364,7 +344,7 @@ net::awaitable<bool> Server::State::one_request(Stream& stream, beast::flat_buff
   const auto exchange = std::make_shared<Exchange>(loop, std::move(request));
   slot.now = exchange;
   handler(exchange);
-  const bool sent = co_await answer(stream, *exchange, version, keep_alive);
+  const bool sent = co_await answer(wire, *exchange, version, keep_alive);
   if (!sent) exchange->client_gone();
   exchange->set_notify({});
   if (done) done(*exchange);
@@ -374,86 +354,51 @@ net::awaitable<bool> Server::State::one_request(Stream& stream, beast::flat_buff
 }
 
 // Waits for the handler and sends what it says; false when the client has gone.
-template <class Stream>
-net::awaitable<bool> Server::State::answer(Stream& stream, Exchange& exchange, unsigned version, bool keep_alive) {
+Task<bool> Server::State::answer(Wire& wire, Exchange& exchange, unsigned version, bool keep_alive) {
   net::steady_timer wake(io);
   exchange.set_notify([&wake] { wake.cancel(); });
-  transport(stream).expires_never();
+  wire.expires_never();
   while (!exchange.begun()) {
     wake.expires_after(kClientCheck);
     co_await wake.async_wait(kAwait);
-    if (exchange.gone() || client_left(transport(stream))) co_return false;
+    if (exchange.gone() || wire.left()) co_return false;
   }
   if (!exchange.streams()) {
     const bool head_only = exchange.request().method == "HEAD";
-    co_return co_await send_whole(stream, exchange.response(), version, keep_alive, head_only);
+    co_return co_await send_whole(wire, exchange.response(), version, keep_alive, head_only);
   }
-  co_return co_await send_stream(stream, exchange, wake, version, keep_alive);
+  co_return co_await send_stream(wire, exchange, wake, version, keep_alive);
 }
 
-template <class Stream>
-net::awaitable<bool> Server::State::send_whole(Stream& stream, const Response& response, unsigned version,
-                                               bool keep_alive, bool head_only) {
-  http::response<http::string_body> message;
-  message.version(version);
-  fill_head(message, response);
-  message.body() = response.body;
-  message.keep_alive(keep_alive);
-  message.prepare_payload();
-  http::response_serializer<http::string_body> serializer(message);
-  if (head_only) {  // with the length that the body would have
-    transport(stream).expires_after(options.write_timeout);
-    const auto [error, count] = co_await http::async_write_header(stream, serializer, kAwait);
-    co_return !error;
-  }
-  // Piece by piece, so that the time-out is about progress and not about the size.
-  while (!serializer.is_done()) {
-    transport(stream).expires_after(options.write_timeout);
-    const auto [error, count] = co_await http::async_write_some(stream, serializer, kAwait);
-    if (error) co_return false;
-  }
-  co_return true;
+Task<bool> Server::State::send_whole(Wire& wire, const Response& response, unsigned version, bool keep_alive,
+                                     bool head_only) {
+  std::string text = head_text(response, version, keep_alive, response.body.size());
+  if (!head_only) text += response.body;  // a HEAD request gets the length that the body would have
+  co_return !co_await wire.write(text, options.write_timeout);
 }
 
-template <class Stream>
-net::awaitable<bool> Server::State::send_stream(Stream& stream, Exchange& exchange, net::steady_timer& wake,
-                                                unsigned version, bool keep_alive) {
+Task<bool> Server::State::send_stream(Wire& wire, Exchange& exchange, net::steady_timer& wake, unsigned version,
+                                      bool keep_alive) {
   const bool chunked = version >= 11;  // an older client reads until the connection closes
-  http::response<http::empty_body> head;
-  head.version(version);
-  fill_head(head, exchange.response());
-  head.keep_alive(keep_alive && chunked);
-  if (chunked) head.chunked(true);
-  http::response_serializer<http::empty_body> serializer(head);
-  transport(stream).expires_after(options.write_timeout);
-  const auto [failed, written] = co_await http::async_write_header(stream, serializer, kAwait);
-  if (failed) co_return false;
+  const std::string head = head_text(exchange.response(), version, keep_alive && chunked, std::nullopt);
+  if (co_await wire.write(head, options.write_timeout)) co_return false;
   for (;;) {
     if (exchange.gone()) co_return false;
     if (exchange.has_unsent()) {
-      const std::string data = exchange.take_unsent();
-      transport(stream).expires_after(options.write_timeout);
-      error_code error;
-      std::size_t count = 0;
-      if (chunked) {
-        std::tie(error, count) = co_await net::async_write(stream, http::make_chunk(net::buffer(data)), kAwait);
-      } else {
-        std::tie(error, count) = co_await net::async_write(stream, net::buffer(data), kAwait);
-      }
-      if (error) co_return false;
+      std::string data = exchange.take_unsent();
+      if (chunked) data = fmt::format("{:x}\r\n{}\r\n", data.size(), data);
+      if (co_await wire.write(data, options.write_timeout)) co_return false;
     } else if (exchange.finished()) {
       break;
     } else {
-      transport(stream).expires_never();
+      wire.expires_never();
       wake.expires_after(kClientCheck);
       co_await wake.async_wait(kAwait);
-      if (client_left(transport(stream))) co_return false;
+      if (wire.left()) co_return false;
     }
   }
   if (!chunked) co_return false;
-  transport(stream).expires_after(options.write_timeout);
-  const auto [error, count] = co_await net::async_write(stream, http::make_chunk_last(), kAwait);
-  co_return !error;
+  co_return !co_await wire.write("0\r\n\r\n", options.write_timeout);
 }
 
 }  // namespace lathe::serve

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/json.h"
 #include "serve/generation.h"
 #include "serve/openai/chat_request.h"
 #include "serve/reasoning.h"

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/json.h"
 #include "serve/generation.h"
 #include "serve/openai/sampling_fields.h"
 

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "cache/block_pool.h"
 #include "engine/session.h"

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/json.h"
 #include "serve/openai/sampling_fields.h"
 #include "serve/service.h"
 

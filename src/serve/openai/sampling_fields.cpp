@@ -6,6 +6,8 @@
 #include <limits>
 #include <random>
 
+#include "base/json.h"
+
 namespace lathe::serve {
 namespace {
 

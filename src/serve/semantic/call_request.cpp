@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/json.h"
 #include "serve/openai/sampling_fields.h"
 
 namespace lathe::serve {

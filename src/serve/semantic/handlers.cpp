@@ -1,6 +1,7 @@
 // The semantic-variable API: /v1/session, /v1/semantic_call, /v1/semantic_var (Parrot, sections 4 and 7).
 #include <string>
 
+#include "base/json.h"
 #include "serve/generation.h"
 #include "serve/openai/fields.h"
 #include "serve/semantic/sessions.h"

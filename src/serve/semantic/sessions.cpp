@@ -4,6 +4,7 @@
 #include <charconv>
 #include <ctime>
 
+#include "base/json.h"
 #include "serve/generation.h"
 #include "serve/metrics.h"
 #include "serve/openai/error.h"

@@ -1,6 +1,6 @@
 #include "text/grammar/json_rules.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace lathe::text::grammar {
 namespace {

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "base/json.h"
 #include "text/utf8.h"
 
 namespace lathe::text::grammar {

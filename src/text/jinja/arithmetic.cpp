@@ -1,5 +1,5 @@
 // + - * / // % ** as Python defines them; integers that leave 64 bits are an error.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "text/jinja/builtins.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

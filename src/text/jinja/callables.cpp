@@ -1,6 +1,6 @@
 #include "text/jinja/callables.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace lathe::jinja {
 

@@ -1,5 +1,5 @@
 // Python's list and dict methods. Lists and dicts are references: append is seen through every variable.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Expressions: names, attributes, calls, operators.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "text/jinja/callables.h"
 #include "text/jinja/depth_guard.h"

@@ -1,7 +1,7 @@
 // Operators, from the inline `if` down to the signs; what they operate on is in operand_parser.cpp.
 #include "text/jinja/expression_parser.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "text/jinja/format.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <optional>

@@ -1,5 +1,5 @@
 // The functions that every template sees: range, namespace, dict, raise_exception, strftime_now, cycler, joiner.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <ctime>
 

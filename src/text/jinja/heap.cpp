@@ -1,6 +1,6 @@
 #include "text/jinja/heap.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

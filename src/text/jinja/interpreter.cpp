@@ -1,7 +1,7 @@
 // Statements; expressions are in evaluate.cpp.
 #include "text/jinja/interpreter.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "text/jinja/callables.h"
 #include "text/jinja/depth_guard.h"

@@ -1,5 +1,5 @@
 // The `loop` variable: its counters, its neighbours, and recursion.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "text/jinja/callables.h"
 #include "text/jinja/operators.h"

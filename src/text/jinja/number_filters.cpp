@@ -1,5 +1,5 @@
 // Filters on numbers: int, float, round, abs, sum.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <cmath>

@@ -1,5 +1,5 @@
 // What operators stand between: literals, names, displays, and what follows them (attributes, calls, filters, tests).
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "text/jinja/expression_parser.h"
 

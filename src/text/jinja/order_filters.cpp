@@ -1,5 +1,5 @@
 // Filters that compare items: sort, unique, groupby, dictsort, min, max.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "text/jinja/parser.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <initializer_list>
 #include <utility>

@@ -1,5 +1,5 @@
 // Filters that take or give sequences: first, join, map, select, batch and their like.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,7 +1,8 @@
 // Filters that give text: trim, upper, replace, indent, tojson and their like.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/jinja/builtins.h"
 #include "text/jinja/format.h"
 #include "text/jinja/interpreter.h"

@@ -1,5 +1,5 @@
 // Python's str methods that make new strings; those that ask about a string are in text_query_methods.cpp.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 
