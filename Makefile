@@ -34,8 +34,8 @@ test: packages build/release/build.ninja ## build everything and run every test
 format: ## clang-format every source file in place
 	@scripts/sources.sh | xargs -0 clang-format -i
 
-tidy: packages build/release/build.ninja ## clang-tidy over every source file
-	@scripts/tidy.sh build/release
+tidy: packages ## clang-tidy over every source file
+	@cmake --preset debug && scripts/tidy.sh build/debug
 
 asan: packages ## the tests under the address and undefined-behaviour sanitizers
 	@cmake --preset asan-ubsan && cmake --build build/asan-ubsan -j $(JOBS)

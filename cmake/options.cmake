@@ -3,6 +3,7 @@ option(LATHE_TESTS "Build the tests" ON)
 option(LATHE_BENCH "Build the micro-benchmarks (Google Benchmark)" OFF)
 option(LATHE_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 option(LATHE_CUDA "Build the CUDA backend (needs nvcc); otherwise a stub says it is absent" OFF)
+option(LATHE_UNITY "Compile several sources of a room in one go: a clean build in half the time" OFF)
 option(LATHE_WERROR "Treat warnings as errors" OFF)
 set(LATHE_SANITIZE "" CACHE STRING "Comma-separated sanitizers: address,undefined or thread")
 

@@ -1,9 +1,11 @@
-# lathe_room(<name> [INCLUDES <rooms the DESIGN table allows>] [LINKS <third-party targets>])
+# lathe_room(<name> [JOINED] [INCLUDES <rooms the DESIGN table allows>] [LINKS <third-party targets>])
 #
 # A room is a folder under src/ built as one static library `lathe_<name>` from every source below it. Includes are
-# written from src/ ("tensor/shape.h"); tests/architecture checks that they point downward only.
+# written from src/ ("tensor/shape.h"); tests/architecture checks that they point downward only. The sources of a JOINED
+# room are compiled six at a time with LATHE_UNITY, so that headers are read once for all of them; names in its unnamed
+# namespaces have to differ.
 function(lathe_room name)
-  cmake_parse_arguments(ROOM "" "" "INCLUDES;LINKS" ${ARGN})
+  cmake_parse_arguments(ROOM "JOINED" "" "INCLUDES;LINKS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp")
   list(FILTER sources EXCLUDE REGEX "/cuda/")
   add_library(lathe_${name} STATIC ${sources})
@@ -12,6 +14,9 @@ function(lathe_room name)
     target_link_libraries(lathe_${name} PUBLIC lathe_${room})
   endforeach()
   target_link_libraries(lathe_${name} PUBLIC ${ROOM_LINKS})
+  if(LATHE_UNITY AND ROOM_JOINED)
+    set_target_properties(lathe_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+  endif()
   set_property(GLOBAL APPEND PROPERTY LATHE_ROOMS ${name})
 endfunction()
 

@@ -30,13 +30,6 @@ struct Speed {
   std::vector<double> prefill_seconds, decode_seconds;  // one per repeat, of the whole batch
 };
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 // Ids all over the vocabulary, different for each sequence (SplitMix64).
 std::vector<text::TokenId> random_ids(std::uint32_t count, std::uint32_t vocab, std::uint64_t seed) {
   std::vector<text::TokenId> ids;

@@ -10,6 +10,7 @@
 
 #include "base/cancel.h"
 #include "base/json.h"
+#include "cli/common.h"
 #include "cli/own_server.h"
 #include "lathe/semantic.hpp"
 #include "net/http_request.h"
@@ -27,7 +28,7 @@ struct Call {
   std::vector<std::pair<bool, std::string>> prompt;  // (is a name, text or name)
 };
 
-struct Workload {
+struct ProgramWork {
   std::vector<Call> calls;
   std::vector<std::string> wanted;
 };
@@ -47,8 +48,8 @@ std::string words(const text::Tokenizer& tokenizer, std::size_t tokens, std::uin
   return text;
 }
 
-Workload workload_of(const ProgramBench& bench, const text::Tokenizer& tokenizer, std::uint64_t seed) {
-  Workload work;
+ProgramWork workload_of(const ProgramBench& bench, const text::Tokenizer& tokenizer, std::uint64_t seed) {
+  ProgramWork work;
   const auto own = [&](std::size_t tokens, std::uint64_t n) { return words(tokenizer, tokens, seed * 1000 + n); };
   const auto name = [](const char* what, std::uint32_t i) { return fmt::format("{}{}", what, i); };
   if (bench.workload == "chain") {  // each call summarises what it is given and the summary so far
@@ -110,7 +111,8 @@ auto far_away(std::chrono::microseconds rtt, const Body& body) {
 using Texts = std::map<std::string, std::string>;
 
 // The application's own loop: a call is made when the answers it needs have come, a thread for each.
-Texts call_by_call(const Workload& work, const std::string& url, std::chrono::microseconds rtt, std::uint32_t tokens) {
+Texts call_by_call(const ProgramWork& work, const std::string& url, std::chrono::microseconds rtt,
+                   std::uint32_t tokens) {
   std::map<std::string, std::shared_future<std::string>> answers;
   for (const Call& call : work.calls) {
     answers[call.output] =
@@ -135,7 +137,7 @@ Texts call_by_call(const Workload& work, const std::string& url, std::chrono::mi
   return texts;
 }
 
-Texts as_program(const Workload& work, SemanticClient& client, std::chrono::microseconds rtt, std::uint32_t tokens) {
+Texts as_program(const ProgramWork& work, SemanticClient& client, std::chrono::microseconds rtt, std::uint32_t tokens) {
   std::vector<SemanticCall> calls;
   for (const Call& call : work.calls) {
     SemanticCall one{{}, {{call.output, true, {}}}, tokens, 0, true};
@@ -153,11 +155,6 @@ Texts as_program(const Workload& work, SemanticClient& client, std::chrono::micr
   Texts texts;
   for (auto& [name, answer] : answers) texts[name] = answer.get();
   return texts;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 }  // namespace
@@ -188,8 +185,8 @@ int bench_programs(const ProgramBench& bench, const ModelArgs& model, DeviceArgs
   bool identical = true;
   for (std::uint32_t run = 0; run <= bench.repeat; ++run) {  // the first is the warm-up
     // Either kind gets prompts that no cache has seen; the same texts once, to compare what comes out.
-    const Workload first = workload_of(bench, server.tokenizer(), 2 * run),
-                   second = workload_of(bench, server.tokenizer(), run == 0 ? 0 : 2 * run + 1);
+    const ProgramWork first = workload_of(bench, server.tokenizer(), 2 * run),
+                      second = workload_of(bench, server.tokenizer(), run == 0 ? 0 : 2 * run + 1);
     engine::SessionStats before = server.stats();
     auto begin = Clock::now();
     const Texts said = call_by_call(first, server.url(), rtt, bench.generate);

@@ -227,6 +227,13 @@ std::string readable_count(std::uint64_t count) {
   return scaled(static_cast<double>(count), kUnits);
 }
 
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
 double per_second(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
 std::size_t decoded_tokens(const api::GenerateResult& result) {

@@ -100,6 +100,8 @@ std::string readable_bytes(std::uint64_t bytes);
 // "7.24 B", "262 k".
 std::string readable_count(std::uint64_t count);
 
+// 0 for no values; of an even number the mean of the two in the middle.
+double median(std::vector<double> values);
 double per_second(double count, double seconds);
 // Tokens per second after the first one, which the prompt's pass yields.
 double decode_rate(const api::GenerateResult& result);

@@ -15,11 +15,11 @@
 #include "cli/scatter_plot.h"
 #include "cli/text_windows.h"
 #include "cli/verbs.h"
+#include "engine/sampler.h"
 
 namespace lathe::cli {
 namespace {
 
-constexpr std::uint32_t kUsualWindow = 512;
 constexpr int kDecodedTokens = 32;
 
 struct Row {
@@ -34,7 +34,7 @@ struct Difference {
   std::uint64_t scored = 0, agreed = 0;
 
   void add(std::span<const float> p, std::span<const float> q, text::TokenId expected) {
-    const double log_p = log_sum_exp(p), log_q = log_sum_exp(q);
+    const double log_p = engine::log_sum_exp(p), log_q = engine::log_sum_exp(q);
     nll += log_q - static_cast<double>(q[static_cast<std::size_t>(expected)]);
     for (std::size_t i = 0; i < p.size(); ++i) {
       const double a = p[i] - log_p, b = q[i] - log_q;

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kLinesAtOnce = 64;
 
 // The lines of `content`; the last may lack its line end.
-std::vector<std::string> lines_of(const std::string& content) {
+std::vector<std::string> texts_of(const std::string& content) {
   std::vector<std::string> lines;
   for (std::size_t begin = 0; begin < content.size();) {
     const std::size_t end = std::min(content.find('\n', begin), content.size());
@@ -89,7 +89,7 @@ int embed_verb(Arguments arguments) {
   model_name(model);
 
   const std::string content = prompt_from(text, file, std::nullopt);
-  const std::vector<std::string> lines = text ? std::vector<std::string>{content} : lines_of(content);
+  const std::vector<std::string> lines = text ? std::vector<std::string>{content} : texts_of(content);
   if (lines.empty()) throw Error("has no lines", *file);
   const OpenModel open = open_model(model, device, output, [&](const auto&, engine::SessionOptions& session) {
     session.max_batch = batch;

@@ -16,8 +16,6 @@
 namespace lathe::cli {
 namespace {
 
-constexpr std::uint32_t kUsualWindow = 512;
-
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (std::size_t begin = 0; begin < text.size();) {

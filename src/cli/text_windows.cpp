@@ -1,7 +1,8 @@
 #include "cli/text_windows.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "engine/sampler.h"
 
 namespace lathe::cli {
 
@@ -32,15 +33,8 @@ std::vector<Window> peer_windows(const std::vector<text::TokenId>& ids, std::siz
   return windows;
 }
 
-double log_sum_exp(std::span<const float> logits) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
-  return largest + std::log(sum);
-}
-
 double negative_log_likelihood(std::span<const float> logits, text::TokenId id) {
-  return log_sum_exp(logits) - static_cast<double>(logits[static_cast<std::size_t>(id)]);
+  return engine::log_sum_exp(logits) - static_cast<double>(logits[static_cast<std::size_t>(id)]);
 }
 
 }  // namespace lathe::cli

@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
 #include "text/tokenizer.h"
 
 namespace lathe::cli {
+
+// Tokens of a window unless the user says otherwise.
+inline constexpr std::uint32_t kUsualWindow = 512;
 
 // What the model reads, and which positions are scored against which token.
 struct Window {
@@ -24,8 +28,6 @@ std::vector<Window> plain_windows(const std::vector<text::TokenId>& ids, std::si
 // second half scored: positions length/2 .. length-2, against the text's own next token.
 std::vector<Window> peer_windows(const std::vector<text::TokenId>& ids, std::size_t length, text::TokenId bos);
 
-// log of the sum of exp(logits), in double.
-double log_sum_exp(std::span<const float> logits);
 // -log softmax(logits)[id], in double.
 double negative_log_likelihood(std::span<const float> logits, text::TokenId id);
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "engine/sampler.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
 
@@ -44,13 +45,6 @@ struct Finished {
   double logprob, score;
   api::StopReason reason;
 };
-
-double log_sum_exp(std::span<const float> logits) {
-  double most = kNever, sum = 0;
-  for (const float logit : logits) most = std::max(most, double{logit});
-  for (const float logit : logits) sum += std::exp(logit - most);
-  return most + std::log(sum);
-}
 
 // The `keep` first in that order, sorted.
 template <class T, class Before>

@@ -20,15 +20,14 @@ namespace {
   throw Error("no token can follow: every logit is NaN or -infinity", "sampling", "the weights may be damaged");
 }
 
+}  // namespace
+
 double log_sum_exp(std::span<const float> logits) {
-  float most = -std::numeric_limits<float>::infinity();
-  for (const float logit : logits) most = std::max(most, logit);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit - most));
+  double most = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (const float logit : logits) most = std::max(most, double{logit});
+  for (const float logit : logits) sum += std::exp(double{logit} - most);
   return most + std::log(sum);
 }
-
-}  // namespace
 
 void validate(const api::SamplingParams& p, std::size_t vocab_size) {
   const auto at_least_0 = [](std::string_view setting, double value, std::string_view expected) {

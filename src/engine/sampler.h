@@ -42,6 +42,9 @@ class Sampler {
   sampling::Candidates candidates_;
 };
 
+// The logarithm of the sum of exp(logits), in double: what makes logits log-probabilities.
+double log_sum_exp(std::span<const float> logits);
+
 // Natural-log probabilities of `id` and of the `count` most likely tokens under softmax(logits).
 api::GeneratedToken token_logprobs(std::span<const float> logits, text::TokenId id, int count);
 

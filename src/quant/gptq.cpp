@@ -16,7 +16,7 @@
 namespace lathe::quant {
 namespace {
 
-constexpr float kDamping = 0.01f;
+constexpr float kGptqDamping = 0.01f;
 
 // Levels and grids of one weight.
 struct Rounded {
@@ -74,7 +74,7 @@ class Gptq final : public Method {
   void quantize(LayerWork& work) const override {
     for (const arch::Op* op : work.linear_ops()) {
       const std::string& first = op->linears.front().weight;
-      const Hessian hessian = factorise(work.input_of(first), work.options.damping.value_or(kDamping),
+      const Hessian hessian = factorise(work.input_of(first), work.options.damping.value_or(kGptqDamping),
                                         work.options.act_order, first, *work.pool);
       for (const arch::LinearUse& use : op->linears) {
         interrupt_token().check();

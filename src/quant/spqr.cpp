@@ -20,7 +20,7 @@
 namespace lathe::quant {
 namespace {
 
-constexpr float kDamping = 1.0f;
+constexpr float kSpqrDamping = 1.0f;
 static_assert(kStripRows % kSpqrTileRows == 0);
 
 // T for a weight [rows, n]; infinite where there are to be no outliers.
@@ -108,7 +108,7 @@ class Spqr final : public Method {
     for (const arch::Op* op : work.linear_ops()) {
       const std::string& first = op->linears.front().weight;
       const Hessian hessian =
-          factorise(work.input_of(first), work.options.damping.value_or(kDamping), false, first, *work.pool);
+          factorise(work.input_of(first), work.options.damping.value_or(kSpqrDamping), false, first, *work.pool);
       for (const arch::LinearUse& use : op->linears) {
         interrupt_token().check();
         round(work, use.weight + ".weight", hessian);

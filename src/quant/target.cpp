@@ -14,24 +14,24 @@ struct BlockGrid {
   int bits;
 };
 constexpr BlockGrid kBlockGrids[] = {{"Q4_0", 4}, {"Q5_0", 5}, {"Q8_0", 8}};
-constexpr std::uint64_t kBlock = 32;
+constexpr std::uint64_t kGgufBlock = 32;
 
 // One block of Q4_0, Q5_0 or Q8_0 from its levels (docs/codecs.md has the layouts).
 void write_block(int bits, std::uint16_t scale, const std::uint8_t* levels, std::byte* out) {
   std::memcpy(out, &scale, sizeof scale);
   out += sizeof scale;
   if (bits == 8) {
-    for (std::uint64_t i = 0; i < kBlock; ++i) out[i] = static_cast<std::byte>(levels[i] - 128);
+    for (std::uint64_t i = 0; i < kGgufBlock; ++i) out[i] = static_cast<std::byte>(levels[i] - 128);
     return;
   }
   if (bits == 5) {
     std::uint32_t fifth = 0;
-    for (std::uint64_t i = 0; i < kBlock; ++i) fifth |= static_cast<std::uint32_t>(levels[i] >> 4) << i;
+    for (std::uint64_t i = 0; i < kGgufBlock; ++i) fifth |= static_cast<std::uint32_t>(levels[i] >> 4) << i;
     std::memcpy(out, &fifth, sizeof fifth);
     out += sizeof fifth;
   }
-  for (std::uint64_t i = 0; i < kBlock / 2; ++i) {
-    out[i] = static_cast<std::byte>((levels[i] & 15) | (levels[i + kBlock / 2] & 15) << 4);
+  for (std::uint64_t i = 0; i < kGgufBlock / 2; ++i) {
+    out[i] = static_cast<std::byte>((levels[i] & 15) | (levels[i + kGgufBlock / 2] & 15) << 4);
   }
 }
 
@@ -47,7 +47,7 @@ std::optional<Target> integer_grid(const Target& target) {
   if (int_group_codec(*target.codec) != nullptr) return target;
   for (const BlockGrid& grid : kBlockGrids) {
     if (grid.codec == target.codec->name()) {
-      return Target{&codec_named("INT_SYM"), {.bits = grid.bits, .group_size = static_cast<int>(kBlock)}};
+      return Target{&codec_named("INT_SYM"), {.bits = grid.bits, .group_size = static_cast<int>(kGgufBlock)}};
     }
   }
   return std::nullopt;
@@ -56,8 +56,8 @@ std::optional<Target> integer_grid(const Target& target) {
 PackedTensor from_integer_grid(const PackedTensor& integers, const Target& target) {
   if (integers.codec == target.codec) return integers;
   const BlockFormat& format = *block_format(*target.codec);
-  const std::uint64_t rows = integers.shape.rows(), cols = integers.shape.cols(), blocks = cols / kBlock;
-  if (cols % kBlock != 0) fail(integers.name, "rows of {} do not divide into blocks of {}", cols, kBlock);
+  const std::uint64_t rows = integers.shape.rows(), cols = integers.shape.cols(), blocks = cols / kGgufBlock;
+  if (cols % kGgufBlock != 0) fail(integers.name, "rows of {} do not divide into blocks of {}", cols, kGgufBlock);
   auto bytes = std::make_shared<std::vector<std::byte>>(rows * blocks * format.block_bytes);
   std::vector<std::uint8_t> levels(cols);
   std::vector<IntGrid> grids(blocks);
@@ -66,7 +66,7 @@ PackedTensor from_integer_grid(const PackedTensor& integers, const Target& targe
     int_group_levels(integers, row, levels);
     int_group_grids(integers, row, grids);
     for (std::uint64_t b = 0; b < blocks; ++b, out += format.block_bytes) {
-      write_block(integers.params.bits, half_from_float(grids[b].scale), levels.data() + b * kBlock, out);
+      write_block(integers.params.bits, half_from_float(grids[b].scale), levels.data() + b * kGgufBlock, out);
     }
   }
   return packed_blocks(integers.name, *target.codec, integers.shape, Bytes(*bytes, integers.name, bytes));

@@ -9,7 +9,7 @@
 namespace lathe::serve {
 namespace {
 
-constexpr std::size_t kMostPlaceholders = 256, kLongestName = 128;
+constexpr std::size_t kMostPlaceholders = 256, kLongestVariable = 128;
 
 [[noreturn]] void refuse(const std::string& field, std::string message, std::string code = "invalid_value") {
   throw ApiError(400, std::move(message), field, std::move(code));
@@ -30,8 +30,9 @@ std::vector<std::pair<std::string, std::string>> pieces_of(const std::string& te
     const std::size_t close = text.find("}}", open);
     if (close == std::string::npos) refuse(field, fmt::format("'{}' has a {{{{ without }}}}", field));
     const std::string name = trimmed(text.substr(open + 2, close - open - 2));
-    if (name.empty() || name.size() > kLongestName)
-      refuse(field, fmt::format("'{}' has a placeholder whose name is empty or longer than {}", field, kLongestName));
+    if (name.empty() || name.size() > kLongestVariable)
+      refuse(field,
+             fmt::format("'{}' has a placeholder whose name is empty or longer than {}", field, kLongestVariable));
     pieces.emplace_back(text.substr(at, open - at), name);
     if (pieces.size() > kMostPlaceholders)
       refuse(field, fmt::format("'{}' has more than {} placeholders", field, kMostPlaceholders));
@@ -63,8 +64,8 @@ class Adder {
   AddedCalls added;
 
   engine::VariableId named(const std::string& name, const std::string& field) {
-    if (name.empty() || name.size() > kLongestName)
-      refuse(field, fmt::format("a variable's name must have 1 to {} bytes", kLongestName));
+    if (name.empty() || name.size() > kLongestVariable)
+      refuse(field, fmt::format("a variable's name must have 1 to {} bytes", kLongestVariable));
     const auto found = names_.find(name);
     return found != names_.end() ? found->second : names_[name] = fresh(name);
   }
