@@ -14,12 +14,12 @@
 namespace lathe::formats {
 namespace {
 
-constexpr std::uint32_t kVersion = 2, kMostVersion = 16, kRevision = 2;
+constexpr std::uint32_t kFormatVersion = 2, kMostVersion = 16, kRevision = 2;
 constexpr std::string_view kSpecification = "TransformerBase";
 constexpr std::uint32_t kHeads = 8;         // of every TransformerBase
 constexpr std::uint32_t kPositions = 1024;  // the file sets no end to them
 constexpr std::uint64_t kMaxName = 256, kSmallestVariable = 8;
-constexpr std::uint8_t kMaxRank = 4;
+constexpr std::uint8_t kMostDimensions = 4;
 
 struct Variable {
   Shape shape;
@@ -29,7 +29,7 @@ struct Variable {
 using Variables = std::map<std::string, Variable, std::less<>>;
 
 // Characters, of which the last is the terminator.
-std::string read_name(ByteReader& reader, std::string_view what) {
+std::string read_zero_ended(ByteReader& reader, std::string_view what) {
   const auto size = reader.read<std::uint16_t>(what);
   if (size == 0 || size > kMaxName) fail(reader.name(), "{} of {} bytes, expected 1 to {}", what, size, kMaxName);
   std::string name = reader.string(size, what);
@@ -42,7 +42,8 @@ std::string read_name(ByteReader& reader, std::string_view what) {
 Variable read_variable(ByteReader& reader, const std::string& name) {
   Variable variable;
   const auto rank = reader.read<std::uint8_t>("a variable's rank");
-  if (rank > kMaxRank) fail(reader.name(), "variable \"{}\" has rank {}, expected at most {}", name, rank, kMaxRank);
+  if (rank > kMostDimensions)
+    fail(reader.name(), "variable \"{}\" has rank {}, expected at most {}", name, rank, kMostDimensions);
   std::vector<std::uint64_t> extents;
   std::uint64_t elements = 1;
   for (int axis = 0; axis < rank; ++axis) {
@@ -63,10 +64,10 @@ Variable read_variable(ByteReader& reader, const std::string& name) {
 
 Variables read_variables(ByteReader& reader) {
   const auto version = reader.read<std::uint32_t>("the version");
-  if (version != kVersion)
-    throw Error(fmt::format("is a CTranslate2 model of format version {}, Lathe reads {}", version, kVersion),
+  if (version != kFormatVersion)
+    throw Error(fmt::format("is a CTranslate2 model of format version {}, Lathe reads {}", version, kFormatVersion),
                 reader.name(), "convert the original model");
-  const std::string specification = read_name(reader, "the specification's name");
+  const std::string specification = read_zero_ended(reader, "the specification's name");
   if (specification != kSpecification)
     fail(reader.name(), "is a CTranslate2 model of the specification {}, Lathe reads {}", specification,
          kSpecification);
@@ -78,7 +79,7 @@ Variables read_variables(ByteReader& reader) {
     fail(reader.name(), "{} variables do not fit the {} bytes left", count, reader.remaining());
   Variables variables;
   for (std::uint32_t i = 0; i < count; ++i) {
-    std::string name = read_name(reader, "a variable's name");
+    std::string name = read_zero_ended(reader, "a variable's name");
     Variable variable = read_variable(reader, name);
     if (!variables.emplace(name, std::move(variable)).second)
       fail(reader.name(), "variable \"{}\" appears twice", name);
@@ -87,9 +88,9 @@ Variables read_variables(ByteReader& reader) {
   return variables;
 }
 
-class Reader {
+class VariableReader {
  public:
-  Reader(Variables variables, std::string file) : variables_(std::move(variables)), file_(std::move(file)) {}
+  VariableReader(Variables variables, std::string file) : variables_(std::move(variables)), file_(std::move(file)) {}
 
   // The shape of a variable that must be there with so many axes.
   const Shape& shape(const std::string& name, int rank) {
@@ -175,7 +176,7 @@ class Reader {
   std::map<std::string, bool, std::less<>> used_;
 };
 
-arch::Architecture architecture_of(Reader& reader, const std::string& file) {
+arch::Architecture architecture_of(VariableReader& reader, const std::string& file) {
   arch::Architecture a = arch::family_named("transformer", file).defaults;
   const Shape &target = reader.shape("decoder/embeddings/weight", 2),
               &source = reader.shape("encoder/embeddings/weight", 2);
@@ -199,8 +200,8 @@ arch::Architecture architecture_of(Reader& reader, const std::string& file) {
 }
 
 // The parts of a product, one below the other in the file: queries, keys and values, or some of them.
-void add_linears(Reader& reader, const std::string& variable, const std::vector<std::string>& names, std::uint64_t rows,
-                 arch::Weights& weights) {
+void add_linears(VariableReader& reader, const std::string& variable, const std::vector<std::string>& names,
+                 std::uint64_t rows, arch::Weights& weights) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     for (const char* part : {"weight", "bias"}) {
       weights.add(reader.rows(fmt::format("{}.{}", names[i], part), fmt::format("{}/{}", variable, part), i * rows,
@@ -209,12 +210,12 @@ void add_linears(Reader& reader, const std::string& variable, const std::vector<
   }
 }
 
-void add_norm(Reader& reader, const std::string& variable, const std::string& name, arch::Weights& weights) {
+void add_norm(VariableReader& reader, const std::string& variable, const std::string& name, arch::Weights& weights) {
   weights.add(reader.whole(name + ".weight", variable + "/gamma"));
   weights.add(reader.whole(name + ".bias", variable + "/beta"));
 }
 
-void add_stack(Reader& reader, const arch::Architecture& a, bool decoder, arch::Weights& weights) {
+void add_stack(VariableReader& reader, const arch::Architecture& a, bool decoder, arch::Weights& weights) {
   const std::string side = decoder ? "decoder" : "encoder", prefix = decoder ? "dec." : "enc.";
   for (std::uint32_t i = 0; i < (decoder ? a.n_layers : a.encoder.n_layers); ++i) {
     const std::string layer = fmt::format("{}/layer_{}/", side, i), block = fmt::format("{}blk.{}.", prefix, i);
@@ -255,7 +256,7 @@ bool is_ctranslate2(const Bytes& bytes) {
 
 ModelFile read_ctranslate2(const Bytes& bytes) {
   ByteReader file(bytes);
-  Reader reader(read_variables(file), bytes.name());
+  VariableReader reader(read_variables(file), bytes.name());
   ModelFile model;
   model.path = bytes.name();
   model.kind = FileKind::kCTranslate2;

@@ -18,7 +18,7 @@ std::uint32_t size_field(const nlohmann::json& config, const char* key, const st
 }
 
 // gpt-nano, gpt-mini, ...: GPT-2 with a feed-forward layer of four times the width and an output head of its own.
-arch::Architecture architecture_of(const nlohmann::json& config, const std::string& where) {
+arch::Architecture architecture_of_config(const nlohmann::json& config, const std::string& where) {
   arch::Architecture a = arch::family_named("gpt2", where).defaults;
   if (const auto name = config.find("model_type"); name != config.end() && name->is_string())
     a.name = name->get<std::string>();
@@ -101,7 +101,7 @@ ModelFile load_json_tensors(const Bytes& bytes, const LoadOptions& options) {
   ModelFile model;
   model.path = where;
   model.kind = FileKind::kJsonTensors;
-  model.architecture = architecture_of(*config, where);
+  model.architecture = architecture_of_config(*config, where);
   const arch::Family& family = arch::family_named("gpt2", where);
   for (const auto& [key, value] : json.items()) {
     if (key == "config" || key.ends_with(".attn.bias") || !value.is_object()) continue;

@@ -27,7 +27,7 @@ struct Header {
 // dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len.
 using Fields = std::array<std::int32_t, 7>;
 
-arch::Architecture architecture_of(const Fields& fields, std::string_view file) {
+arch::Architecture architecture_of_header(const Fields& fields, std::string_view file) {
   static constexpr std::string_view kNames[] = {"model width",   "feed-forward width", "layer count",   "head count",
                                                 "KV head count", "vocabulary size",    "context length"};
   for (std::size_t i = 0; i < fields.size(); ++i) {
@@ -63,7 +63,7 @@ Header read_header(ByteReader& reader) {
     Fields fields = read_fields(reader);
     const bool untied = fields[5] < 0;  // a negative vocabulary size says that the output head is stored
     if (untied && fields[5] != INT32_MIN) fields[5] = -fields[5];
-    header.architecture = architecture_of(fields, file);
+    header.architecture = architecture_of_header(fields, file);
     header.architecture.tied_embeddings = !untied;
     return header;
   }
@@ -72,7 +72,7 @@ Header read_header(ByteReader& reader) {
   if (header.version != 1 && header.version != 2) {
     fail(file, "is a llama2.c checkpoint of version {}, expected 1 or 2", header.version);
   }
-  header.architecture = architecture_of(read_fields(reader), file);
+  header.architecture = architecture_of_header(read_fields(reader), file);
   header.architecture.tied_embeddings = reader.read<std::uint8_t>("the shared classifier flag") != 0;
   if (header.version == 2) {
     header.group_size = reader.read<std::int32_t>("the group size");

@@ -10,11 +10,11 @@ namespace {
 
 constexpr std::uint64_t kBlock = 32, kCodeBytes = 16;
 
-struct Stack {
+struct ExpertArrays {
   std::string_view name;         // of the arrays, without the layer
   std::string_view matrices[2];  // whose rows alternate; the second may be empty
 };
-constexpr Stack kStacks[] = {{"ffn_gate_up", {"ffn_gate", "ffn_up"}}, {"ffn_down", {"ffn_down", ""}}};
+constexpr ExpertArrays kExpertArrays[] = {{"ffn_gate_up", {"ffn_gate", "ffn_up"}}, {"ffn_down", {"ffn_down", ""}}};
 
 // Checkpoints have two neighbouring weights in a byte, GGUF weights 16 apart; the first is in the low bits in both.
 BlockMXFP4 block_of(const std::uint8_t* codes, std::uint8_t scale) {
@@ -30,7 +30,7 @@ class Splitter {
   Splitter(const arch::Architecture& a, arch::Weights& weights, const std::string& where)
       : a_(a), weights_(weights), where_(where) {}
 
-  void split(const std::string& layer, const Stack& stack, std::uint64_t out, std::uint64_t in) {
+  void split(const std::string& layer, const ExpertArrays& stack, std::uint64_t out, std::uint64_t in) {
     const std::uint64_t parts = stack.matrices[1].empty() ? 1 : 2, rows = parts * out, blocks = in / kBlock;
     const std::string name = layer + std::string(stack.name);
     if (weights_.find(name + "_blocks") == nullptr) return;
@@ -103,8 +103,8 @@ void split_mxfp4_experts(const arch::Architecture& a, arch::Weights& weights, co
   Splitter splitter(a, weights, where);
   for (std::uint32_t layer = 0; a.moe.n_experts > 0 && layer < a.n_layers; ++layer) {
     const std::string block = fmt::format("blk.{}.", layer);
-    splitter.split(block, kStacks[0], a.moe.ffn_width, a.width);
-    splitter.split(block, kStacks[1], a.width, a.moe.ffn_width);
+    splitter.split(block, kExpertArrays[0], a.moe.ffn_width, a.width);
+    splitter.split(block, kExpertArrays[1], a.width, a.moe.ffn_width);
   }
 }
 

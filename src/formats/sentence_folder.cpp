@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMaxSmallFile = 1 << 20;
+constexpr std::uint64_t kMaxConfig = 1 << 20;
 constexpr std::string_view kModules = "modules.json", kPoolingFolder = "1_Pooling";
 
 constexpr std::pair<const char*, PoolingKind> kModes[] = {{"pooling_mode_mean_tokens", PoolingKind::kMean},
@@ -63,10 +63,10 @@ void read_sentence_folder(const fs::path& folder, arch::Architecture& a) {
   std::string pooling(kPoolingFolder);
   const fs::path modules = folder / kModules;
   const bool listed = fs::exists(modules);
-  if (listed) pooling = apply_modules(read_file(modules, kMaxSmallFile), modules.string(), a);
+  if (listed) pooling = apply_modules(read_file(modules, kMaxConfig), modules.string(), a);
   const fs::path config = folder / pooling / "config.json";
   if (pooling.empty() || (!listed && !fs::exists(config))) return;
-  apply_pooling_config(read_file(config, kMaxSmallFile), config.string(), a);
+  apply_pooling_config(read_file(config, kMaxConfig), config.string(), a);
 }
 
 void read_sentence_metadata(const std::map<std::string, std::string>& metadata, const std::string& where,

@@ -22,14 +22,7 @@ using text::TokenId;
 using text::TokenizerSpec;
 using text::TokenKind;
 
-constexpr std::int64_t kMaxHoles = 1 << 20;  // ids that no entry has
-
-const json& member(const json& object, const char* key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto it = object.find(key);
-  return it == object.end() ? kNull : *it;
-}
+constexpr std::int64_t kMaxIdHoles = 1 << 20;  // ids that no entry has
 
 ModelType model_type(const TokenizerDocument& document, const json& model, std::string_view where) {
   const auto name = value_or<std::string>(model, "type", "", where);
@@ -48,7 +41,7 @@ void place_vocabulary(TokenizerDocument& document, std::string_view where, Token
   const auto count = static_cast<std::int64_t>(document.pieces.size());
   std::int64_t last = count - 1;
   for (const std::int64_t id : document.ids) last = std::max(last, id);
-  if (last >= count + kMaxHoles) fail(where, "the vocabulary has {} entries, but an entry has id {}", count, last);
+  if (last >= count + kMaxIdHoles) fail(where, "the vocabulary has {} entries, but an entry has id {}", count, last);
   spec.pieces.resize(static_cast<std::size_t>(last + 1));
   spec.kinds.assign(spec.size(), TokenKind::kUnused);
   if (document.vocab_is_array) spec.scores.assign(document.scores.begin(), document.scores.end());

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxNesting = 64;
 
 // Receives the events of the JSON parser. `stack_` holds the containers being filled in `rest`; while the parser is
 // inside model.vocab or model.merges the events go to the lists instead.
@@ -148,7 +148,7 @@ class Handler final : public nlohmann::json_sax<json> {
     return true;
   }
   bool open(json container) {
-    if (stack_.size() >= kMaxDepth) fail(name_, "JSON is nested deeper than {} levels", kMaxDepth);
+    if (stack_.size() >= kMaxNesting) fail(name_, "JSON is nested deeper than {} levels", kMaxNesting);
     const bool model = stack_.size() == 1 && key_ == "model" && stack_[0]->is_object();
     json* slot = place();
     *slot = std::move(container);

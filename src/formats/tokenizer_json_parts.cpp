@@ -16,13 +16,6 @@ using text::PreTokenizerStep;
 using text::TokenId;
 using text::TokenizerSpec;
 
-const json& member(const json& object, const char* key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto it = object.find(key);
-  return it == object.end() ? kNull : *it;
-}
-
 std::string type_of(const json& part, std::string_view where) {
   if (!part.is_object()) fail(where, "a part of the tokenizer is not an object");
   return value_or<std::string>(part, "type", "", where);
@@ -242,6 +235,13 @@ void read_decoder(const json& part, std::string_view where, TokenizerSpec& spec)
 }
 
 }  // namespace
+
+const json& member(const json& object, const char* key) {
+  static const json kNull;
+  if (!object.is_object()) return kNull;
+  const auto it = object.find(key);
+  return it == object.end() ? kNull : *it;
+}
 
 template <class T>
 T value_or(const json& object, const char* key, T otherwise, std::string_view where) {

@@ -16,6 +16,8 @@ void read_pre_tokenizer_part(const nlohmann::json& part, std::string_view where,
 void read_post_processor_part(const nlohmann::json& part, std::string_view where, text::TokenizerSpec& spec);
 void read_decoder_part(const nlohmann::json& part, std::string_view where, text::TokenizerSpec& spec);
 
+// object[key]; null when it is absent, or `object` no object.
+const nlohmann::json& member(const nlohmann::json& object, const char* key);
 // object[key], or `otherwise` when it is absent or null; an Error when it has another type.
 template <class T>
 T value_or(const nlohmann::json& object, const char* key, T otherwise, std::string_view where);

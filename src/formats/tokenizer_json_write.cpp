@@ -204,7 +204,7 @@ std::vector<text::Merge> merges_from_scores(const TokenizerSpec& spec) {
   return merges;
 }
 
-void append_string(std::string& out, std::string_view text) { out += Json(text).dump(); }
+void append_json_string(std::string& out, std::string_view text) { out += Json(text).dump(); }
 
 // model.vocab and model.merges have one entry per token, so they are written as text, not built as a document.
 std::string vocabulary_text(const TokenizerSpec& spec) {
@@ -219,7 +219,7 @@ std::string vocabulary_text(const TokenizerSpec& spec) {
     first = false;
     out += "\n      ";
     if (unigram) out += '[';
-    append_string(out, spec.pieces[id]);
+    append_json_string(out, spec.pieces[id]);
     if (unigram) {
       out += fmt::format(", {}]", Json(static_cast<double>(spec.scores[id])).dump());
     } else {
@@ -239,9 +239,9 @@ std::string merges_text(const TokenizerSpec& spec) {
   for (const text::Merge& merge : listed ? spec.merges : derived) {
     out += first ? "\n      [" : ",\n      [";
     first = false;
-    append_string(out, spec.pieces[static_cast<std::size_t>(merge.left)]);
+    append_json_string(out, spec.pieces[static_cast<std::size_t>(merge.left)]);
     out += ", ";
-    append_string(out, spec.pieces[static_cast<std::size_t>(merge.right)]);
+    append_json_string(out, spec.pieces[static_cast<std::size_t>(merge.right)]);
     out += "]";
   }
   return out + "\n    ]";

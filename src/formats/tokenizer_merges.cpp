@@ -9,7 +9,6 @@
 namespace lathe::formats {
 
 using text::kNoToken;
-using text::quoted;
 using text::TokenId;
 
 MergeReader::MergeReader(text::TokenizerSpec& spec, std::string where)
@@ -22,7 +21,7 @@ MergeReader::MergeReader(text::TokenizerSpec& spec, std::string where)
 void MergeReader::add(std::string_view merge) {
   const std::size_t space = merge.find(' ', 1);
   if (merge.empty() || space == std::string_view::npos || space + 1 >= merge.size()) {
-    fail(where_, "merge {} is not two pieces: {}", spec_.merges.size(), quoted(merge));
+    fail(where_, "merge {} is not two pieces: {}", spec_.merges.size(), text::quoted(merge));
   }
   add(merge.substr(0, space), merge.substr(space + 1));
 }
@@ -38,8 +37,8 @@ void MergeReader::add(std::string_view left, std::string_view right) {
   const TokenId l = index_.find(left), r = index_.find(right), result = index_.find(result_);
   if (l == kNoToken || r == kNoToken || result == kNoToken || left.empty() || right.empty()) {
     const std::string_view missing = l == kNoToken ? left : r == kNoToken ? right : std::string_view(result_);
-    fail(where_, "merge {} of {} and {} needs {}, which is not in the vocabulary", spec_.merges.size(), quoted(left),
-         quoted(right), quoted(missing));
+    fail(where_, "merge {} of {} and {} needs {}, which is not in the vocabulary", spec_.merges.size(),
+         text::quoted(left), text::quoted(right), text::quoted(missing));
   }
   spec_.merges.push_back({l, r, result});
 }
@@ -49,7 +48,8 @@ void check_unique_pieces(const text::TokenizerSpec& spec) {
   for (std::size_t id = 0; id < spec.size(); ++id) {
     if (!text::is_plain(spec.kinds[id]) || spec.pieces[id].empty()) continue;
     const TokenId other = index.insert(static_cast<std::int32_t>(id));
-    if (other != kNoToken) fail(spec.name, "tokens {} and {} are both spelled {}", other, id, quoted(spec.pieces[id]));
+    if (other != kNoToken)
+      fail(spec.name, "tokens {} and {} are both spelled {}", other, id, text::quoted(spec.pieces[id]));
   }
 }
 

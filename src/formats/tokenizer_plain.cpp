@@ -17,14 +17,14 @@ using text::TokenId;
 using text::TokenizerSpec;
 using text::TokenKind;
 
-constexpr std::int64_t kMaxHoles = 1 << 16;
+constexpr std::int64_t kMaxLineHoles = 1 << 16;
 
 void read_map(const nlohmann::json& map, std::string_view where, TokenizerSpec& spec) {
   if (!map.is_object() || map.empty()) fail(where, "not a vocabulary: the JSON is not an object of words and ids");
   const auto count = static_cast<std::int64_t>(map.size());
   for (const auto& [piece, value] : map.items()) {
     const std::int64_t id = value.is_number_integer() ? value.get<std::int64_t>() : -1;
-    if (id < 0 || id >= count + kMaxHoles)
+    if (id < 0 || id >= count + kMaxLineHoles)
       fail(where, "the id of {} is not a number inside the vocabulary", text::quoted(piece));
     const auto at = static_cast<std::size_t>(id);
     if (at >= spec.size()) {

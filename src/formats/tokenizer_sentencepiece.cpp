@@ -18,7 +18,7 @@ using text::TokenizerSpec;
 using text::TokenKind;
 
 // One field of a message in the protocol-buffers wire format.
-struct Field {
+struct ProtoField {
   std::uint32_t number = 0;
   enum Type { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 } type = kVarint;
   std::uint64_t value = 0;  // of a varint or fixed field
@@ -29,27 +29,27 @@ class MessageReader {
  public:
   MessageReader(std::string_view message, const std::string& file) : rest_(message), file_(file) {}
 
-  bool next(Field& field) {
+  bool next(ProtoField& field) {
     if (rest_.empty()) return false;
     const std::uint64_t key = varint();
     if (key >> 3 == 0 || key >> 3 > 0x1fffffff) fail(file_, "not a SentencePiece model (field number {})", key >> 3);
     field.number = static_cast<std::uint32_t>(key >> 3);
     field.bytes = {};
     switch (key & 7) {
-      case Field::kVarint:
-        field.type = Field::kVarint;
+      case ProtoField::kVarint:
+        field.type = ProtoField::kVarint;
         field.value = varint();
         return true;
-      case Field::kFixed64:
-        field.type = Field::kFixed64;
+      case ProtoField::kFixed64:
+        field.type = ProtoField::kFixed64;
         field.value = fixed(8);
         return true;
-      case Field::kFixed32:
-        field.type = Field::kFixed32;
+      case ProtoField::kFixed32:
+        field.type = ProtoField::kFixed32;
         field.value = fixed(4);
         return true;
-      case Field::kBytes: {
-        field.type = Field::kBytes;
+      case ProtoField::kBytes: {
+        field.type = ProtoField::kBytes;
         const std::uint64_t size = varint();
         if (size > rest_.size())
           fail(file_, "the SentencePiece model is cut off: a field of {} bytes, {} left", size, rest_.size());
@@ -99,10 +99,11 @@ void read_piece(std::string_view message, TokenizerSpec& spec) {
   float score = 0;
   std::uint64_t kind = 1;
   MessageReader reader(message, spec.name);
-  for (Field f; reader.next(f);) {
-    if (f.number == 1 && f.type == Field::kBytes) piece = f.bytes;
-    if (f.number == 2 && f.type == Field::kFixed32) score = std::bit_cast<float>(static_cast<std::uint32_t>(f.value));
-    if (f.number == 3 && f.type == Field::kVarint) kind = f.value;
+  for (ProtoField f; reader.next(f);) {
+    if (f.number == 1 && f.type == ProtoField::kBytes) piece = f.bytes;
+    if (f.number == 2 && f.type == ProtoField::kFixed32)
+      score = std::bit_cast<float>(static_cast<std::uint32_t>(f.value));
+    if (f.number == 3 && f.type == ProtoField::kVarint) kind = f.value;
   }
   if (kind < 1 || kind > 6) fail(spec.name, "piece {} has the unknown type {}", spec.size(), kind);
   spec.pieces.emplace_back(piece);
@@ -112,8 +113,8 @@ void read_piece(std::string_view message, TokenizerSpec& spec) {
 
 void read_trainer(std::string_view message, const std::string& file, Settings& settings) {
   MessageReader reader(message, file);
-  for (Field f; reader.next(f);) {
-    if (f.type != Field::kVarint) continue;
+  for (ProtoField f; reader.next(f);) {
+    if (f.type != ProtoField::kVarint) continue;
     const auto id = static_cast<std::int32_t>(static_cast<std::uint32_t>(f.value));
     switch (f.number) {
       case 3:
@@ -145,9 +146,9 @@ void read_trainer(std::string_view message, const std::string& file, Settings& s
 
 void read_normalizer(std::string_view message, const std::string& file, Settings& settings) {
   MessageReader reader(message, file);
-  for (Field f; reader.next(f);) {
-    if (f.number == 2 && f.type == Field::kBytes) settings.charsmap = f.bytes;
-    if (f.type != Field::kVarint) continue;
+  for (ProtoField f; reader.next(f);) {
+    if (f.number == 2 && f.type == ProtoField::kBytes) settings.charsmap = f.bytes;
+    if (f.type != ProtoField::kVarint) continue;
     if (f.number == 3) settings.add_dummy_prefix = f.value != 0;
     if (f.number == 4) settings.remove_extra_spaces = f.value != 0;
     if (f.number == 5) settings.escape_spaces = f.value != 0;
@@ -194,8 +195,8 @@ TokenizerSpec parse_sentencepiece(const Bytes& file) {
   spec.name = file.name();
   Settings settings;
   MessageReader reader(file.text(), spec.name);
-  for (Field f; reader.next(f);) {
-    if (f.type != Field::kBytes) continue;
+  for (ProtoField f; reader.next(f);) {
+    if (f.type != ProtoField::kBytes) continue;
     if (f.number == 1) read_piece(f.bytes, spec);
     if (f.number == 2) read_trainer(f.bytes, spec.name, settings);
     if (f.number == 3) read_normalizer(f.bytes, spec.name, settings);

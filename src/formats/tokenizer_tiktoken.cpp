@@ -18,8 +18,8 @@ using text::TokenId;
 using text::TokenizerSpec;
 using text::TokenKind;
 
-constexpr std::size_t kMaxRank = std::size_t{1} << 24;
-constexpr std::size_t kMaxHoles = 1 << 16;  // ranks that no line has
+constexpr std::size_t kLargestRank = std::size_t{1} << 24;
+constexpr std::size_t kMaxRankHoles = 1 << 16;  // ranks that no line has
 
 // Whisper's languages in the order of their tokens (openai/whisper, MIT).
 constexpr std::string_view kWhisperLanguages[] = {
@@ -222,7 +222,7 @@ TokenizerSpec parse_tiktoken(const Bytes& file, std::optional<TiktokenFamily> fa
       }
       fail(file.name(), "line {} is not \"base64 rank\": {}", number, text::quoted(line));
     }
-    if (rank < spec.size() || rank > kMaxRank || rank - spec.size() > kMaxHoles - holes) {
+    if (rank < spec.size() || rank > kLargestRank || rank - spec.size() > kMaxRankHoles - holes) {
       fail(file.name(), "line {}: rank {} is out of order", number, rank);
     }
     holes += rank - spec.size();

@@ -11,9 +11,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kUnknown = "<unk>", kBegin = "<s>", kEnd = "</s>", kBlank = "<blank>";
+constexpr std::string_view kUnknownWord = "<unk>", kBegin = "<s>", kEnd = "</s>", kBlank = "<blank>";
 
-bool is_special(std::string_view word) { return word == kUnknown || word == kBegin || word == kEnd || word == kBlank; }
+bool is_special(std::string_view word) {
+  return word == kUnknownWord || word == kBegin || word == kEnd || word == kBlank;
+}
 
 // Bytes after the first of a character begin with the bits 10.
 bool is_one_character(std::string_view word) {
@@ -36,19 +38,19 @@ text::TokenizerSpec parse_word_list(const Bytes& file, std::uint32_t rows) {
     begin = end + 1;
     if (spec.pieces.size() > rows) fail(file.name(), "has more than the {} words of the model's table", rows);
   }
-  const bool listed = std::find(spec.pieces.begin(), spec.pieces.end(), kUnknown) != spec.pieces.end();
-  if (!listed) spec.pieces.emplace_back(kUnknown);
+  const bool listed = std::find(spec.pieces.begin(), spec.pieces.end(), kUnknownWord) != spec.pieces.end();
+  if (!listed) spec.pieces.emplace_back(kUnknownWord);
   if (spec.pieces.size() != rows)
     fail(file.name(), "has {} words, unknown ones included, the model's table {}", spec.pieces.size(), rows);
   bool letters = true;
   for (std::size_t i = 0; i < spec.pieces.size(); ++i) {
     const std::string& word = spec.pieces[i];
     const auto id = static_cast<text::TokenId>(i);
-    spec.kinds.push_back(word == kUnknown   ? text::TokenKind::kUnknown
-                         : is_special(word) ? text::TokenKind::kControl
-                                            : text::TokenKind::kNormal);
+    spec.kinds.push_back(word == kUnknownWord ? text::TokenKind::kUnknown
+                         : is_special(word)   ? text::TokenKind::kControl
+                                              : text::TokenKind::kNormal);
     letters = letters && (is_special(word) || is_one_character(word));
-    if (word == kUnknown) spec.special.unknown = id;
+    if (word == kUnknownWord) spec.special.unknown = id;
     if (word == kBegin) spec.special.bos = id;
     if (word == kBlank) spec.special.pad = id;
     if (word == kEnd) spec.special.eos = id, spec.special.end_of_generation = {id};
