@@ -33,6 +33,10 @@ add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wno-psabi;-Wno-m
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>")  # warns about correct std::string code (GCC bug 105651)
 endif()
+if(LATHE_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Warns of types in unnamed namespaces outside of "the main file", which is another one here.
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>")
+endif()
 if(LATHE_WERROR)
   add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-Werror>")
 endif()

@@ -15,6 +15,20 @@ struct SlotRange {
   std::int64_t window = 0;
 };
 
+// Which blocks of a memory a query is shown; the last two are what the first is measured against.
+enum class MemoryChoice : std::uint8_t { kBest, kLatest, kRandom };
+
+// What a policy keeps of tokens that have left its window (cache/context_memory.h).
+struct MemoryOptions {
+  std::uint64_t sinks = 128;          // first tokens, shown always
+  std::uint64_t window = 2048;        // recent tokens, the query's own included
+  std::uint64_t block = 128;          // tokens of a block
+  std::uint64_t shown = 16;           // blocks shown at a time
+  std::uint64_t representatives = 4;  // tokens that stand for a block
+  std::uint64_t step = 128;           // tokens of a prompt that share one choice
+  MemoryChoice choice = MemoryChoice::kBest;
+};
+
 class KvPolicy {
  public:
   virtual ~KvPolicy() = default;
@@ -24,6 +38,13 @@ class KvPolicy {
   virtual std::vector<SlotRange> visible(std::uint64_t length, std::uint64_t count) const = 0;
   // Slots that are never looked at again once `length` tokens are stored; whole blocks of them are freed.
   virtual SlotRange forgotten(std::uint64_t length) const = 0;
+  // What it keeps beside that; null for nothing.
+  virtual const MemoryOptions* memory() const { return nullptr; }
+  // How many of `pending` tokens behind `length` the next pass reads, which has room for `room`; 0: none of them yet.
+  virtual std::uint64_t rows_of_pass(std::uint64_t length, std::uint64_t pending, std::uint64_t room) const {
+    (void)length;
+    return pending < room ? pending : room;
+  }
 };
 
 // Everything, always.
@@ -31,8 +52,12 @@ std::unique_ptr<KvPolicy> full_policy();
 // The first `sinks` tokens and the last `window`, the query's own included.
 std::unique_ptr<KvPolicy> sinks_policy(std::uint64_t sinks, std::uint64_t window);
 
-// From a user's words: "full", "sinks" (4 sinks and a window of 1024), "sinks:4+256". Throws UsageError listing the
-// policies there are.
+// A window, and a memory of everything older. Throws UsageError for sizes that make no sense.
+std::unique_ptr<KvPolicy> infllm_policy(const MemoryOptions& options);
+
+// From a user's words: "full", "sinks" (4 sinks and a window of 1024), "sinks:4+256", "infllm",
+// "infllm:128+2048,block=128,blocks=16,repr=4,step=128,choice=random". Throws UsageError listing the policies there
+// are.
 std::unique_ptr<KvPolicy> kv_policy_named(std::string_view text);
 
 }  // namespace lathe::cache

@@ -13,16 +13,25 @@
 
 namespace lathe::cache {
 
+class ContextMemory;
+
 class PagedKv final : public model::SequenceState {
  public:
   // Starts with `prefix` (full blocks of a prefix tree) as its first prefix.size() * block_tokens tokens.
   PagedKv(BlockPool& pool, std::shared_ptr<const KvPolicy> policy, std::vector<BlockRef> prefix = {});
+  PagedKv(PagedKv&& other) noexcept;
+  ~PagedKv() override;
 
   std::int64_t length() const override { return static_cast<std::int64_t>(length_); }
   const kernels::KvLayout& layout() const override { return pool_.layout(); }
   void reserve(kernels::Stream& stream, std::uint64_t count) override;
   void append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k, kernels::DeviceTensor v) override;
   std::span<const kernels::KvRun> segments(std::uint32_t layer, std::uint64_t count) override;
+  Mass mass(std::uint32_t layer) override;
+  std::int64_t far_distance() const override;
+  void append_raw(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k,
+                  kernels::DeviceTensor v) override;
+  void choose(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor far_q) override;
   void commit(std::uint64_t count) override;
 
   // Another sequence with the same past; the blocks of that past are shared.
@@ -35,6 +44,9 @@ class PagedKv final : public model::SequenceState {
   std::uint32_t layers() const { return static_cast<std::uint32_t>(addresses_.size()); }
   // In order; a block the policy has forgotten is empty.
   const std::vector<BlockRef>& blocks() const { return blocks_; }
+  std::span<void* const> addresses(std::uint32_t layer) const { return addresses_[layer]; }
+  // What the policy remembers beside its window; null for most policies.
+  const ContextMemory* memory() const { return memory_.get(); }
 
  private:
   void set_block(std::size_t index, BlockRef block);
@@ -48,6 +60,8 @@ class PagedKv final : public model::SequenceState {
   std::vector<BlockRef> blocks_;
   std::vector<std::vector<void*>> addresses_;  // [layer][block]
   std::vector<kernels::KvRun> runs_;
+  std::unique_ptr<ContextMemory> memory_;  // may be null
+  kernels::Stream* stream_ = nullptr;      // of the pass at hand, for what commit() moves
 };
 
 }  // namespace lathe::cache

@@ -92,8 +92,10 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
       "auto, scalar, or an instruction set this machine has (avx2, avx3, ...); +dot or +lut behind it chooses how "
       "integer groups are multiplied");
   options.choice("--kv-codec", args.kv_codec, {"f16", "int8", "f32"}, "how cached keys and values are stored");
-  options.value("--kv-policy", args.kv_policy, "POLICY",
-                "which cached tokens are attended to: full, or sinks[:FIRST+LAST] (the first few and the last)");
+  options.value(
+      "--kv-policy", args.kv_policy, "POLICY",
+      "which cached tokens are attended to: full; sinks[:FIRST+LAST] (the first few and the last); infllm[:FIRST+LAST"
+      "[,blocks=N]...] (those, and blocks of the rest that fit the question; docs/long-context.md)");
 }
 
 std::string model_name(const ModelArgs& args) {

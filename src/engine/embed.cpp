@@ -114,7 +114,8 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
     std::vector<model::SequenceInput> inputs;
     std::size_t room = forward.max_rows();
     for (auto text = active.begin(); text != active.end() && room > 0; ++text) {
-      const std::size_t count = std::min(room, text->ids.size() - text->read);
+      const std::size_t count = state.policy->rows_of_pass(text->read, text->ids.size() - text->read, room);
+      if (count == 0) continue;
       if (!a.causal && count < text->ids.size()) break;  // whole texts only: a token sees those after it
       batch.push_back(&*text);
       segments.push_back({std::span(text->ids).subspan(text->read, count)});

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "cache/kv_policy.h"
 
 namespace lathe::engine {
 namespace {
@@ -22,7 +23,9 @@ std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options
                         std::uint64_t asked) {
   if (asked > 0) return asked;
   const std::uint64_t block = model.backend().kv_block_bytes(kv_layout(model, options.kv_codec)) * model.state_layers();
-  const std::uint64_t texts = model.encoder() == nullptr ? 1 : 2;  // of a sequence: its own, and a source
+  // Of a sequence: its own, and a source, or the same again in a memory.
+  const bool twice = model.encoder() != nullptr || cache::kv_policy_named(options.kv_policy)->memory() != nullptr;
+  const std::uint64_t texts = twice ? 2 : 1;
   const std::uint64_t wanted =
       checked_mul(block, options.max_batch * texts * (context / kBlockTokens + 2), "KV budget");
   const std::uint64_t free =

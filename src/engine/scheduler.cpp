@@ -286,7 +286,9 @@ void Scheduler::step(const CancelToken* cancel) {
       Sequence& sequence = **it;
       if ((sequence.pending() == 1) != decoding) continue;
       // A guess takes what room there is, and nobody's blocks.
-      std::size_t count = std::min(sequence.pending() + sequence.draft.size(), room);
+      std::size_t count =
+          options_.policy->rows_of_pass(sequence.stored(), sequence.pending() + sequence.draft.size(), room);
+      if (count == 0) continue;
       const std::uint64_t wanted = claimed + sequence.state->blocks_needed(count);
       if (!sequence.draft.empty() && pool_.free_blocks() < wanted && !tree_.evict(wanted)) {
         sequence.draft.clear();

@@ -19,6 +19,18 @@ void check(const SessionOptions& options) {
   if (options.chunk == 0) throw UsageError("chunk is 0, expected at least 1", "session");
 }
 
+void check_memory(const SessionOptions& options, const cache::MemoryOptions& memory, const model::Model& model) {
+  model::require_far_distances(model.op_list());
+  if (options.draft.kind != DraftKind::kNone)
+    throw UsageError("a context memory cannot take guesses back", "session", "leave out the draft, or the KV policy");
+  const std::uint32_t trained = model.architecture().context_length;
+  if (memory.window > trained) {
+    throw UsageError(
+        fmt::format("a window of {} is longer than the {} positions the model was trained on", memory.window, trained),
+        "session", "use --kv-policy infllm:SINKS+WINDOW with a smaller window");
+  }
+}
+
 std::uint32_t session_context(const arch::Architecture& a, std::uint32_t asked) {
   const std::uint32_t context = context_within(a, asked);
   if (context < asked) {
@@ -35,6 +47,11 @@ SessionOptions settled(SessionOptions options, const model::Model& model) {
   options.context = session_context(model.architecture(), options.context);
   if (options.draft.kind == DraftKind::kNone) options.draft.tokens = 0;
   options.chunk = std::max(options.chunk, options.max_batch * (1 + options.draft.tokens));
+  if (const auto policy = cache::kv_policy_named(options.kv_policy); policy->memory() != nullptr) {
+    check_memory(options, *policy->memory(), model);
+    options.chunk = std::max<std::uint32_t>(options.chunk, options.max_batch + policy->memory()->step);
+    options.prefix_cache = false;  // what was shown to the tokens of a beginning depends on all of it
+  }
   // What a decoder computes depends on the source text.
   if (model.encoder() != nullptr) options.prefix_cache = false;
   // An encoder reads a text in one pass, and what it cached of a beginning depends on the end.
@@ -305,7 +322,7 @@ void Session::State::each_row(std::span<const text::TokenId> ids, std::size_t fr
   for (std::size_t begin = 0; begin < ids.size();) {
     // Rows before `from` go in passes of their own, so that no pass computes logits nobody asked for.
     const std::size_t limit = begin < from ? std::min(from, ids.size()) : ids.size();
-    const std::size_t count = std::min<std::size_t>(limit - begin, forward.max_rows());
+    const std::size_t count = policy->rows_of_pass(begin, limit - begin, forward.max_rows());
     locked([&] {
       if (cancel != nullptr) cancel->check();
       if (!sequence) sequence.emplace(pool, policy);

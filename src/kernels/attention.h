@@ -32,6 +32,9 @@ struct KvRun {
   std::int64_t first_position = 0;   // position of slot `begin`
   // > 0: a row sees only the last `window` positions of this run, its own included; 0: as AttentionParams say.
   std::int64_t window = 0;
+  std::int64_t lag = 0;  // > 0: a row sees only positions that are at least this far before its own
+  // The keys were stored before RoPE: AttentionParams::far_q asks them, and they receive no mass.
+  bool far = false;
 };
 
 // Rows [row_begin, row_begin + row_count) of q belong to one sequence, at positions first_position, +1, ...
@@ -41,9 +44,11 @@ struct AttentionSequence {
   std::span<const KvRun> runs;
   // Query rows before this one see each other in full (an image's tokens); 0 for plain causal attention.
   std::uint64_t bidirectional_rows = 0;
-  // If set: one float per slot of all runs in order, increased by the attention probability the slot received, summed
-  // over rows and heads (what eviction and retrieval policies observe).
+  // If set: one float per slot of all runs that are not far, in order, increased by the attention probability the slot
+  // received, summed over rows (what eviction and retrieval policies observe). Head h adds to mass[h * mass_stride]
+  // onwards; with a stride of 0 the heads are summed too.
   float* mass = nullptr;  // device address
+  std::uint64_t mass_stride = 0;
 };
 
 struct AttentionParams {
@@ -60,6 +65,8 @@ struct AttentionParams {
   // Device address, n_heads: a score that takes part in the softmax without a value, as if it were one more key
   // (attention sinks of gpt-oss).
   const float* sinks = nullptr;
+  // Device, like q: what far runs are asked with, rotated to the distance that all their keys are taken to have.
+  DeviceTensor far_q = {};
 };
 
 }  // namespace lathe::kernels

@@ -57,6 +57,10 @@ class Stream {
   virtual ~Stream() = default;
 };
 
+// Below this position the angles of RoPE are rounded to float, as every implementation that models are trained with
+// does; beyond it a float could not hold them (a model with a window or a memory of its own may get there).
+inline constexpr std::int32_t kRoundedAngles = 1 << 17;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -112,6 +116,9 @@ class Backend {
   // Stores row i of k [rows, n_kv_heads * k_dim] and v at slot first_slot + i of `blocks`.
   virtual void kv_append(Stream& stream, const KvLayout& layout, std::span<void* const> blocks,
                          std::uint64_t first_slot, DeviceTensor k, DeviceTensor v) = 0;
+  // out [rows, n_kv_heads * k_dim] = the keys at slot first_slot and those behind it.
+  virtual void kv_keys(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
+                       DeviceTensor out) = 0;
   // out [rows, n_heads * v_dim] from q [rows, n_heads * k_dim]; rows of no sequence are left as they are. Query heads
   // share KV heads in consecutive groups of n_heads / n_kv_heads.
   virtual void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,

@@ -19,7 +19,26 @@ using kernels::DeviceTensor;
 // Rows of logits computed at once: a vocabulary of 128k is 128 kB a row, so the head is tiled.
 constexpr std::uint64_t kHeadRows = 32;
 
+// The operation that rotates a slot as it is; nullptr when there is none.
+const Op* rope_of(const arch::OpList& list, int slot) {
+  const auto it = std::find_if(list.ops.begin(), list.ops.end(),
+                               [&](const Op& op) { return op.kind == OpKind::kRope && op.out == slot; });
+  return it == list.ops.end() ? nullptr : &*it;
+}
+
 }  // namespace
+
+void require_far_distances(const arch::OpList& list) {
+  for (const Op& op : list.ops) {
+    const bool kept = op.kind == OpKind::kAttention &&
+                      (op.attention.window > 0 || op.attention.alibi || op.attention.relative.buckets > 0 ||
+                       rope_of(list, op.in) == nullptr || rope_of(list, op.k) == nullptr);
+    if (kept || op.kind == OpKind::kPositionEmbed || op.kind == OpKind::kCrossAttention) {
+      throw Error("a context memory needs a model whose positions are all RoPE's, without layers of a sliding window",
+                  "KV policy", "use --kv-policy full or sinks");
+    }
+  }
+}
 
 // A pass's rows: the rows of all sequences one after another.
 struct ForwardContext::Rows {
@@ -116,7 +135,7 @@ void ForwardContext::check(std::span<const SequenceInput> inputs, const ForwardO
       fail("forward", "a model without an encoder has no use for a source text");
     if (input.source != nullptr && input.source->layout() != layout)
       fail("forward", "a source text is kept in another layout than the sequence");
-    if (input.state->key_storage() != KeyStorage::kRotated) fail("forward", "a sequence asks for keys before RoPE");
+    if (input.state->far_distance() > 0) require_far_distances(model_->op_list());
     states.push_back(input.state);
   }
   std::sort(states.begin(), states.end(), std::less<>());
@@ -215,6 +234,9 @@ void ForwardContext::load_inputs(const Rows& rows, std::span<const SequenceInput
 void ForwardContext::forward(std::span<const SequenceInput> inputs, const ForwardOptions& options, RowSink sink) {
   if (inputs.empty()) return;
   const Rows rows = collect(inputs, options);
+  if (raw_.empty() && std::any_of(inputs.begin(), inputs.end(),
+                                  [](const SequenceInput& input) { return input.state->far_distance() > 0; }))
+    prepare_far();
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].state->reserve(*stream_, rows.ranges[i].count);
   load_inputs(rows, inputs, options.first_layer == 0);
 
@@ -342,7 +364,45 @@ void ForwardContext::run(const PreparedOp& prepared, const Rows& rows, std::span
   }
 }
 
+void ForwardContext::prepare_far() {
+  const arch::OpList& list = model_->op_list();
+  for (const Op& op : list.ops) {
+    if (op.kind != OpKind::kAttention) continue;
+    for (const int index : {op.in, op.k}) {
+      if (raw_.count(index) == 0)
+        raw_[index] = {backend_.allocate(max_rows_ * list.slots[index].width * sizeof(float)), rope_of(list, index)};
+    }
+  }
+  std::uint64_t most = 0;
+  for (const Rotation& rotation : rotations_) most = std::max(most, rotation.n_freq);
+  far_position_ = backend_.allocate(sizeof(std::int32_t));
+  far_table_ = backend_.allocate(2 * most * sizeof(float));
+}
+
+DeviceTensor ForwardContext::raw(int index, std::uint64_t rows) const {
+  return DeviceTensor::dense(raw_.at(index).rows.data(), rows, model_->op_list().slots[index].width);
+}
+
+// The queries of an attention, rotated to the distance at which each sequence wants its distant tokens.
+DeviceTensor ForwardContext::far_queries(const Op& op, const Rows& rows, std::span<const SequenceInput> inputs) {
+  const Op& rope = *raw_.at(op.in).rope;
+  const Rotation& rotation = rotations_[static_cast<std::size_t>(rope.rope)];
+  const DeviceTensor all = raw(op.in, rows.total());
+  const DeviceTensor table = DeviceTensor::dense(far_table_.data(), 1, 2 * rotation.n_freq);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const auto distance = static_cast<std::int32_t>(inputs[i].state->far_distance());
+    if (distance == 0) continue;
+    backend_.upload(*stream_, far_position_.data(), &distance, sizeof(distance));
+    backend_.rope_table(*stream_, table, static_cast<const std::int32_t*>(far_position_.data()),
+                        static_cast<const float*>(rotation.inv_freq.data()), rotation.n_freq, rotation.mscale);
+    backend_.rope(*stream_, all.slice_rows(rows.ranges[i].begin, rows.ranges[i].count), table, rope.head_dim,
+                  rope.rope_layout);
+  }
+  return all;
+}
+
 void ForwardContext::rotate(const Op& op, std::uint64_t count) {
+  if (raw_.count(op.out) != 0) backend_.assign(*stream_, raw(op.out, count), slot(op.out, count));
   const Rotation& rotation = rotations_[static_cast<std::size_t>(op.rope)];
   backend_.rope(*stream_, slot(op.out, count), DeviceTensor::dense(rotation.table.data(), count, 2 * rotation.n_freq),
                 op.head_dim, op.rope_layout);
@@ -419,18 +479,31 @@ void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std
   const Op& op = *prepared.op;
   const bool own = op.kind == OpKind::kAttention;  // or the source's keys and values
   if (own) store(op, rows, inputs);
+  kernels::AttentionParams params;
+  if (own && !raw_.empty()) {
+    params.far_q = far_queries(op, rows, inputs);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const Rows::Range& range = rows.ranges[i];
+      if (inputs[i].state->far_distance() == 0) continue;
+      inputs[i].state->append_raw(*stream_, op.state_layer,
+                                  raw(op.k, rows.total()).slice_rows(range.begin, range.count),
+                                  slot(op.v, rows.total()).slice_rows(range.begin, range.count));
+      inputs[i].state->choose(*stream_, op.state_layer, params.far_q.slice_rows(range.begin, range.count));
+    }
+  }
   std::vector<kernels::AttentionSequence> sequences;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Rows::Range& range = rows.ranges[i];
     SequenceState& state = *inputs[i].state;
     if (own) {
-      sequences.push_back({range.begin, range.count, state.length(), state.segments(op.state_layer, range.count),
-                           range.bidirectional, state.mass(op.state_layer)});
+      const std::span<const kernels::KvRun> runs = state.segments(op.state_layer, range.count);
+      const SequenceState::Mass mass = state.mass(op.state_layer);
+      sequences.push_back(
+          {range.begin, range.count, state.length(), runs, range.bidirectional, mass.data, mass.stride});
     } else {
       sequences.push_back({range.begin, range.count, state.length(), inputs[i].source->segments(op.state_layer)});
     }
   }
-  kernels::AttentionParams params;
   params.n_heads = op.attention.n_heads;
   params.scale = op.attention.scale;
   params.softcap = op.attention.softcap;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -50,6 +51,10 @@ struct ForwardOptions {
 // call.
 using RowSink = FunctionRef<void(std::size_t sequence, std::uint64_t row, std::span<const float> values)>;
 
+// Throws Error unless distant tokens can be given another distance (SequenceState::far_distance): all of the model's
+// positions have to come from RoPE, on the very queries and keys of attention, and no layer may have a window.
+void require_far_distances(const arch::OpList& list);
+
 // Stream and workspace for passes of up to max_rows rows; one thread at a time.
 class ForwardContext {
  public:
@@ -72,6 +77,9 @@ class ForwardContext {
   void run(const PreparedOp& prepared, const Rows& rows, std::span<const SequenceInput> inputs, std::uint64_t count,
            ForwardHooks* hooks);
   void rotate(const arch::Op& op, std::uint64_t count);
+  void prepare_far();
+  kernels::DeviceTensor raw(int slot, std::uint64_t rows) const;
+  kernels::DeviceTensor far_queries(const arch::Op& op, const Rows& rows, std::span<const SequenceInput> inputs);
   void linear(const PreparedOp& prepared, const Rows& rows, std::uint64_t count, ForwardHooks* hooks);
   void grouped_linear(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
   void route(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
@@ -93,6 +101,13 @@ class ForwardContext {
     float mscale = 1;
   };
   std::vector<Rotation> rotations_;  // by OpList::ropes
+  // Queries and keys from before RoPE, for states that look far: by slot, made when the first such state comes.
+  struct Raw {
+    kernels::DeviceBuffer rows;
+    const arch::Op* rope;  // what rotates the slot
+  };
+  std::map<int, Raw> raw_;
+  kernels::DeviceBuffer far_position_, far_table_;  // one row, as Rotation::table
   std::vector<float> host_row_;
 };
 

@@ -9,9 +9,6 @@
 
 namespace lathe::model {
 
-// Whether keys are cached after RoPE, or before it, to be rotated by the position they are attended at (InfLLM).
-enum class KeyStorage : std::uint8_t { kRotated, kRaw };
-
 class SequenceState {
  public:
   virtual ~SequenceState() = default;
@@ -19,7 +16,6 @@ class SequenceState {
   // Tokens stored, which is also the position of the next one.
   virtual std::int64_t length() const = 0;
   virtual const kernels::KvLayout& layout() const = 0;
-  virtual KeyStorage key_storage() const { return KeyStorage::kRotated; }
 
   // Makes room for `count` more tokens, or throws Error and leaves everything as it was. Room that was made for tokens
   // never committed is used again.
@@ -30,11 +26,29 @@ class SequenceState {
   // The runs that `count` queries at positions length() ... may attend to, rows just appended included. Valid until the
   // next call of a non-const function.
   virtual std::span<const kernels::KvRun> segments(std::uint32_t layer, std::uint64_t count) = 0;
-  // Where the attention mass each slot of segments() receives should be added up; nullptr when nobody looks.
-  virtual float* mass(std::uint32_t layer) {
+  // Where the attention mass that the slots of segments() receive is added up (AttentionSequence::mass).
+  struct Mass {
+    float* data = nullptr;  // nullptr when nobody looks
+    std::uint64_t stride = 0;
+  };
+  virtual Mass mass(std::uint32_t layer) {
     (void)layer;
-    return nullptr;
+    return {};
   }
+
+  // > 0: distant tokens are attended to as if they were this far away, by their keys from before RoPE (InfLLM, Xiao et
+  // al. 2024). Then every layer calls, between append() and segments():
+  virtual std::int64_t far_distance() const { return 0; }
+  // with the rows of k before RoPE, and v once more;
+  virtual void append_raw(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k,
+                          kernels::DeviceTensor v) {
+    (void)stream, (void)layer, (void)k, (void)v;
+  }
+  // with the rows of q rotated to far_distance(), by which the state chooses what they are shown.
+  virtual void choose(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor far_q) {
+    (void)stream, (void)layer, (void)far_q;
+  }
+
   // After the last layer: the appended tokens count from now on.
   virtual void commit(std::uint64_t count) = 0;
 };

@@ -55,6 +55,29 @@ TEST(KvPolicy, SinksSeesTheFirstAndTheLastHoweverThePassIsCut) {
   }
 }
 
+TEST(KvPolicy, ThePassesOfAMemoryEndWithItsStepsAndLeaveTheLastTokenAlone) {
+  const auto policy = kv_policy_named("infllm:32+256,step=64");
+  EXPECT_EQ(policy->rows_of_pass(0, 1000, 256), 64u);
+  EXPECT_EQ(policy->rows_of_pass(40, 1000, 256), 24u);  // to the end of the step
+  EXPECT_EQ(policy->rows_of_pass(64, 20, 256), 19u);
+  EXPECT_EQ(policy->rows_of_pass(83, 1, 256), 1u);
+  EXPECT_EQ(policy->rows_of_pass(0, 1000, 63), 0u);  // no room for it all: not yet
+  EXPECT_EQ(kv_policy_named("full")->rows_of_pass(0, 1000, 63), 63u);
+}
+
+TEST(KvPolicy, AMemorysNameSaysAllThatDecidesWhatIsShown) {
+  EXPECT_EQ(kv_policy_named("infllm")->name(), "infllm:128+2048,block=128,blocks=16,repr=4,step=128,choice=best");
+  EXPECT_EQ(kv_policy_named("infllm:0+64,step=8,repr=2,choice=random,blocks=3,block=32")->name(),
+            "infllm:0+64,block=32,blocks=3,repr=2,step=8,choice=random");
+  for (const char* bad :
+       {"infllm:", "infllm:4", "infllm:4+1", "infllm:4+64,step=65", "infllm:4+64,block=0", "infllm:4+64,repr=0",
+        "infllm:4+64,block=8,repr=9", "infllm:4+64,blocks", "infllm:4+64,blocks=", "infllm:4+64,blocks=2x",
+        "infllm:4+64,colour=2", "infllm:4+64,choice=worst", "infllm:4+64,", "infllm:4+99999999999999999999",
+        "infllm:4+64,blocks=99999999999999999999"}) {
+    EXPECT_THROW(kv_policy_named(bad), UsageError) << bad;
+  }
+}
+
 TEST(KvPolicy, NamesAreParsedAndNonsenseIsRefused) {
   EXPECT_EQ(kv_policy_named("sinks")->name(), "sinks:4+1024");
   EXPECT_EQ(kv_policy_named("sinks:2+16")->name(), "sinks:2+16");

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "engine/parity_support.h"
 #include "formats/json_tensors.h"
 #include "support/data.h"

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/json.h"
 #include "engine/parity_support.h"
 #include "support/data.h"
 

@@ -1,4 +1,5 @@
 #include "engine/parity_support.h"
+#include "base/json.h"
 
 #include <gtest/gtest.h>
 

@@ -6,6 +6,7 @@
 
 #include "arch/families.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "formats/architecture_json.h"
 #include "formats/hf_config.h"
 #include "formats/model_file.h"

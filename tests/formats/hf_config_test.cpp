@@ -1,5 +1,6 @@
 // config.json in the spellings that published models use.
 #include "formats/hf_config.h"
+#include "base/json.h"
 
 #include <gtest/gtest.h>
 

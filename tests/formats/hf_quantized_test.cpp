@@ -1,5 +1,6 @@
 // GPTQ and AWQ checkpoints, packed here bit by bit as their writers pack them, and read back exactly.
 #include "formats/hf_quantized.h"
+#include "base/json.h"
 
 #include <gtest/gtest.h>
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "formats/model_file.h"
 #include "fuzz/guarded.h"

@@ -317,6 +317,72 @@ TEST_P(AttentionTest, SequencesAndRuns) {
   }
 }
 
+// Distant keys from before RoPE beside a window: with queries of their own, and no mass for them.
+TEST_P(AttentionTest, FarRunsAreAskedWithTheirOwnQueries) {
+  Device device(GetParam());
+  const Shape4 shape{4, 2, 16, 24, 8};
+  const KvLayout kv{KvCodec::kF32, 2, 16, 24, 8};
+  const std::size_t tokens = 600, rows = 37, first = tokens - rows, window = 300;
+  Cache near(device, kv, tokens), far(device, kv, tokens);
+  append(device, near, random_floats(tokens * 32, 1), random_floats(tokens * 48, 2), 0, tokens);
+  append(device, far, random_floats(tokens * 32, 3), random_floats(tokens * 48, 4), 0, tokens);
+  const Floats q = random_floats(rows * 64, 5), far_q = random_floats(rows * 64, 6);
+  // Far: slots 8..24 always, and all of 40..299 that are `window` away or more. Near: the window.
+  KvRun runs[] = {{far.blocks, 8, 24, 0}, {far.blocks, 40, 300, 40}, {near.blocks, 200, 600, 200}};
+  runs[0].far = runs[1].far = true;
+  runs[1].lag = window, runs[2].window = window;
+  Rules rules;
+  rules.scale = 0.5f;
+  for (const std::size_t chunk : {rows, std::size_t{1}, std::size_t{5}}) {
+    const std::uint64_t stride = 411;
+    const DeviceTensor mass = device.zeros(4, stride);
+    Floats all;
+    for (std::size_t from = 0; from < rows; from += chunk) {
+      const std::size_t count = std::min(chunk, rows - from);
+      AttentionSequence sequence;
+      sequence.row_count = count, sequence.first_position = static_cast<std::int64_t>(first + from);
+      sequence.runs = runs;
+      sequence.mass = static_cast<float*>(mass.data), sequence.mass_stride = stride;
+      AttentionParams params = params_of(device, shape, rules);
+      const auto part = [&](const Floats& of) {
+        const auto begin = of.begin() + static_cast<std::ptrdiff_t>(from * 64);
+        return device.tensor(Floats(begin, begin + static_cast<std::ptrdiff_t>(count * 64)), count);
+      };
+      params.far_q = part(far_q);
+      const DeviceTensor out = device.zeros(count, 96);
+      device.backend->attention(*device.stream, kv, params, out, part(q), std::span(&sequence, 1));
+      const Floats got = device.read(out);
+      all.insert(all.end(), got.begin(), got.end());
+    }
+    std::vector<double> received(4 * stride);
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t head = 0; head < 4; ++head) {
+        const std::size_t own = first + row, kv_head = head / 2;
+        double sum = 0;
+        std::vector<double> value(24), weight(tokens);
+        const auto see = [&](const Cache& cache, const Floats& queries, std::size_t slot) {
+          double score = 0;
+          for (std::size_t d = 0; d < 16; ++d)
+            score += double{queries[row * 64 + head * 16 + d]} * cache.keys[slot * 32 + kv_head * 16 + d];
+          const double p = std::exp(0.5 * score);
+          sum += p;
+          for (std::size_t d = 0; d < 24; ++d) value[d] += p * cache.values[slot * 48 + kv_head * 24 + d];
+          return p;
+        };
+        for (std::size_t slot = 8; slot < 24; ++slot) see(far, far_q, slot);
+        for (std::size_t slot = 40; slot < 300 && slot + window <= own; ++slot) see(far, far_q, slot);
+        for (std::size_t slot = std::max<std::size_t>(200, own + 1 - window); slot <= own; ++slot)
+          weight[slot] = see(near, q, slot);
+        for (std::size_t slot = 200; slot < tokens; ++slot) received[head * stride + slot - 200] += weight[slot] / sum;
+        for (std::size_t d = 0; d < 24; ++d)
+          ASSERT_NEAR(all[row * 96 + head * 24 + d], value[d] / sum, 1e-5) << "row " << row << ", passes of " << chunk;
+      }
+    }
+    const Floats seen = device.read(mass);
+    for (std::size_t i = 0; i < received.size(); ++i) ASSERT_NEAR(seen[i], received[i], 1e-5) << i;
+  }
+}
+
 TEST_P(AttentionTest, NothingVisibleGivesZeros) {
   Device device(GetParam());
   const KvLayout kv{KvCodec::kF16, 1, 8, 8, 16};

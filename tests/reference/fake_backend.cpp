@@ -169,6 +169,13 @@ void FakeBackend::kv_append(Stream& stream, const KvLayout& layout, std::span<vo
                     real(v));
 }
 
+void FakeBackend::kv_keys(Stream& stream, const KvLayout& layout, std::span<void* const> blocks,
+                          std::uint64_t first_slot, DeviceTensor out) {
+  log.push_back("kv_keys");
+  inner_->kv_keys(stream, layout, real_blocks(layout, blocks, first_slot, first_slot + out.rows), first_slot,
+                  real(out));
+}
+
 void FakeBackend::attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,
                             DeviceTensor q, std::span<const AttentionSequence> sequences) {
   log.push_back("attention " + std::to_string(sequences.size()));
@@ -181,17 +188,18 @@ void FakeBackend::attention(Stream& stream, const KvLayout& layout, const Attent
     for (KvRun& run : own) {
       blocks.push_back(real_blocks(layout, run.blocks, run.begin, run.end));
       run.blocks = blocks.back();  // the heap memory stays where it is when `blocks` grows
-      slots += run.end - run.begin;
+      slots += run.far ? 0 : run.end - run.begin;
     }
     runs.push_back(std::move(own));
     sequence.runs = runs.back();
-    sequence.mass = real(sequence.mass, slots);
+    sequence.mass = real(sequence.mass, slots + (params.n_heads - 1) * sequence.mass_stride);
   }
   AttentionParams own = params;
   own.alibi_slopes = real(params.alibi_slopes, params.n_heads);
   own.relative_bias = real(params.relative_bias,
                            std::uint64_t{params.n_heads} * (2 * static_cast<std::uint64_t>(params.relative_span) + 1));
   own.sinks = real(params.sinks, params.n_heads);
+  if (params.far_q.data != nullptr) own.far_q = real(params.far_q);
   inner_->attention(stream, layout, own, real(out), real(q), translated);
 }
 

@@ -56,6 +56,8 @@ class FakeBackend final : public kernels::Backend {
   std::uint64_t kv_block_bytes(const kernels::KvLayout& layout) const override;
   void kv_append(kernels::Stream& stream, const kernels::KvLayout& layout, std::span<void* const> blocks,
                  std::uint64_t first_slot, kernels::DeviceTensor k, kernels::DeviceTensor v) override;
+  void kv_keys(kernels::Stream& stream, const kernels::KvLayout& layout, std::span<void* const> blocks,
+               std::uint64_t first_slot, kernels::DeviceTensor out) override;
   void attention(kernels::Stream& stream, const kernels::KvLayout& layout, const kernels::AttentionParams& params,
                  kernels::DeviceTensor out, kernels::DeviceTensor q,
                  std::span<const kernels::AttentionSequence> sequences) override;

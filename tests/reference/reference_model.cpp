@@ -20,6 +20,8 @@ class Pass {
   Pass(const Architecture& a, const NamedFloats& weights, std::uint32_t context, std::size_t int8_group)
       : a_(a), weights_(weights), context_(context), int8_group_(int8_group) {}
 
+  void set_far_window(std::size_t window) { far_window_ = window; }
+
   // The final norm's output for a source text.
   std::vector<Row> encode(std::span<const std::int32_t> ids) {
     side_ = "enc.", sees_all_ = true;
@@ -159,14 +161,14 @@ class Pass {
   }
 
   // One head at position t: each pair of elements is a complex number, turned by t times its frequency.
-  void rotate(double* head, std::size_t t) const {
+  void rotate(double* head, double t) const {
     const std::uint32_t pairs = a_.rotary_dim / 2;
     const double magnitude = reference_rope_magnitude(rope_);
     for (std::uint32_t i = 0; i < pairs; ++i) {
       double& re = a_.rope_layout == RopeLayout::kHalves ? head[i] : head[2 * i];
       double& im = a_.rope_layout == RopeLayout::kHalves ? head[i + pairs] : head[2 * i + 1];
       const std::complex<double> turned =
-          std::complex(re, im) * std::polar(magnitude, double(t) * reference_rope_frequency(rope_, i, context_));
+          std::complex(re, im) * std::polar(magnitude, t * reference_rope_frequency(rope_, i, context_));
       re = turned.real(), im = turned.imag();
     }
   }
@@ -307,8 +309,10 @@ class Pass {
     Row p;
     double sum = a_.attention_sinks ? std::exp(double{weight("attn_sinks.weight")[h]}) : 0;
     for (std::size_t s = from; s < to; ++s) {
+      Row turned(q.begin() + std::ptrdiff_t(h) * a_.head_dim, q.begin() + std::ptrdiff_t(h + 1) * a_.head_dim);
+      if (far_window_ > 0 && t - s >= far_window_) rotate(turned.data(), double(far_window_) - 1 - double(t - s));
       double score = 0;
-      for (std::uint32_t d = 0; d < a_.head_dim; ++d) score += q[h * a_.head_dim + d] * k[s][kv * a_.head_dim + d];
+      for (std::uint32_t d = 0; d < a_.head_dim; ++d) score += turned[d] * k[s][kv * a_.head_dim + d];
       score *= scale;
       if (a_.attention_softcap > 0) score = a_.attention_softcap * std::tanh(score / a_.attention_softcap);
       if (a_.position == PositionKind::kAlibi) score -= alibi_slope(h) * double(t - s);
@@ -431,6 +435,7 @@ class Pass {
   const NamedFloats& weights_;
   std::uint32_t context_;
   std::size_t int8_group_;
+  std::size_t far_window_ = 0;
   std::string prefix_, side_;
   bool sees_all_ = false;
   std::uint32_t window_ = 0;
@@ -460,8 +465,11 @@ double reference_activation(ActivationKind kind, double x) {
 }
 
 ReferenceResult reference_forward(const Architecture& architecture, const NamedFloats& weights,
-                                  std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group) {
-  return Pass(architecture, weights, context, int8_group).run(ids);
+                                  std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group,
+                                  std::size_t far_window) {
+  Pass pass(architecture, weights, context, int8_group);
+  pass.set_far_window(far_window);
+  return pass.run(ids);
 }
 
 ReferenceResult reference_translation(const arch::Architecture& architecture, const NamedFloats& weights,

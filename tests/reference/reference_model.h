@@ -26,9 +26,11 @@ struct ReferenceResult {
 
 // All of `ids` at positions 0, 1, ...; `context` is the session's (some RoPE scalings depend on it). With int8_group >
 // 0 the input of every matrix product is rounded to 8 bits with a scale per so many elements, as llama2.c's 8-bit
-// program does.
+// program does. With far_window > 0 (models whose only positions are RoPE's) tokens at least that far back count as
+// far_window - 1 away, as in InfLLM.
 ReferenceResult reference_forward(const arch::Architecture& architecture, const NamedFloats& weights,
-                                  std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group = 0);
+                                  std::span<const std::int32_t> ids, std::uint32_t context, std::size_t int8_group = 0,
+                                  std::size_t far_window = 0);
 
 // An encoder-decoder model: the logits of every token of `target` given `source`.
 ReferenceResult reference_translation(const arch::Architecture& architecture, const NamedFloats& weights,

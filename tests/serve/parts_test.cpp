@@ -1,6 +1,7 @@
 // The server's small parts without a socket: fields of a request, reasoning tags, tool calls, counters.
 #include <gtest/gtest.h>
 
+#include "base/json.h"
 #include "serve/metrics.h"
 #include "serve/openai/fields.h"
 #include "serve/reasoning.h"

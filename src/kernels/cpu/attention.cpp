@@ -24,8 +24,9 @@ struct Call {
   const DeviceTensor& q;
   std::uint64_t group;  // query heads per KV head
 
-  const float* query(const AttentionSequence& sequence, std::uint64_t row, std::uint64_t head) const {
-    return static_cast<const float*>(q.data) + (sequence.row_begin + row) * q.stride + head * layout.k_dim;
+  const float* query(const AttentionSequence& sequence, bool far, std::uint64_t row, std::uint64_t head) const {
+    const DeviceTensor& all = far ? params.far_q : q;
+    return static_cast<const float*>(all.data) + (sequence.row_begin + row) * all.stride + head * layout.k_dim;
   }
   const float* sink(std::uint64_t head) const { return params.sinks ? params.sinks + head : nullptr; }
   float* output(const AttentionSequence& sequence, std::uint64_t row, std::uint64_t head) const {
@@ -36,7 +37,7 @@ struct Call {
 struct Partition {
   const KvRun* run;
   std::uint64_t first;      // slot; a multiple of kPartition
-  std::uint64_t mass_base;  // index of the run's first slot among all slots of all runs
+  std::uint64_t mass_base;  // index of the run's first slot among those of all runs that receive mass
 };
 
 std::vector<Partition> partitions_of(const AttentionSequence& sequence) {
@@ -46,7 +47,7 @@ std::vector<Partition> partitions_of(const AttentionSequence& sequence) {
     for (std::uint64_t first = run.begin / kPartition * kPartition; first < run.end; first += kPartition) {
       partitions.push_back({&run, first, base});
     }
-    base += run.end - run.begin;
+    base += run.far ? 0 : run.end - run.begin;
   }
   return partitions;
 }
@@ -89,7 +90,7 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
     const std::uint64_t row = i / call.group, head = kv_head * call.group + i % call.group;
     const SlotRange seen = visible_slots(*partition.run, visible_positions(call.params, sequence, *partition.run, row));
     TileQuery& query = tile.query[i - begin];
-    query.q = call.query(sequence, row, head);
+    query.q = call.query(sequence, partition.run->far, row, head);
     query.lo = std::clamp(seen.begin, partition.first, partition.first + kPartition) - partition.first;
     query.hi = std::clamp(seen.end, partition.first, partition.first + kPartition) - partition.first;
     query.distance =
@@ -133,7 +134,8 @@ void add_mass(const Call& call, const AttentionSequence& sequence, const Partiti
         for (std::size_t i = 0; i < tile.queries; ++i) {
           const Partial& total = totals[row * call.params.n_heads + kv_head * call.group + h + i];
           const float* scores = space.scores + i * kScoreStride + kKvPad;
-          float* mass = sequence.mass + partition.mass_base;
+          const std::uint64_t head = kv_head * call.group + h + i;
+          float* mass = sequence.mass + head * sequence.mass_stride + partition.mass_base;
           for (std::size_t slot = tile.query[i].lo; slot < tile.query[i].hi; ++slot) {
             mass[partition.first + slot - run.begin] += std::exp(scores[slot] - total.max) / total.sum;
           }
@@ -238,11 +240,14 @@ void run_split(ThreadPool& pool, CpuStream& stream, const Call& call, std::vecto
 
 void run_scalar(ThreadPool& pool, const Call& call, const AttentionSequence& sequence) {
   std::uint64_t slots = 0;
-  for (const KvRun& run : sequence.runs) slots += run.end - run.begin;
-  std::vector<double> mass(sequence.mass ? slots : 0);
+  for (const KvRun& run : sequence.runs) slots += run.far ? 0 : run.end - run.begin;
+  const std::uint64_t rows_of_mass = sequence.mass_stride > 0 ? call.params.n_heads : 1;
+  std::vector<double> mass(sequence.mass ? rows_of_mass * slots : 0);
   const auto head_of = [&](std::uint64_t row, std::uint64_t head) {
-    reference_attention_head(call.layout, call.params, sequence, row, head, call.query(sequence, row, head),
-                             call.output(sequence, row, head), sequence.mass ? mass.data() : nullptr);
+    const float* far = call.params.far_q.data != nullptr ? call.query(sequence, true, row, head) : nullptr;
+    reference_attention_head(call.layout, call.params, sequence, row, head, call.query(sequence, false, row, head), far,
+                             call.output(sequence, row, head),
+                             sequence.mass ? mass.data() + head % rows_of_mass * slots : nullptr);
   };
   if (!sequence.mass) {
     pool.parallel_for(sequence.row_count * call.params.n_heads, 1, [&](std::size_t task, std::size_t, int) {
@@ -253,7 +258,10 @@ void run_scalar(ThreadPool& pool, const Call& call, const AttentionSequence& seq
   for (std::uint64_t row = 0; row < sequence.row_count; ++row) {
     for (std::uint64_t head = 0; head < call.params.n_heads; ++head) head_of(row, head);
   }
-  for (std::uint64_t i = 0; i < slots; ++i) sequence.mass[i] += static_cast<float>(mass[i]);
+  for (std::uint64_t h = 0; h < rows_of_mass; ++h) {
+    for (std::uint64_t i = 0; i < slots; ++i)
+      sequence.mass[h * sequence.mass_stride + i] += static_cast<float>(mass[h * slots + i]);
+  }
 }
 
 }  // namespace
@@ -281,6 +289,18 @@ void run_kv_append(ThreadPool& pool, const KernelSet& kernels, const KvLayout& l
       }
     }
   });
+}
+
+void run_kv_keys(const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
+                 const DeviceTensor& out) {
+  for (std::uint64_t row = 0; row < out.rows; ++row) {
+    const std::uint64_t slot = first_slot + row;
+    float* keys = static_cast<float*>(out.data) + row * out.stride;
+    for (std::uint64_t i = 0; i < std::uint64_t{layout.n_kv_heads} * layout.k_dim; ++i) {
+      keys[i] = reference_key(layout, blocks[slot / layout.block_tokens], slot % layout.block_tokens, i / layout.k_dim,
+                              i % layout.k_dim);
+    }
+  }
 }
 
 void run_attention(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const KvLayout& layout,
@@ -311,6 +331,7 @@ void run_attention(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
     }
     if (sequence.mass) {
       pool.parallel_for(partitions.size(), 1, [&](std::size_t task, std::size_t, int worker) {
+        if (partitions[task].run->far) return;
         TileSpace space(stream.worker[static_cast<std::size_t>(worker)], call.geometry);
         add_mass(call, sequence, partitions[task], totals.data(), space);
       });

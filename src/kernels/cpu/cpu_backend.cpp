@@ -180,8 +180,8 @@ class CpuBackend final : public Backend {
     for_rows(table, [&](std::size_t r, int) {
       float* row = row_of(table, r);
       for (std::size_t i = 0; i < n_freq; ++i) {
-        // The angle is rounded to float, as every implementation that models are trained with does.
-        const double angle = static_cast<float>(positions[r]) * inv_freq[i];
+        const double angle = positions[r] < kRoundedAngles ? static_cast<float>(positions[r]) * inv_freq[i]
+                                                           : static_cast<double>(positions[r]) * inv_freq[i];
         row[i] = static_cast<float>(mscale * std::cos(angle));
         row[n_freq + i] = static_cast<float>(mscale * std::sin(angle));
       }
@@ -216,6 +216,12 @@ class CpuBackend final : public Backend {
            layout.block_tokens);
     }
     run_kv_append(pool_, kernels_, layout, blocks, first_slot, k, v);
+  }
+
+  void kv_keys(Stream&, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
+               DeviceTensor out) override {
+    check(out.cols == std::uint64_t{layout.n_kv_heads} * layout.k_dim, "kv_keys", out, out);
+    run_kv_keys(layout, blocks, first_slot, out);
   }
 
   void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,

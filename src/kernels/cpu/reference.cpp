@@ -208,28 +208,32 @@ float reference_value(const KvLayout& layout, void* block, std::uint64_t slot, s
 }
 
 void reference_attention_head(const KvLayout& layout, const AttentionParams& params, const AttentionSequence& sequence,
-                              std::uint64_t row, std::uint64_t head, const float* q, float* out, double* probability) {
+                              std::uint64_t row, std::uint64_t head, const float* q, const float* far_q, float* out,
+                              double* probability) {
   const std::uint64_t kv_head = head / (params.n_heads / layout.n_kv_heads);
   const std::int64_t position = sequence.first_position + static_cast<std::int64_t>(row);
 
   struct Seen {
     void* block;
-    std::uint64_t slot, index;  // slot in its block; number among all slots of all runs
+    std::uint64_t slot, index;  // slot in its block; number among those that receive mass
     double score;
   };
+  constexpr std::uint64_t kNoMass = std::numeric_limits<std::uint64_t>::max();
   std::vector<Seen> seen;
   std::uint64_t index = 0;
   double largest = -std::numeric_limits<double>::infinity();
   for (const KvRun& run : sequence.runs) {
     const VisiblePositions visible = visible_positions(params, sequence, run, row);
-    for (std::uint64_t slot = run.begin; slot < run.end; ++slot, ++index) {
+    const float* query = run.far ? far_q : q;
+    for (std::uint64_t slot = run.begin; slot < run.end; ++slot) {
+      const std::uint64_t number = run.far ? kNoMass : index++;
       const std::int64_t key_position = run.first_position + static_cast<std::int64_t>(slot - run.begin);
       if (key_position < visible.first || key_position > visible.last) continue;
       void* block = run.blocks[slot / layout.block_tokens];
       const std::uint64_t at = slot % layout.block_tokens;
       double score = 0;
       for (std::uint64_t d = 0; d < layout.k_dim; ++d) {
-        score += static_cast<double>(q[d]) * reference_key(layout, block, at, kv_head, d);
+        score += static_cast<double>(query[d]) * reference_key(layout, block, at, kv_head, d);
       }
       score *= params.scale;
       if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
@@ -240,7 +244,7 @@ void reference_attention_head(const KvLayout& layout, const AttentionParams& par
         score += params.relative_bias[static_cast<std::int64_t>(head) * (2 * span + 1) + span + distance];
       }
       largest = std::max(largest, score);
-      seen.push_back({block, at, index, score});
+      seen.push_back({block, at, number, score});
     }
   }
   if (params.sinks) largest = std::max(largest, static_cast<double>(params.sinks[head]));
@@ -252,7 +256,9 @@ void reference_attention_head(const KvLayout& layout, const AttentionParams& par
     out[d] = seen.empty() ? 0 : static_cast<float>(value / sum);
   }
   if (probability) {
-    for (const Seen& key : seen) probability[key.index] += key.score / sum;
+    for (const Seen& key : seen) {
+      if (key.index != kNoMass) probability[key.index] += key.score / sum;
+    }
   }
 }
 

@@ -27,9 +27,10 @@ void reference_store_value(const KvLayout& layout, void* block, std::uint64_t sl
 float reference_key(const KvLayout& layout, void* block, std::uint64_t slot, std::uint64_t head, std::uint64_t d);
 float reference_value(const KvLayout& layout, void* block, std::uint64_t slot, std::uint64_t head, std::uint64_t d);
 
-// One head of one row of a sequence: q [k_dim] to out [v_dim]. probability, when given, takes one number per slot of
-// all runs in order.
+// One head of one row of a sequence: q [k_dim], and far_q for far runs, to out [v_dim]. probability, when given, takes
+// one number per slot of all runs that are not far, in order.
 void reference_attention_head(const KvLayout& layout, const AttentionParams& params, const AttentionSequence& sequence,
-                              std::uint64_t row, std::uint64_t head, const float* q, float* out, double* probability);
+                              std::uint64_t row, std::uint64_t head, const float* q, const float* far_q, float* out,
+                              double* probability);
 
 }  // namespace lathe::kernels::cpu

@@ -19,6 +19,7 @@ inline VisiblePositions visible_positions(const AttentionParams& params, const A
   const std::int64_t own = sequence.first_position + static_cast<std::int64_t>(row);
   VisiblePositions visible{std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()};
   if (params.causal) visible.last = own;
+  if (run.lag > 0) visible.last = own - run.lag;
   const std::int64_t window = run.window > 0 ? run.window : params.window;
   if (window > 0) visible.first = own - window + 1;
   if (row < sequence.bidirectional_rows) {

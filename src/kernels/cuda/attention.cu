@@ -72,6 +72,18 @@ __global__ void kv_append_kernel(KvLayout layout, void* const* blocks, std::uint
         static_cast<const float*>(v.data) + blockIdx.x * v.stride + head * layout.v_dim, layout.v_dim);
 }
 
+__global__ void kv_keys_kernel(KvLayout layout, void* const* blocks, std::uint64_t first_slot, DeviceTensor out) {
+  const Geometry geometry(layout);
+  const std::uint64_t slot = first_slot + blockIdx.x, head = blockIdx.y;
+  const char* block = static_cast<const char*>(blocks[slot / layout.block_tokens]);
+  const std::uint64_t at = head * layout.block_tokens + slot % layout.block_tokens;
+  const float scale =
+      layout.codec == KvCodec::kI8 ? reinterpret_cast<const float*>(block + geometry.key_scales)[at] : 1;
+  float* to = static_cast<float*>(out.data) + blockIdx.x * out.stride + head * layout.k_dim;
+  for (std::uint32_t i = threadIdx.x; i < layout.k_dim; i += kWarp)
+    to[i] = load(layout.codec, block, at * layout.k_dim + i, scale);
+}
+
 // The score of one slot, or -infinity when the row may not see it.
 __device__ float score(const AttentionArgs& args, const DeviceSequence& sequence, const DeviceRun& run,
                        const Geometry& geometry, std::uint64_t slot, std::uint64_t row, std::uint32_t head,
@@ -81,13 +93,16 @@ __device__ float score(const AttentionArgs& args, const DeviceSequence& sequence
   const std::int64_t position = run.first_position + static_cast<std::int64_t>(slot - run.begin);
   const bool together = row < sequence.bidirectional_rows && position >= sequence.first_position &&
                         position < sequence.first_position + static_cast<std::int64_t>(sequence.bidirectional_rows);
-  if (!together && ((p.causal && position > own) || (run.window > 0 && position <= own - run.window))) return -INFINITY;
+  const bool hidden = (p.causal && position > own) || (run.window > 0 && position <= own - run.window) ||
+                      (run.lag > 0 && position > own - run.lag);
+  if (!together && hidden) return -INFINITY;
   const KvLayout& layout = args.layout;
   const char* block = static_cast<const char*>(args.blocks[run.block_offset + slot / layout.block_tokens]);
   const std::uint64_t kv_head = head / (p.n_heads / layout.n_kv_heads);
   const std::uint64_t at = kv_head * layout.block_tokens + slot % layout.block_tokens;
   const float key_scale =
       layout.codec == KvCodec::kI8 ? reinterpret_cast<const float*>(block + geometry.key_scales)[at] : 1;
+  if (run.far) query += layout.k_dim;
   float dot = 0;
   for (std::uint32_t i = 0; i < layout.k_dim; ++i)
     dot = fmaf(query[i], load(layout.codec, block, at * layout.k_dim + i, key_scale), dot);
@@ -103,7 +118,7 @@ __device__ float score(const AttentionArgs& args, const DeviceSequence& sequence
 }
 
 __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs args) {
-  extern __shared__ float query[];  // k_dim
+  extern __shared__ float query[];  // k_dim, and k_dim more for far runs
   __shared__ float probabilities[kTile], scratch[kWarp];
   const KvLayout& layout = args.layout;
   const Geometry geometry(layout);
@@ -113,6 +128,10 @@ __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs
   const std::uint64_t kv_head = head / (args.params.n_heads / layout.n_kv_heads);
   for (std::uint32_t i = threadIdx.x; i < layout.k_dim; i += blockDim.x) {
     query[i] = static_cast<const float*>(q.data)[row * q.stride + std::uint64_t{head} * layout.k_dim + i];
+    const DeviceTensor& far = args.params.far_q;
+    if (far.data != nullptr)
+      query[layout.k_dim + i] =
+          static_cast<const float*>(far.data)[row * far.stride + std::uint64_t{head} * layout.k_dim + i];
   }
   __syncthreads();
 
@@ -165,9 +184,11 @@ __global__ void attention_kernel(DeviceTensor out, DeviceTensor q, AttentionArgs
   // A second look, now that the denominator is known. Additions from several rows meet in no fixed order here.
   for (std::uint32_t r = 0; r < sequence.run_count; ++r) {
     const DeviceRun& run = args.runs[sequence.run_begin + r];
+    if (run.far) continue;
+    float* mass = sequence.mass + head * sequence.mass_stride + run.mass_offset;
     for (std::uint64_t slot = run.begin + threadIdx.x; slot < run.end; slot += kTile) {
       const float s = score(args, sequence, run, geometry, slot, in_sequence, head, query);
-      if (s > -INFINITY) atomicAdd(sequence.mass + run.mass_offset + (slot - run.begin), expf(s - most) / sum);
+      if (s > -INFINITY) atomicAdd(mass + (slot - run.begin), expf(s - most) / sum);
     }
   }
 }
@@ -183,10 +204,16 @@ void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks,
                                                                                                  first_slot, k, v);
 }
 
+void kv_keys(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot,
+             DeviceTensor out) {
+  kv_keys_kernel<<<dim3(static_cast<unsigned>(out.rows), layout.n_kv_heads), kWarp, 0, stream>>>(layout, blocks,
+                                                                                                 first_slot, out);
+}
+
 void attention(cudaStream_t stream, DeviceTensor out, DeviceTensor q, const AttentionArgs& args) {
   if (args.n_rows == 0) return;
-  attention_kernel<<<dim3(args.n_rows, args.params.n_heads), kTile, args.layout.k_dim * sizeof(float), stream>>>(out, q,
-                                                                                                                 args);
+  attention_kernel<<<dim3(args.n_rows, args.params.n_heads), kTile, 2 * args.layout.k_dim * sizeof(float), stream>>>(
+      out, q, args);
 }
 
 }  // namespace lathe::kernels::cuda

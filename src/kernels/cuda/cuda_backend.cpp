@@ -264,6 +264,17 @@ class CudaBackend final : public Backend {
                     first_slot - first * layout.block_tokens, k, v);
     launched("kv_append");
   }
+  void kv_keys(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
+               DeviceTensor out) override {
+    const std::uint64_t first = first_slot / layout.block_tokens,
+                        last = (first_slot + out.rows + layout.block_tokens - 1) / layout.block_tokens;
+    Arguments arguments;
+    arguments.add(blocks.subspan(first, last - first));
+    auto& cuda_stream = static_cast<CudaStream&>(stream);
+    cuda::kv_keys(cuda_stream.handle(), layout, reinterpret_cast<void* const*>(arguments.send(cuda_stream)),
+                  first_slot - first * layout.block_tokens, out);
+    launched("kv_keys");
+  }
   void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,
                  DeviceTensor q, std::span<const AttentionSequence> sequences) override {
     std::vector<cuda::DeviceSequence> device_sequences;
@@ -271,16 +282,16 @@ class CudaBackend final : public Backend {
     std::vector<void*> blocks;
     std::vector<std::uint32_t> row_sequence, row_index;
     for (const AttentionSequence& sequence : sequences) {
-      device_sequences.push_back({sequence.first_position, sequence.row_begin, sequence.row_count,
-                                  std::min(sequence.bidirectional_rows, sequence.row_count),
-                                  static_cast<std::uint32_t>(runs.size()),
-                                  static_cast<std::uint32_t>(sequence.runs.size()), sequence.mass});
+      device_sequences.push_back(
+          {sequence.first_position, sequence.row_begin, sequence.row_count,
+           std::min(sequence.bidirectional_rows, sequence.row_count), static_cast<std::uint32_t>(runs.size()),
+           static_cast<std::uint32_t>(sequence.runs.size()), sequence.mass, sequence.mass_stride});
       std::uint64_t mass = 0;
       for (const KvRun& run : sequence.runs) {
-        runs.push_back(
-            {blocks.size(), run.begin, run.end, run.first_position, run.window > 0 ? run.window : params.window, mass});
+        runs.push_back({blocks.size(), run.begin, run.end, run.first_position,
+                        run.window > 0 ? run.window : params.window, run.lag, mass, run.far});
         blocks.insert(blocks.end(), run.blocks.begin(), run.blocks.end());
-        mass += run.end - run.begin;
+        mass += run.far ? 0 : run.end - run.begin;
       }
       for (std::uint64_t row = 0; row < sequence.row_count; ++row) {
         row_sequence.push_back(static_cast<std::uint32_t>(device_sequences.size() - 1));

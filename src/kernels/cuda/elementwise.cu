@@ -57,9 +57,15 @@ __global__ void norm_kernel(NormKind kind, DeviceTensor out, DeviceTensor x, con
 __global__ void rope_table_kernel(DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
                                   std::uint64_t n_freq, float mscale) {
   for (std::uint64_t i = threadIdx.x; i < n_freq; i += blockDim.x) {
-    const float angle = static_cast<float>(positions[blockIdx.x]) * inv_freq[i];
-    element(table, blockIdx.x, i) = mscale * cosf(angle);
-    element(table, blockIdx.x, n_freq + i) = mscale * sinf(angle);
+    if (positions[blockIdx.x] < kRoundedAngles) {
+      const float angle = static_cast<float>(positions[blockIdx.x]) * inv_freq[i];
+      element(table, blockIdx.x, i) = mscale * cosf(angle);
+      element(table, blockIdx.x, n_freq + i) = mscale * sinf(angle);
+    } else {
+      const double angle = static_cast<double>(positions[blockIdx.x]) * inv_freq[i];
+      element(table, blockIdx.x, i) = mscale * static_cast<float>(cos(angle));
+      element(table, blockIdx.x, n_freq + i) = mscale * static_cast<float>(sin(angle));
+    }
   }
 }
 

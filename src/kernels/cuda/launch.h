@@ -65,19 +65,24 @@ std::uint64_t kv_block_bytes(const KvLayout& layout);
 // `blocks`: device array of block addresses.
 void kv_append(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot,
                DeviceTensor k, DeviceTensor v);
+// out's rows: the keys at `first_slot` and behind it.
+void kv_keys(cudaStream_t stream, const KvLayout& layout, void* const* blocks, std::uint64_t first_slot,
+             DeviceTensor out);
 
 // AttentionSequence and KvRun flattened into device arrays.
 struct DeviceRun {
   std::uint64_t block_offset;  // of the run's first address in `blocks`
   std::uint64_t begin, end;
-  std::int64_t first_position, window;
-  std::uint64_t mass_offset;  // of slot `begin` in the sequence's mass
+  std::int64_t first_position, window, lag;
+  std::uint64_t mass_offset;  // of slot `begin` in a head's mass
+  bool far;
 };
 struct DeviceSequence {
   std::int64_t first_position;
   std::uint64_t row_begin, row_count, bidirectional_rows;
   std::uint32_t run_begin, run_count;
   float* mass;
+  std::uint64_t mass_stride;
 };
 struct AttentionArgs {
   KvLayout layout;
