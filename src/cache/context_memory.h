@@ -35,6 +35,8 @@ class ContextMemory {
   // Blocks made so far, and those that `layer` was shown last, in order of age.
   std::uint64_t size() const { return size_; }
   std::span<const std::uint32_t> chosen(std::uint32_t layer) const { return layers_[layer].chosen; }
+  // All of the sequence's tokens, with keys from before RoPE.
+  const PagedKv& tokens() const { return tokens_; }
   // The first token of block `index`; it has options().block.
   std::uint64_t first_token(std::uint64_t index) const { return options_.sinks + index * options_.block; }
 

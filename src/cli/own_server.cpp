@@ -44,6 +44,7 @@ struct OwnServer::State {
     server.stop();
     thread.join();
     server.join_workers();
+    models.stop();
   }
   engine::Runtime runtime;
   serve::Server server;

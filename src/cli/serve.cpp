@@ -220,6 +220,7 @@ int serve_verb(Arguments arguments) {
   }
   server.run();
   server.join_workers();
+  models.stop();
   log_info("stopped");
   return kExitSuccess;
 }

@@ -33,6 +33,10 @@ std::vector<std::shared_ptr<LoadedModel>> Models::loaded() const {
   return all;
 }
 
+void Models::stop() {
+  for (const auto& model : loaded()) model->engine.reset();
+}
+
 Lease Models::acquire(std::string_view name) {
   if (name.empty() && specs_.size() == 1) name = specs_.front().name;
   if (name.empty()) throw ApiError(400, "'model' is missing", "model", "missing_required_parameter");

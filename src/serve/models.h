@@ -63,6 +63,9 @@ class Models {
   std::vector<std::shared_ptr<LoadedModel>> loaded() const;
   std::int64_t since() const { return since_; }  // Unix time of the start
   std::uint64_t evictions() const { return evictions_; }
+  // Ends the threads that step the models: no request hears of its answer after this. For the time when the server has
+  // ended, before what its requests refer to is gone.
+  void stop();
 
  private:
   std::shared_ptr<LoadedModel> open(const ModelSpec& spec);

@@ -2,8 +2,14 @@
 // row's result depends neither on its neighbours nor on the size of passes.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdio>
+
 #include "base/error.h"
+#include "base/file.h"
+#include "cache/context_memory.h"
 #include "engine/session.h"
+#include "model/forward.h"
 #include "support/data.h"
 
 namespace lathe::engine {
@@ -68,6 +74,100 @@ TEST_F(ContextMemoryTest, BlocksAreGivenBack) {
   const auto session = open(kPolicy);
   session->generate(request(150));
   EXPECT_EQ(session->stats().kv_blocks_in_use, 0u);
+}
+
+// A sequence that notes, whenever a layer chooses for a single token, how much of the attention to all blocks those it
+// chose receive: the mean over heads of the share of the sum of exp(q.k).
+class Watched final : public model::SequenceState {
+ public:
+  Watched(cache::BlockPool& pool, const std::string& policy, float scale)
+      : pool_(pool), kv_(pool, cache::kv_policy_named(policy)), scale_(scale) {}
+
+  double share() const { return share_ / std::max(1, looks_); }
+
+  std::int64_t length() const override { return kv_.length(); }
+  const kernels::KvLayout& layout() const override { return kv_.layout(); }
+  void reserve(kernels::Stream& stream, std::uint64_t count) override { kv_.reserve(stream, count); }
+  void append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k, kernels::DeviceTensor v) override {
+    kv_.append(stream, layer, k, v);
+  }
+  std::span<const kernels::KvRun> segments(std::uint32_t layer, std::uint64_t count) override {
+    return kv_.segments(layer, count);
+  }
+  Mass mass(std::uint32_t layer) override { return kv_.mass(layer); }
+  std::int64_t far_distance() const override { return kv_.far_distance(); }
+  void append_raw(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k,
+                  kernels::DeviceTensor v) override {
+    kv_.append_raw(stream, layer, k, v);
+  }
+  void commit(std::uint64_t count) override { kv_.commit(count); }
+  void choose(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor far_q) override {
+    kv_.choose(stream, layer, far_q);
+    if (far_q.rows == 1) look(stream, layer, far_q);
+  }
+
+ private:
+  void look(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor far_q) {
+    const cache::ContextMemory& memory = *kv_.memory();
+    const kernels::KvLayout& kv = kv_.layout();
+    const std::uint64_t tokens = memory.size() * memory.options().block, width = kv.n_kv_heads * kv.k_dim;
+    const kernels::DeviceBuffer buffer = pool_.backend().allocate(tokens * width * sizeof(float));
+    pool_.backend().kv_keys(stream, kv, memory.tokens().addresses(layer), memory.first_token(0),
+                            kernels::DeviceTensor::dense(buffer.data(), tokens, width));
+    std::vector<float> keys(tokens * width), q(far_q.cols);
+    pool_.backend().download(stream, keys.data(), buffer.data(), keys.size() * sizeof(float));
+    pool_.backend().download(stream, q.data(), far_q.data, q.size() * sizeof(float));
+    const std::uint64_t heads = far_q.cols / kv.k_dim, group = heads / kv.n_kv_heads;
+    for (std::uint64_t head = 0; head < heads; ++head) {
+      std::vector<double> of_block(memory.size());
+      for (std::uint64_t token = 0; token < tokens; ++token) {
+        double score = 0;
+        for (std::uint64_t i = 0; i < kv.k_dim; ++i)
+          score += double{q[head * kv.k_dim + i]} * keys[token * width + head / group * kv.k_dim + i];
+        of_block[token / memory.options().block] += std::exp(scale_ * score);
+      }
+      double shown = 0, all = 0;
+      for (const std::uint32_t block : memory.chosen(layer)) shown += of_block[block];
+      for (const double mass : of_block) all += mass;
+      share_ += shown / all / static_cast<double>(heads);
+    }
+    ++looks_;
+  }
+
+  cache::BlockPool& pool_;
+  cache::PagedKv kv_;
+  float scale_;
+  double share_ = 0;
+  int looks_ = 0;
+};
+
+// Card 100's check (d) on a model that was trained: 8 of 112 blocks, chosen by their representatives, hold more of the
+// attention than the last 8, and those or any 8 hold about their number's share.
+TEST_F(ContextMemoryTest, ChosenBlocksHoldMoreOfTheAttentionThanOthers) {
+  std::string text = read_file(test::source_dir() / "models/calibration/shakespeare.txt", 1 << 20);
+  std::vector<text::TokenId> ids = file_.tokenizer->encode(text.substr(0, 16000));
+  ASSERT_GT(ids.size(), 3900u);
+  ids.resize(3900);
+  const auto share_of = [&](const std::string& choice) {
+    const arch::Architecture& a = file_.architecture;
+    const kernels::KvLayout layout{kernels::KvCodec::kF32, a.n_kv_heads, a.head_dim, a.v_head_dim, 32};
+    cache::BlockPool pool(model_->shared_backend(), layout, a.n_layers, std::uint64_t{256} << 20);
+    model::ForwardContext forward(model_, 64, 4096);
+    Watched state(pool, "infllm:32+256,block=32,blocks=8,step=64,choice=" + choice, 1 / std::sqrt(float(a.head_dim)));
+    const std::size_t alone = 3840;  // from here on token by token
+    for (std::size_t begin = 0; begin < ids.size();) {
+      const std::size_t count = begin < alone ? std::min<std::size_t>(64, alone - begin) : 1;
+      const model::Segment segment{std::span(ids).subspan(begin, count)};
+      const model::SequenceInput input{&state, {&segment, 1}, model::Want::kNothing};
+      forward.forward({&input, 1}, {}, [](std::size_t, std::uint64_t, std::span<const float>) {});
+      begin += count;
+    }
+    return state.share();
+  };
+  const double best = share_of("best"), latest = share_of("latest"), random = share_of("random");
+  std::printf("share of the attention to 112 blocks: best 8 %.3f, latest %.3f, random %.3f\n", best, latest, random);
+  EXPECT_GT(best, 1.2 * latest);
+  EXPECT_GT(best, 1.2 * random);
 }
 
 TEST_F(ContextMemoryTest, WhatCannotWorkIsRefused) {
