@@ -30,11 +30,12 @@ const Op* rope_of(const arch::OpList& list, int slot) {
 
 void require_far_distances(const arch::OpList& list) {
   for (const Op& op : list.ops) {
-    const bool kept = op.kind == OpKind::kAttention &&
-                      (op.attention.window > 0 || op.attention.alibi || op.attention.relative.buckets > 0 ||
-                       rope_of(list, op.in) == nullptr || rope_of(list, op.k) == nullptr);
+    const bool kept =
+        op.kind == OpKind::kAttention &&
+        (!op.attention.causal || op.attention.window > 0 || op.attention.alibi || op.attention.relative.buckets > 0 ||
+         rope_of(list, op.in) == nullptr || rope_of(list, op.k) == nullptr);
     if (kept || op.kind == OpKind::kPositionEmbed || op.kind == OpKind::kCrossAttention) {
-      throw Error("a context memory needs a model whose positions are all RoPE's, without layers of a sliding window",
+      throw Error("a context memory needs a decoder whose positions are all RoPE's, without layers of a sliding window",
                   "KV policy", "use --kv-policy full or sinks");
     }
   }

@@ -74,6 +74,33 @@ TEST(ContextMemory, TheWindowsBlocksAreFreed) {
   EXPECT_EQ(state->memory()->chosen(0).size(), 2u);
 }
 
+TEST(ContextMemory, ModelsWithOtherPositionsAreRefused) {
+  const std::vector<std::int32_t> ids = random_ids(20, 96, 7);
+  const auto refusal = [&](const arch::Architecture& a) -> std::string {
+    try {
+      logits(make_tiny_model(a), "infllm:16+40,block=16,step=32", ids, 20);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  arch::Architecture windows = tiny_llama(), slopes = tiny_llama(), both_ways = tiny_llama();
+  windows.window = 16;
+  slopes.position = arch::PositionKind::kAlibi;
+  both_ways.causal = false;
+  arch::Architecture learned = tiny_gpt2();
+  learned.context_length = 4096;
+  for (const arch::Architecture& a : {windows, slopes, both_ways, learned})
+    EXPECT_NE(refusal(a).find("RoPE"), std::string::npos) << a.family << ": " << refusal(a);
+  EXPECT_EQ(refusal(tiny_llama()), "");
+}
+
+TEST(ContextMemory, MoreThanAStepInAPassIsRefused) {
+  const TinyModel tiny = make_tiny_model(tiny_llama());
+  EXPECT_THROW(logits(tiny, "infllm:16+40,block=16,step=32", random_ids(40, 96, 7), 40), Error);
+  EXPECT_THROW(logits(tiny, "infllm:8+40,block=16,step=32", random_ids(40, 96, 7), 8), UsageError);
+}
+
 // --- finding ---
 
 struct Found {
