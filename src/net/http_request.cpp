@@ -106,7 +106,7 @@ class HttpRequest::Connection {
     std::exception_ptr failure;
     wire_.expires_after(silence_);
     asio::co_spawn(io_, std::move(task), [&](std::exception_ptr thrown, Code code) {
-      failure = thrown;
+      failure = std::move(thrown);
       result = code;
     });
     io_.restart();

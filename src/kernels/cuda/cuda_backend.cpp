@@ -239,7 +239,7 @@ class CudaBackend final : public Backend {
   }
   void rope_table(Stream& stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
                   std::uint64_t n_freq, float mscale) override {
-    cuda::rope_table(handle(stream), table, positions, inv_freq, n_freq, mscale);
+    cuda::rope_table(handle(stream), table, positions, inv_freq, n_freq, mscale, kRoundedAngles);
     launched("rope_table");
   }
   void rope(Stream& stream, DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout) override {

@@ -55,9 +55,9 @@ __global__ void norm_kernel(NormKind kind, DeviceTensor out, DeviceTensor x, con
 }
 
 __global__ void rope_table_kernel(DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
-                                  std::uint64_t n_freq, float mscale) {
+                                  std::uint64_t n_freq, float mscale, std::int32_t rounded) {
   for (std::uint64_t i = threadIdx.x; i < n_freq; i += blockDim.x) {
-    if (positions[blockIdx.x] < kRoundedAngles) {
+    if (positions[blockIdx.x] < rounded) {
       const float angle = static_cast<float>(positions[blockIdx.x]) * inv_freq[i];
       element(table, blockIdx.x, i) = mscale * cosf(angle);
       element(table, blockIdx.x, n_freq + i) = mscale * sinf(angle);
@@ -145,9 +145,10 @@ void norm(cudaStream_t stream, NormKind kind, DeviceTensor out, DeviceTensor x, 
 }
 
 void rope_table(cudaStream_t stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
-                std::uint64_t n_freq, float mscale) {
+                std::uint64_t n_freq, float mscale, std::int32_t rounded) {
   if (table.rows > 0)
-    rope_table_kernel<<<static_cast<unsigned>(table.rows), 64, 0, stream>>>(table, positions, inv_freq, n_freq, mscale);
+    rope_table_kernel<<<static_cast<unsigned>(table.rows), 64, 0, stream>>>(table, positions, inv_freq, n_freq, mscale,
+                                                                            rounded);
 }
 
 void rope(cudaStream_t stream, DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout) {

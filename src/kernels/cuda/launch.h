@@ -43,8 +43,9 @@ void embed(cudaStream_t stream, DeviceTensor out, const Matrix& table, const std
 
 void norm(cudaStream_t stream, NormKind kind, DeviceTensor out, DeviceTensor x, const float* weight, const float* bias,
           std::uint64_t weight_size, float eps);
+// Angles of positions below `rounded` are rounded to float.
 void rope_table(cudaStream_t stream, DeviceTensor table, const std::int32_t* positions, const float* inv_freq,
-                std::uint64_t n_freq, float mscale);
+                std::uint64_t n_freq, float mscale, std::int32_t rounded);
 void rope(cudaStream_t stream, DeviceTensor x, DeviceTensor table, std::uint32_t head_dim, RopeLayout layout);
 
 void activate(cudaStream_t stream, ActivationKind kind, DeviceTensor out, DeviceTensor x);
