@@ -254,25 +254,14 @@ class CudaBackend final : public Backend {
   }
   void kv_append(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
                  DeviceTensor k, DeviceTensor v) override {
-    // Only the blocks that are written; slots count from the first of them.
-    const std::uint64_t first = first_slot / layout.block_tokens,
-                        last = (first_slot + k.rows + layout.block_tokens - 1) / layout.block_tokens;
-    Arguments arguments;
-    arguments.add(blocks.subspan(first, last - first));
-    auto& cuda_stream = static_cast<CudaStream&>(stream);
-    cuda::kv_append(cuda_stream.handle(), layout, reinterpret_cast<void* const*>(arguments.send(cuda_stream)),
-                    first_slot - first * layout.block_tokens, k, v);
+    cuda::kv_append(handle(stream), layout, send_blocks(stream, layout, blocks, first_slot, k.rows),
+                    first_slot % layout.block_tokens, k, v);
     launched("kv_append");
   }
   void kv_keys(Stream& stream, const KvLayout& layout, std::span<void* const> blocks, std::uint64_t first_slot,
                DeviceTensor out) override {
-    const std::uint64_t first = first_slot / layout.block_tokens,
-                        last = (first_slot + out.rows + layout.block_tokens - 1) / layout.block_tokens;
-    Arguments arguments;
-    arguments.add(blocks.subspan(first, last - first));
-    auto& cuda_stream = static_cast<CudaStream&>(stream);
-    cuda::kv_keys(cuda_stream.handle(), layout, reinterpret_cast<void* const*>(arguments.send(cuda_stream)),
-                  first_slot - first * layout.block_tokens, out);
+    cuda::kv_keys(handle(stream), layout, send_blocks(stream, layout, blocks, first_slot, out.rows),
+                  first_slot % layout.block_tokens, out);
     launched("kv_keys");
   }
   void attention(Stream& stream, const KvLayout& layout, const AttentionParams& params, DeviceTensor out,
@@ -356,6 +345,15 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  // Of a list of KV blocks those that `rows` slots from first_slot on lie in, on the device.
+  static void* const* send_blocks(Stream& stream, const KvLayout& layout, std::span<void* const> blocks,
+                                  std::uint64_t first_slot, std::uint64_t rows) {
+    const std::uint64_t first = first_slot / layout.block_tokens,
+                        last = (first_slot + rows + layout.block_tokens - 1) / layout.block_tokens;
+    Arguments arguments;
+    arguments.add(blocks.subspan(first, last - first));
+    return reinterpret_cast<void* const*>(arguments.send(static_cast<CudaStream&>(stream)));
+  }
   static cudaStream_t handle(Stream& stream) { return static_cast<CudaStream&>(stream).handle(); }
   static void launched(std::string_view operation) { check(cudaGetLastError(), operation); }
 
