@@ -384,20 +384,24 @@ DeviceTensor ForwardContext::raw(int index, std::uint64_t rows) const {
   return DeviceTensor::dense(raw_.at(index).rows.data(), rows, model_->op_list().slots[index].width);
 }
 
-// The queries of an attention, rotated to the distance at which each sequence wants its distant tokens.
-DeviceTensor ForwardContext::far_queries(const Op& op, const Rows& rows, std::span<const SequenceInput> inputs) {
+// Hands every state that looks far its keys from before RoPE and its queries, rotated to the distance at which it wants
+// distant tokens. Returns those queries.
+DeviceTensor ForwardContext::look_far(const Op& op, const Rows& rows, std::span<const SequenceInput> inputs) {
   const Op& rope = *raw_.at(op.in).rope;
   const Rotation& rotation = rotations_[static_cast<std::size_t>(rope.rope)];
-  const DeviceTensor all = raw(op.in, rows.total());
+  const DeviceTensor all = raw(op.in, rows.total()), k = raw(op.k, rows.total()), v = slot(op.v, rows.total());
   const DeviceTensor table = DeviceTensor::dense(far_table_.data(), 1, 2 * rotation.n_freq);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const auto distance = static_cast<std::int32_t>(inputs[i].state->far_distance());
+    SequenceState& state = *inputs[i].state;
+    const auto distance = static_cast<std::int32_t>(state.far_distance());
     if (distance == 0) continue;
+    const auto own = [&](const DeviceTensor& x) { return x.slice_rows(rows.ranges[i].begin, rows.ranges[i].count); };
     backend_.upload(*stream_, far_position_.data(), &distance, sizeof(distance));
     backend_.rope_table(*stream_, table, static_cast<const std::int32_t*>(far_position_.data()),
                         static_cast<const float*>(rotation.inv_freq.data()), rotation.n_freq, rotation.mscale);
-    backend_.rope(*stream_, all.slice_rows(rows.ranges[i].begin, rows.ranges[i].count), table, rope.head_dim,
-                  rope.rope_layout);
+    backend_.rope(*stream_, own(all), table, rope.head_dim, rope.rope_layout);
+    state.append_raw(*stream_, op.state_layer, own(k), own(v));
+    state.choose(*stream_, op.state_layer, own(all));
   }
   return all;
 }
@@ -481,17 +485,7 @@ void ForwardContext::attention(const PreparedOp& prepared, const Rows& rows, std
   const bool own = op.kind == OpKind::kAttention;  // or the source's keys and values
   if (own) store(op, rows, inputs);
   kernels::AttentionParams params;
-  if (own && !raw_.empty()) {
-    params.far_q = far_queries(op, rows, inputs);
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const Rows::Range& range = rows.ranges[i];
-      if (inputs[i].state->far_distance() == 0) continue;
-      inputs[i].state->append_raw(*stream_, op.state_layer,
-                                  raw(op.k, rows.total()).slice_rows(range.begin, range.count),
-                                  slot(op.v, rows.total()).slice_rows(range.begin, range.count));
-      inputs[i].state->choose(*stream_, op.state_layer, params.far_q.slice_rows(range.begin, range.count));
-    }
-  }
+  if (own && !raw_.empty()) params.far_q = look_far(op, rows, inputs);
   std::vector<kernels::AttentionSequence> sequences;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Rows::Range& range = rows.ranges[i];

@@ -79,7 +79,7 @@ class ForwardContext {
   void rotate(const arch::Op& op, std::uint64_t count);
   void prepare_far();
   kernels::DeviceTensor raw(int slot, std::uint64_t rows) const;
-  kernels::DeviceTensor far_queries(const arch::Op& op, const Rows& rows, std::span<const SequenceInput> inputs);
+  kernels::DeviceTensor look_far(const arch::Op& op, const Rows& rows, std::span<const SequenceInput> inputs);
   void linear(const PreparedOp& prepared, const Rows& rows, std::uint64_t count, ForwardHooks* hooks);
   void grouped_linear(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
   void route(const PreparedOp& prepared, std::uint64_t count, ForwardHooks* hooks);
