@@ -26,7 +26,7 @@ class ContextMemory {
   void append(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor k, kernels::DeviceTensor v);
   // Picks the blocks that `layer` shows to these queries, [rows, n_heads * k_dim], rotated to the window's length.
   void choose(kernels::Stream& stream, std::uint32_t layer, kernels::DeviceTensor far_q);
-  // Appends what `count` new queries are shown beside the window, which begins at slot `recent`.
+  // Appends what `count` new queries are shown beside the window.
   void add_runs(std::uint32_t layer, std::uint64_t count, std::vector<kernels::KvRun>& runs) const;
   // Where the attention to the window's slots, from slot `recent` on, is added up.
   model::SequenceState::Mass mass(std::uint32_t layer, std::uint64_t recent);

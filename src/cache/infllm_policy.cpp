@@ -47,6 +47,7 @@ std::unique_ptr<KvPolicy> infllm_policy(const MemoryOptions& m) {
   const auto refuse = [](const std::string& problem) { throw UsageError(problem, "KV policy infllm"); };
   if (m.window < 2) refuse("a window of fewer than 2 tokens has no distance to give to what is outside");
   if (m.block == 0 || m.shown == 0 || m.step == 0) refuse("a memory needs blocks, some of them shown, and a step");
+  if (m.block > m.window) refuse(fmt::format("blocks of {} are longer than the window of {}", m.block, m.window));
   if (m.representatives == 0 || m.representatives > m.block)
     refuse(fmt::format("{} representatives of a block of {} tokens", m.representatives, m.block));
   if (m.step > m.window) refuse(fmt::format("steps of {} are longer than the window of {}", m.step, m.window));

@@ -70,10 +70,10 @@ TEST(KvPolicy, AMemorysNameSaysAllThatDecidesWhatIsShown) {
   EXPECT_EQ(kv_policy_named("infllm:0+64,step=8,repr=2,choice=random,blocks=3,block=32")->name(),
             "infllm:0+64,block=32,blocks=3,repr=2,step=8,choice=random");
   for (const char* bad :
-       {"infllm:", "infllm:4", "infllm:4+1", "infllm:4+64,step=65", "infllm:4+64,block=0", "infllm:4+64,repr=0",
-        "infllm:4+64,block=8,repr=9", "infllm:4+64,blocks", "infllm:4+64,blocks=", "infllm:4+64,blocks=2x",
-        "infllm:4+64,colour=2", "infllm:4+64,choice=worst", "infllm:4+64,", "infllm:4+99999999999999999999",
-        "infllm:4+64,blocks=99999999999999999999"}) {
+       {"infllm:", "infllm:4", "infllm:4+1", "infllm:4+64,step=65", "infllm:4+64,block=0", "infllm:4+64,block=65",
+        "infllm:4+64,block=1099511627776", "infllm:4+64,repr=0", "infllm:4+64,block=8,repr=9", "infllm:4+64,blocks",
+        "infllm:4+64,blocks=", "infllm:4+64,blocks=2x", "infllm:4+64,colour=2", "infllm:4+64,choice=worst",
+        "infllm:4+64,", "infllm:4+99999999999999999999", "infllm:4+64,blocks=99999999999999999999"}) {
     EXPECT_THROW(kv_policy_named(bad), UsageError) << bad;
   }
 }
