@@ -52,13 +52,17 @@ std::uint64_t number(const std::string& text, std::string_view option) {
   return std::stoull(text);
 }
 
-// "INT_SYM:2:128" or "Q4_0".
+// "INT_SYM:2:128", "INT_SYM:2:128:8" or "Q4_0".
 std::pair<const Codec*, CodecParams> codec_from(const std::string& text) {
   const std::vector<std::string> parts = split(text, ':');
   const Codec& codec = codec_named(parts[0]);
   CodecParams params;
   if (parts.size() > 1) params.bits = static_cast<int>(number(parts[1], "--codec"));
   if (parts.size() > 2) params.group_size = parts[2] == "0" ? 0 : static_cast<int>(number(parts[2], "--codec"));
+  if (parts.size() > 3) params.activation_bits = static_cast<int>(number(parts[3], "--codec"));
+  if (params.activation_bits != 0 && !codec.takes_activation_bits()) {
+    throw UsageError(fmt::format("--codec: {} has no products with {}-bit activations", codec.name(), parts[3]));
+  }
   if (!codec.can_encode()) throw UsageError(fmt::format("--codec: {} can be read but not written", codec.name()));
   return {&codec, params};
 }
@@ -139,7 +143,7 @@ int bench_matmul_verb(Arguments arguments) {
   Options options("bench matmul", "[options]",
                   "Times one linear layer, [outputs]x[inputs], for every codec, kernel, shape and batch: with its "
                   "weight in the cache, and with enough weights in turn that each comes from memory.");
-  options.value("--codec", codecs, "LIST", "codecs, as CODEC[:BITS:GROUP]");
+  options.value("--codec", codecs, "LIST", "codecs, as CODEC[:BITS:GROUP[:ACTIVATION BITS]]");
   options.value("--shape", shapes, "LIST", "shapes of the weight, as OUTPUTSxINPUTS");
   options.value("--kernel", kernels_text, "LIST", "kernels, as --kernel of lathe run");
   options.value("--batch", batches, "LIST", "rows of input");

@@ -18,7 +18,15 @@ using quant::Target;
 
 constexpr std::string_view kDefaultMethod = "gptq";
 
-// "Q8_0", "INT_ASYM:4:64" (bits, group), "same" as the body, "keep" what the file has.
+void check_activation_bits(const Target& target, std::string_view option) {
+  const int bits = target.params.activation_bits;
+  if (bits != 0 && !target.codec->takes_activation_bits()) {
+    throw UsageError(fmt::format("{}: {} has no products with {}-bit activations", option, target.codec->name(), bits),
+                     {}, "INT_SYM, INT_ASYM and BIPOLAR do");
+  }
+}
+
+// "Q8_0", "INT_ASYM:4:64" (bits, group, bits of activations), "same" as the body, "keep" what the file has.
 std::optional<Target> target_from(const std::string& text, const Target& body, std::string_view option) {
   if (text == "keep") return std::nullopt;
   if (text == "same") return body;
@@ -29,17 +37,18 @@ std::optional<Target> target_from(const std::string& text, const Target& body, s
     throw UsageError(fmt::format("{}: {} can be read but not written", option, target.codec->name()));
   }
   if (colon == std::string::npos) return target;
-  int* const fields[] = {&target.params.bits, &target.params.group_size};
+  int* const fields[] = {&target.params.bits, &target.params.group_size, &target.params.activation_bits};
   std::string rest = text.substr(colon + 1);
   for (int* field : fields) {
     const std::size_t end = std::min(rest.find(':'), rest.size());
     const std::string number = rest.substr(0, end);
     if (number.empty() || number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos) {
-      throw UsageError(fmt::format("{} {}: expected CODEC:BITS:GROUP", option, text));
+      throw UsageError(fmt::format("{} {}: expected CODEC:BITS:GROUP:ACTIVATION BITS", option, text));
     }
     *field = std::stoi(number);
     rest = end < rest.size() ? rest.substr(end + 1) : "0";
   }
+  check_activation_bits(target, option);
   return target;
 }
 
@@ -131,6 +140,7 @@ int quantize_verb(Arguments arguments) {
   std::string in, out, method(kDefaultMethod), embedding = "Q8_0", head = "Q8_0";
   std::optional<std::string> codec, calibration;
   std::optional<int> bits, group;
+  int activation_bits = 0;
   bool list = false;
   std::uint32_t threads = 0;
   quant::QuantizeOptions work;
@@ -145,7 +155,10 @@ int quantize_verb(Arguments arguments) {
   options.value("--bits", bits, "N", "bits of a weight, for codecs of several widths", "4, or the codec's own");
   options.value("--group", group, "N", "weights that share a scale, likewise; 0: a whole row",
                 "128, or the codec's own");
-  options.value("--embedding", embedding, "CODEC", "of the token embedding: CODEC[:BITS:GROUP], same, or keep");
+  options.value("--activation-bits", activation_bits, "N",
+                "bits of the inputs that weights are multiplied with; 0: as the kernels like");
+  options.value("--embedding", embedding, "CODEC",
+                "of the token embedding: CODEC[:BITS:GROUP[:ACTIVATION BITS]], same, or keep");
   options.value("--head", head, "CODEC", "of the output head, likewise");
   options.value("--calibration", calibration, "FILE",
                 "text to calibrate on; - reads standard input (default: a built-in text)");
@@ -183,6 +196,8 @@ int quantize_verb(Arguments arguments) {
     const CodecParams usual = work.target.codec->usual_params();
     work.target.params = {bits.value_or(usual.bits), group.value_or(usual.group_size)};
   }
+  work.target.params.activation_bits = activation_bits;
+  check_activation_bits(work.target, "--activation-bits");
   quant::check_pair(*work.method, work.target);
   work.embedding = target_from(embedding, work.target, "--embedding");
   work.head = target_from(head, work.target, "--head");

@@ -149,7 +149,7 @@ PackedTensor HfQuantizedWeights::assemble(const std::string& linear, const Parts
   const std::vector<std::uint32_t> weight_words = words_of(qweight), zero_words = words_of(qzeros);
   std::vector<IntGrid> grids(out * groups);
   const std::vector<float> scale_values = scales.to_floats();
-  const float middle = symmetric_zero(quantization_.bits);
+  const float middle = fixed_zero(IntGroupKind::kSymmetric, quantization_.bits);
   bool symmetric = true;
   for (std::uint64_t g = 0; g < groups; ++g) {
     for (std::uint64_t o = 0; o < out; ++o) {

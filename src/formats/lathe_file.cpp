@@ -32,6 +32,7 @@ nlohmann::json describe(const TensorSource& source) {
   if (source.params.group_size != 0) json["group_size"] = source.params.group_size;
   if (source.params.row_shift != 0) json["row_shift"] = source.params.row_shift;
   if (source.params.stored != 0) json["stored"] = source.params.stored;
+  if (source.params.activation_bits != 0) json["activation_bits"] = source.params.activation_bits;
   return json;
 }
 
@@ -112,7 +113,11 @@ PackedTensor read_tensor(const std::string& name, const nlohmann::json& json, co
   const Shape shape = Shape::of(extents, where);
   const CodecParams params{small_integer(json, "bits", where), small_integer(json, "group_size", where),
                            small_integer(json, "row_shift", where),
-                           integer(json, "stored", std::uint64_t{1} << 48, where)};
+                           integer(json, "stored", std::uint64_t{1} << 48, where),
+                           small_integer(json, "activation_bits", where)};
+  if (params.activation_bits != 0 && !codec->takes_activation_bits()) {
+    fail(where, "{} has no products with {}-bit activations", codec->name(), params.activation_bits);
+  }
   const std::size_t n_parts = count_parts(*codec, shape, params, where);
   if (!with_data) return PackedTensor{name, codec, params, shape, {}};
   return read_parts(name, *codec, params, shape, [&](const PartSpec& part) {

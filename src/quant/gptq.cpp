@@ -30,13 +30,13 @@ void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_
   const std::size_t cols = hessian.columns(), group = int_group_columns(grid.params, cols);
   const std::size_t groups = int_groups(grid.params, cols);
   const int bits = grid.params.bits;
-  const bool symmetric = int_group_codec(*grid.codec)->symmetric();
+  const IntGroupKind kind = int_group_codec(*grid.codec)->kind();
   const float* rows = weight.data() + begin * cols;
   std::vector<float> values;
   const auto fit = [&](std::size_t lane, std::size_t first, std::size_t count, const float* from, std::size_t stride) {
     values.resize(count);
     for (std::size_t i = 0; i < count; ++i) values[i] = from[i * stride];
-    IntGrid fitted = fit_int_grid(values, std::span(hessian.diagonal).subspan(first, count), bits, symmetric);
+    IntGrid fitted = fit_int_grid(values, std::span(hessian.diagonal).subspan(first, count), bits, kind);
     if (!std::isfinite(fitted.scale)) fitted.scale = 65504.0f * (fitted.scale < 0 ? -1.0f : 1.0f);
     out.grids[(begin + lane) * groups + first / group] = fitted;
   };

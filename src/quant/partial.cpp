@@ -60,7 +60,7 @@ std::optional<std::map<std::string, PackedTensor>> PartialRun::load(int layer) c
     tensors[name] =
         packed_parts(name, codec_named(entry.at("codec").get<std::string>()), Shape::of(extents, path.string()),
                      {entry.at("bits").get<int>(), entry.at("group_size").get<int>(), entry.at("row_shift").get<int>(),
-                      entry.at("stored").get<std::uint64_t>()},
+                      entry.at("stored").get<std::uint64_t>(), entry.at("activation_bits").get<int>()},
                      std::move(parts));
   }
   return tensors;
@@ -79,6 +79,7 @@ std::map<std::string, PackedTensor> PartialRun::store(int layer,
                       {"group_size", tensor.params.group_size},
                       {"row_shift", tensor.params.row_shift},
                       {"stored", tensor.params.stored},
+                      {"activation_bits", tensor.params.activation_bits},
                       {"shape", std::move(shape)},
                       {"parts", std::move(parts)}});
   }

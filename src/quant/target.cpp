@@ -39,8 +39,9 @@ void write_block(int bits, std::uint16_t scale, const std::uint8_t* levels, std:
 
 std::string Target::text() const {
   if (params.bits == 0) return std::string(codec->name());
-  return fmt::format("{}, {} bits, {}", codec->name(), params.bits,
-                     params.group_size == 0 ? "one group per row" : fmt::format("groups of {}", params.group_size));
+  return fmt::format("{}, {} bits, {}{}", codec->name(), params.bits,
+                     params.group_size == 0 ? "one group per row" : fmt::format("groups of {}", params.group_size),
+                     params.activation_bits == 0 ? "" : fmt::format(", {}-bit activations", params.activation_bits));
 }
 
 std::optional<Target> integer_grid(const Target& target) {

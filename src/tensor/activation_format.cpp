@@ -10,6 +10,8 @@ std::string_view activation_format_name(ActivationFormat format) {
       return "q8-block";
     case ActivationFormat::kLut:
       return "lut";
+    case ActivationFormat::kPlanes:
+      return "planes";
   }
   return "?";
 }

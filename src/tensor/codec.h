@@ -22,6 +22,7 @@ struct CodecParams {
   int group_size = 0;
   int row_shift = 0;         // of codecs whose rows share something: where in such a run of rows the tensor begins
   std::uint64_t stored = 0;  // of codecs with a part whose length the shape does not say: that length
+  int activation_bits = 0;   // width of the input's integers in products with the weight; 0: as the kernel likes it
   friend bool operator==(const CodecParams&, const CodecParams&) = default;
 };
 
@@ -40,6 +41,9 @@ class Codec {
 
   // What a command line means that gives neither bits nor group size; codecs without parameters ignore it.
   virtual CodecParams usual_params() const { return {.bits = 4, .group_size = 128}; }
+
+  // Whether CodecParams::activation_bits means anything to products with it.
+  virtual bool takes_activation_bits() const { return false; }
 
   // Columns come in multiples of this (the block size of block codecs, 1 for plain ones).
   virtual std::uint64_t column_alignment(const CodecParams& params) const = 0;

@@ -53,17 +53,35 @@ class Quantize(CliTest):
                           for m in (out, copy))
             self.assertEqual(one, other)
 
+    def test_activation_bits_belong_to_the_model(self):
+        out, copy = self.folder / "w4a6.lathe", self.folder / "copy.lathe"
+        self.json("quantize", "tiny", out, "--method", "rtn", "--codec", "BIPOLAR", "--bits", "4", "--activation-bits",
+                  "6")
+        self.json("convert", out, copy)
+        wide = self.folder / "w4.lathe"
+        self.json("quantize", "tiny", wide, "--method", "rtn", "--codec", "BIPOLAR", "--bits", "4")
+        text = self.folder / "text.txt"
+        text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 10)
+        one, other, plain, scalar = (
+            self.json("perplexity", m, "-f", text, "-c", "64", "--kernel", kernel)["perplexity"]
+            for m, kernel in ((out, "auto"), (copy, "auto"), (wide, "auto"), (out, "scalar")))
+        self.assertEqual(one, other)
+        self.assertAlmostEqual(one, scalar, delta=0.02 * one)
+        self.assertNotEqual(one, plain)
+
     def test_what_cannot_work_is_said_before_any_work(self):
         for arguments, words in (
                 (["tiny", "x.gguf", "--codec", "INT_SYM"], ".lathe"),
                 (["tiny", "x.lathe", "--method", "gptq", "--codec", "Q4_K"], "INT_SYM"),
                 (["tiny", "x.lathe", "--bits", "9"], "1 to 8 bits"),
+                (["tiny", "x.lathe", "--activation-bits", "9"], "1 to 8 bits"),
+                (["tiny", "x.lathe", "--method", "rtn", "--codec", "Q4_0", "--activation-bits", "8"], "BIPOLAR"),
                 (["tiny", "x.lathe", "--method", "gtpq"], "gptq"),
                 (["tiny", "x.lathe", "--method", "spqr", "--codec", "INT_SYM"], "SPQR"),
                                 (["tiny"], "OUT"),
         ):
             out = [str(self.folder / word) if word.startswith("x.") else word for word in arguments]
-            self.fails(2 if words != "1 to 8 bits" else 1, "quantize", *out, says=words)
+            self.fails(1 if words in ("1 to 8 bits", "2 bits") else 2, "quantize", *out, says=words)
             self.assertEqual(list(self.folder.iterdir()), [])
 
 

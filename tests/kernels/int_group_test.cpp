@@ -13,14 +13,21 @@ namespace {
 
 struct Case {
   int bits;
-  bool symmetric;
+  IntGroupKind kind;
   int group;
   std::uint64_t out, in;
 };
 
+constexpr auto kSymmetric = IntGroupKind::kSymmetric, kAsymmetric = IntGroupKind::kAsymmetric,
+               kBipolar = IntGroupKind::kBipolar;
+
+const IntGroupCodec& codec_of(IntGroupKind kind) {
+  constexpr std::string_view kNames[] = {"INT_SYM", "INT_ASYM", "BIPOLAR"};
+  return *int_group_codec(codec_named(kNames[static_cast<int>(kind)]));
+}
+
 std::string text_of(const Case& c) {
-  return fmt::format("{} bits, {}, group {}, [{}, {}]", c.bits, c.symmetric ? "symmetric" : "asymmetric", c.group,
-                     c.out, c.in);
+  return fmt::format("{} bits, {}, group {}, [{}, {}]", c.bits, codec_of(c.kind).name(), c.group, c.out, c.in);
 }
 
 struct Weight {
@@ -43,10 +50,9 @@ Weight make_weight(const Case& c, std::uint32_t seed, bool exact = false) {
     const float any = 0.001f * static_cast<float>(random() % 2000) - 1;
     const float simple = (random() & 1 ? 1.0f : 0.5f) * (random() & 1 ? 1.0f : -1.0f);
     grid.scale = float_from_half(half_from_float(exact ? simple : any));
-    grid.zero = c.symmetric ? symmetric_zero(c.bits) : static_cast<float>(random() % (1u << c.bits));
+    grid.zero = c.kind == kAsymmetric ? static_cast<float>(random() % (1u << c.bits)) : fixed_zero(c.kind, c.bits);
   }
-  const auto& codec = *int_group_codec(codec_named(c.symmetric ? "INT_SYM" : "INT_ASYM"));
-  w.linear.weight = pack_int_groups("w", codec, Shape{c.out, c.in}, params, w.levels, w.grids);
+  w.linear.weight = pack_int_groups("w", codec_of(c.kind), Shape{c.out, c.in}, params, w.levels, w.grids);
   return w;
 }
 
@@ -103,17 +109,17 @@ Expected expected_lut(const Weight& w, const Case& c, const Floats& x, std::uint
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (int bits = 1; bits <= 8; ++bits) {
-    for (const bool symmetric : {true, false}) {
-      all.push_back({bits, symmetric, 64, 67, 192});
-      all.push_back({bits, symmetric, 128, 17, 192});  // a short last group
-      all.push_back({bits, symmetric, 0, 5, 1312});
+    for (const IntGroupKind kind : {kSymmetric, kAsymmetric, kBipolar}) {
+      all.push_back({bits, kind, 64, 67, 192});
+      all.push_back({bits, kind, 128, 17, 192});  // a short last group
+      all.push_back({bits, kind, 0, 5, 1312});
     }
-    all.push_back({bits, true, 32, 35, 96});
-    all.push_back({bits, false, 32, 131, 160});
-    all.push_back({bits, true, 0, 16, 13});  // columns that fill no chunk
-    all.push_back({bits, false, 256, 65, 100});
-    all.push_back({bits, false, 24, 19, 96});  // no kernel but by decoding
-    all.push_back({bits, true, 1, 3, 8});
+    all.push_back({bits, kSymmetric, 32, 35, 96});
+    all.push_back({bits, kAsymmetric, 32, 131, 160});
+    all.push_back({bits, kSymmetric, 0, 16, 13});  // columns that fill no chunk
+    all.push_back({bits, kAsymmetric, 256, 65, 100});
+    all.push_back({bits, kAsymmetric, 24, 19, 96});  // no kernel but by decoding
+    all.push_back({bits, kSymmetric, 1, 3, 8});
   }
   return all;
 }
@@ -169,9 +175,9 @@ TEST_P(IntGroupTest, EveryWidthMatchesItsModel) {
 TEST_P(IntGroupTest, IntegersGiveExactProducts) {
   Device device(GetParam());
   for (int bits = 1; bits <= 8; ++bits) {
-    for (const bool symmetric : {true, false}) {
+    for (const IntGroupKind kind : {kSymmetric, kAsymmetric, kBipolar}) {
       for (const std::uint64_t in : {4096, 192}) {
-        const Case c{bits, symmetric, 128, 67, in};
+        const Case c{bits, kind, 128, 67, in};
         const Weight w = make_weight(c, static_cast<std::uint32_t>(bits), true);
         std::mt19937 random(7);
         Floats x(in);
@@ -197,7 +203,7 @@ TEST_P(IntGroupTest, ErrorEnergyIsSmall) {
   Device device(GetParam());
   for (int bits = 1; bits <= 4; ++bits) {
     for (const float offset : {0.0f, 1.0f}) {
-      const Case c{bits, true, 128, 256, 4096};
+      const Case c{bits, kSymmetric, 128, 256, 4096};
       const Weight w = make_weight(c, static_cast<std::uint32_t>(bits));
       std::mt19937 random(3);
       std::normal_distribution<float> normal(offset, 1);
@@ -219,7 +225,8 @@ TEST_P(IntGroupTest, ErrorEnergyIsSmall) {
 
 TEST_P(IntGroupTest, RowsThreadsAndPoisonStayApart) {
   Device one(GetParam(), 1), five(GetParam(), 5);
-  for (const Case& c : {Case{2, true, 128, 537, 1280}, Case{3, false, 64, 537, 192}, Case{8, false, 32, 100, 320}}) {
+  for (const Case& c :
+       {Case{2, kSymmetric, 128, 537, 1280}, Case{3, kAsymmetric, 64, 537, 192}, Case{8, kAsymmetric, 32, 100, 320}}) {
     Weight w = make_weight(c, 4);
     w.linear.bias = random_floats(c.out, 6);
     const std::uint64_t rows = 9;

@@ -17,7 +17,7 @@ namespace {
 // Optimal brain quantization in fixed order (Frantar et al. 2023, equations 2 and 3), step by step: round a column,
 // correct the others by the inverse of what is left of H, and eliminate the column from that inverse.
 std::vector<float> by_elimination(std::vector<double> w, std::size_t n, std::vector<double> h, double damping, int bits,
-                                  bool symmetric, std::size_t group) {
+                                  IntGroupKind kind, std::size_t group) {
   double mean = 0;
   for (std::size_t i = 0; i < n; ++i) mean += h[i * n + i] / static_cast<double>(n);
   for (std::size_t i = 0; i < n; ++i) h[i * n + i] += damping * mean;
@@ -31,7 +31,7 @@ std::vector<float> by_elimination(std::vector<double> w, std::size_t n, std::vec
       const std::size_t count = std::min(group, n - j);
       std::vector<float> values(w.begin() + static_cast<std::ptrdiff_t>(j),
                                 w.begin() + static_cast<std::ptrdiff_t>(j + count));
-      grid = fit_int_grid(values, std::span(diagonal).subspan(j, count), bits, symmetric);
+      grid = fit_int_grid(values, std::span(diagonal).subspan(j, count), bits, kind);
     }
     result[j] = grid.value(nearest_int_level(grid, static_cast<float>(w[j]), bits));
     const double error = (w[j] - result[j]) / inverse[j * n + j];
@@ -48,9 +48,10 @@ std::vector<float> by_elimination(std::vector<double> w, std::size_t n, std::vec
 // Floats on one side and doubles on the other now and then round a weight the other way, and then all later ones of the
 // row differ: nearly all rows must be equal.
 TEST(Gptq, DoesWhatEliminatingColumnsOneByOneDoes) {
-  for (const bool symmetric : {true, false}) {
+  for (const std::string codec : {"INT_SYM", "INT_ASYM", "BIPOLAR"}) {
+    const IntGroupKind kind = int_group_codec(codec_named(codec))->kind();
     for (const int group : {16, 24, 64, 0}) {
-      Layer layer(test::tiny_llama(), int_target(symmetric ? "INT_SYM" : "INT_ASYM", 3, group), 5);
+      Layer layer(test::tiny_llama(), int_target(codec, 3, group), 5);
       gptq_method().quantize(layer.work);
       const std::string name = "blk.0.attn_q";
       const std::vector<float> weight = layer.model.decoded.at(name + ".weight"),
@@ -61,7 +62,7 @@ TEST(Gptq, DoesWhatEliminatingColumnsOneByOneDoes) {
       for (std::size_t row = 0; row < rows; ++row) {
         const std::vector<double> w(weight.begin() + static_cast<std::ptrdiff_t>(row * n),
                                     weight.begin() + static_cast<std::ptrdiff_t>((row + 1) * n));
-        const std::vector<float> expected = by_elimination(w, n, {gram.begin(), gram.end()}, 0.01, 3, symmetric,
+        const std::vector<float> expected = by_elimination(w, n, {gram.begin(), gram.end()}, 0.01, 3, kind,
                                                            group == 0 ? n : static_cast<std::size_t>(group));
         equal += std::equal(expected.begin(), expected.end(), got.begin() + static_cast<std::ptrdiff_t>(row * n));
       }
@@ -163,7 +164,8 @@ TEST(Targets, BlockCodecsHoldTheSameNumbersAsTheirGrid) {
     std::vector<std::uint8_t> levels(6 * 96);
     for (auto& level : levels) level = static_cast<std::uint8_t>(random() & ((1u << grid.params.bits) - 1));
     std::vector<IntGrid> grids(6 * 3);
-    for (IntGrid& g : grids) g = {static_cast<float>(random() % 64) / 32 - 1, symmetric_zero(grid.params.bits)};
+    for (IntGrid& g : grids)
+      g = {static_cast<float>(random() % 64) / 32 - 1, fixed_zero(IntGroupKind::kSymmetric, grid.params.bits)};
     const PackedTensor integers =
         pack_int_groups("w", *int_group_codec(*grid.codec), Shape{6, 96}, grid.params, levels, grids);
     EXPECT_EQ(from_integer_grid(integers, target).to_floats(), integers.to_floats()) << name;

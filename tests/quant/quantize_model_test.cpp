@@ -67,7 +67,8 @@ TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
       const QuantizeReport report = quantize_model(model_, out, o);
       const formats::ModelFile got = formats::load_model(out);
       const double off = distance(got);
-      EXPECT_TRUE(off > 0 && off < 0.05) << method->name() << ", " << target.text() << ": " << off;
+      EXPECT_TRUE(off > 0 && off < (target.params.bits == 2 ? 0.6 : 0.05))
+          << method->name() << ", " << target.text() << ": " << off;
       EXPECT_EQ(report.bytes, got.weights.bytes());
       // Rows of 172 do not divide into blocks of 32.
       EXPECT_EQ(got.weights.at("blk.1.ffn_up.weight").codec, target.codec);

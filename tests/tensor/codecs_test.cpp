@@ -14,6 +14,7 @@
 #include "base/half.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/packed_tensor.h"
+#include "tensor/params.h"
 
 namespace lathe {
 namespace {
@@ -42,9 +43,6 @@ std::vector<const Codec*> encoders() {
   }
   return found;
 }
-
-// Integer groups need a width and a group size; block codecs ignore both.
-constexpr CodecParams kParams = {.bits = 4, .group_size = 32};
 
 TEST(Codecs, TheTableIsComplete) {
   std::set<std::string_view> names;
@@ -166,7 +164,8 @@ TEST(Codecs, RoundTripErrorsStayInsideTheirBounds) {
     for (unsigned seed = 1; seed <= 4; ++seed) {
       std::vector<float> x = gaussian(4 * 768, 0.02f, seed);
       for (std::size_t i = 0; i < x.size(); i += 97) x[i] *= 7.0f;
-      const std::vector<float> y = pack("x", codec_named(bound.name), {4, 768}, x, kParams).to_floats();
+      const std::vector<float> y =
+          pack("x", codec_named(bound.name), {4, 768}, x, params_of(codec_named(bound.name))).to_floats();
       for (std::size_t begin = 0; begin < x.size(); begin += bound.block) {
         float low = x[begin], high = x[begin];
         for (std::size_t i = begin; i < begin + bound.block; ++i) {
@@ -198,17 +197,17 @@ TEST(Codecs, PackingAgainIsStable) {
 TEST(Codecs, ZerosAndConstantsAndTinyRowsArePackedWell) {
   for (const Codec* codec : encoders()) {
     const std::vector<float> zeros(512, 0.0f);
-    EXPECT_EQ(pack("x", *codec, {512}, zeros, kParams).to_floats(), zeros) << codec->name();
+    EXPECT_EQ(pack("x", *codec, {512}, zeros, params_of(*codec)).to_floats(), zeros) << codec->name();
 
     for (const float constant : {0.375f, -0.375f}) {
       const std::vector<float> values(512, constant);
-      for (const float value : pack("x", *codec, {512}, values, kParams).to_floats()) {
+      for (const float value : pack("x", *codec, {512}, values, params_of(*codec)).to_floats()) {
         ASSERT_NEAR(value, constant, 0.04f) << codec->name();
       }
     }
     // Far below the smallest 16-bit float: everything may become zero, nothing may become anything else.
     std::vector<float> tiny = gaussian(512, 1e-40f, 3);
-    for (const float value : pack("x", *codec, {512}, tiny, kParams).to_floats()) {
+    for (const float value : pack("x", *codec, {512}, tiny, params_of(*codec)).to_floats()) {
       ASSERT_LE(std::abs(value), 1e-38f) << codec->name();
     }
   }
@@ -233,7 +232,7 @@ TEST(Codecs, ValuesThatAreNotNumbersAreRefused) {
                             -std::numeric_limits<float>::infinity()}) {
       std::vector<float> x = gaussian(1024, 1.0f, 2);
       x[512 + 37] = bad;
-      const std::string message = message_of([&] { pack("blk.3.attn_q", *codec, {2, 512}, x, kParams); });
+      const std::string message = message_of([&] { pack("blk.3.attn_q", *codec, {2, 512}, x, params_of(*codec)); });
       EXPECT_NE(message.find("\"blk.3.attn_q\""), std::string::npos) << codec->name() << ": " << message;
       EXPECT_NE(message.find("row 1, column 37"), std::string::npos) << codec->name() << ": " << message;
     }
@@ -245,7 +244,7 @@ TEST(Codecs, ValuesTooLargeForAFormatAreRefused) {
   const auto pack_with = [](const Codec& codec, float value) {
     std::vector<float> x = gaussian(1024, 1.0f, 2);
     x[512 + 37] = value;
-    return pack("w", codec, {2, 512}, x, kParams).to_floats()[512 + 37];
+    return pack("w", codec, {2, 512}, x, params_of(codec)).to_floats()[512 + 37];
   };
   for (const Codec* codec : encoders()) {
     const std::string_view name = codec->name();
@@ -284,7 +283,7 @@ TEST(Codecs, ImportanceIsChecked) {
   const std::vector<float> x = gaussian(1024, 1.0f, 4);
   for (const Codec* codec : encoders()) {
     std::vector<float> importance(512, 1.0f);
-    const auto pack_it = [&] { return pack("w", *codec, {2, 512}, x, kParams, importance); };
+    const auto pack_it = [&] { return pack("w", *codec, {2, 512}, x, params_of(*codec), importance); };
     EXPECT_NO_THROW(pack_it());
     importance[7] = -1.0f;
     EXPECT_THROW(pack_it(), Error) << codec->name();
@@ -304,7 +303,7 @@ TEST(Codecs, ImportanceMayHaveAnyUnitAndMayBeZero) {
     const auto packed = [&](float factor) {
       std::vector<float> scaled = importance;
       for (float& weight : scaled) weight *= factor;
-      return pack("w", *codec, {2, 512}, x, kParams, scaled).to_floats();
+      return pack("w", *codec, {2, 512}, x, params_of(*codec), scaled).to_floats();
     };
     EXPECT_EQ(packed(1.0f), packed(0x1p-60f)) << codec->name();
     EXPECT_EQ(packed(1.0f), packed(0x1p60f)) << codec->name();
@@ -312,7 +311,7 @@ TEST(Codecs, ImportanceMayHaveAnyUnitAndMayBeZero) {
     std::vector<float> some(512, 0.0f);
     for (int i = 0; i < 64; ++i) some[i] = 1.0f;
     for (const std::vector<float>& weights : {std::vector<float>(512, 0.0f), some}) {
-      const std::vector<float> y = pack("w", *codec, {2, 512}, x, kParams, weights).to_floats();
+      const std::vector<float> y = pack("w", *codec, {2, 512}, x, params_of(*codec), weights).to_floats();
       for (std::size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i], x[i], 0.12f) << codec->name();
     }
   }

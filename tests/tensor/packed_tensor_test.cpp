@@ -12,23 +12,24 @@
 #include "tensor/activation_format.h"
 #include "tensor/linear.h"
 #include "tensor/packed_tensor.h"
+#include "tensor/params.h"
 
 namespace lathe {
 namespace {
 
-constexpr CodecParams kParams = {.bits = 4, .group_size = 64};
+constexpr int kGroup = 64;
 constexpr std::uint64_t kRows = 5, kCols = 768;
 
 // Random bytes are valid blocks of every block format (some decode to NaN, which compares by bits below).
 PackedTensor random_tensor(const Codec& codec, const Shape& shape) {
   std::mt19937 random(11);
   std::vector<Bytes> data;
-  for (const PartSpec& part : codec.parts(shape, kParams)) {
+  for (const PartSpec& part : codec.parts(shape, params_of(codec, kGroup))) {
     std::vector<std::byte> bytes(part.shape.elements() * dtype_bytes(part.dtype));
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
     data.push_back(Bytes::copy_of(bytes, "random"));
   }
-  return packed_parts("w", codec, shape, kParams, data);
+  return packed_parts("w", codec, shape, params_of(codec, kGroup), data);
 }
 
 void expect_same_bits(std::span<const float> a, std::span<const float> b, std::string_view what) {
@@ -190,7 +191,7 @@ TEST(PackedTensor, SizesThatOverflowAreRefused) {
 // A file may put its data anywhere; kernels may still read blocks through their structs.
 TEST(PackedTensor, BytesAtOddAddressesMove) {
   for (const Codec* codec : all_codecs()) {
-    const std::vector<PartSpec> specs = codec->parts({4, kCols}, kParams);
+    const std::vector<PartSpec> specs = codec->parts({4, kCols}, params_of(*codec, kGroup));
     std::vector<Bytes> aligned, odd;
     for (const PartSpec& part : specs) {
       const std::uint64_t size = part.shape.elements() * dtype_bytes(part.dtype);
@@ -200,8 +201,8 @@ TEST(PackedTensor, BytesAtOddAddressesMove) {
       odd.push_back(owned.slice(1, size, "part"));
       aligned.push_back(Bytes::copy_of(odd.back().span(), "file"));
     }
-    const PackedTensor a = packed_parts("w", *codec, {4, kCols}, kParams, aligned);
-    const PackedTensor b = packed_parts("w", *codec, {4, kCols}, kParams, odd);
+    const PackedTensor a = packed_parts("w", *codec, {4, kCols}, params_of(*codec, kGroup), aligned);
+    const PackedTensor b = packed_parts("w", *codec, {4, kCols}, params_of(*codec, kGroup), odd);
     expect_same_bits(a.to_floats(), b.to_floats(), codec->name());
     const BlockFormat* format = block_format(*codec);
     const std::uint64_t bytes = format == nullptr ? 1 : format->block_bytes;
@@ -237,8 +238,8 @@ TEST(PackedTensor, RepackingGoesThroughFloats) {
   const PackedTensor original = pack("w", codec_named("F32"), {8, 512}, x);
   for (const Codec* codec : all_codecs()) {
     if (!codec->can_encode()) continue;
-    const PackedTensor direct = pack("w", *codec, {8, 512}, x, kParams);
-    const PackedTensor through = repack(original, *codec, kParams);
+    const PackedTensor direct = pack("w", *codec, {8, 512}, x, params_of(*codec, kGroup));
+    const PackedTensor through = repack(original, *codec, params_of(*codec, kGroup));
     EXPECT_EQ(through.name, "w");
     EXPECT_EQ(through.codec, codec);
     EXPECT_EQ(through.shape, original.shape);
@@ -254,8 +255,10 @@ TEST(PackedTensor, RepackingGoesThroughFloats) {
 TEST(PackedTensor, EncodingNeedsAsManyValuesAsTheShapeHas) {
   for (const Codec* codec : all_codecs()) {
     if (!codec->can_encode()) continue;
-    EXPECT_THROW(pack("w", *codec, {2, 256}, std::vector<float>(511), kParams), Error) << codec->name();
-    EXPECT_THROW(pack("w", *codec, {2, 256}, std::vector<float>(513), kParams), Error) << codec->name();
+    EXPECT_THROW(pack("w", *codec, {2, 256}, std::vector<float>(511), params_of(*codec, kGroup)), Error)
+        << codec->name();
+    EXPECT_THROW(pack("w", *codec, {2, 256}, std::vector<float>(513), params_of(*codec, kGroup)), Error)
+        << codec->name();
   }
 }
 

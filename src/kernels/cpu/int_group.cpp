@@ -2,7 +2,6 @@
 #include "kernels/cpu/int_group.h"
 
 #include "base/half.h"
-#include "tensor/codecs/int_group.h"
 
 namespace lathe::kernels::cpu {
 bool int_groups_align(const PackedTensor& weight, std::size_t columns) {
@@ -15,21 +14,21 @@ IntWeight make_int_weight(const PackedTensor& weight, std::size_t tile_rows, std
   const std::size_t tiles = (rows + tile_rows - 1) / tile_rows;
   IntWeight out;
   out.bits = weight.params.bits;
-  out.zero = symmetric_zero(out.bits);
+  const IntGroupCodec& codec = *int_group_codec(*weight.codec);
+  if (!codec.stores_zeros()) out.zero = fixed_zero(codec.kind(), out.bits);
   out.tile_rows = tile_rows;
   out.chunks = (cols + columns - 1) / columns * (columns / kIntChunk);
   out.groups = int_groups(weight.params, cols);
   out.group_chunks = out.groups == 1 ? out.chunks : int_group_columns(weight.params, cols) / kIntChunk;
   out.scales.resize(tiles * out.groups * tile_rows);
-  const bool symmetric = int_group_codec(*weight.codec)->symmetric();
-  if (!symmetric) out.zeros.resize(out.scales.size());
+  if (codec.stores_zeros()) out.zeros.resize(out.scales.size());
   std::vector<IntGrid> grids(out.groups);
   for (std::size_t row = 0; row < rows; ++row) {
     int_group_grids(weight, row, grids);
     for (std::size_t g = 0; g < out.groups; ++g) {
       const std::size_t at = (row / tile_rows * out.groups + g) * tile_rows + row % tile_rows;
       out.scales[at] = half_from_float(grids[g].scale);
-      if (!symmetric) out.zeros[at] = static_cast<std::uint8_t>(grids[g].zero);
+      if (codec.stores_zeros()) out.zeros[at] = static_cast<std::uint8_t>(grids[g].zero);
     }
   }
   return out;
@@ -37,8 +36,9 @@ IntWeight make_int_weight(const PackedTensor& weight, std::size_t tile_rows, std
 
 std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   const int bits = weight.params.bits;
-  const bool zeros = !int_group_codec(*weight.codec)->symmetric();
-  const IntKernel dot = int_groups_align(weight, kIntChunk) ? int_group_dot(kernels, bits, zeros) : IntKernel{};
+  const IntGroupCodec& codec = *int_group_codec(*weight.codec);
+  const bool zeros = codec.stores_zeros();
+  const IntKernel dot = int_groups_align(weight, kIntChunk) ? int_group_dot(kernels, bits, codec.kind()) : IntKernel{};
   const IntKernel lut = int_groups_align(weight, kLutBlock) ? int_group_lut(kernels, bits, zeros) : IntKernel{};
   const bool prefer_lut = kernels.integers == IntegerKernel::kLut;
   const bool use_lut = lut.run != nullptr && (prefer_lut || dot.run == nullptr);
@@ -51,6 +51,21 @@ std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelS
   const auto laid_out =
       std::make_shared<IntWeight>(make_int_weight(weight, chosen.tile_rows, use_lut ? kLutBlock : kIntChunk));
   chosen.fill(weight, *laid_out);
+  matmul.laid_out = laid_out;
+  return matmul;
+}
+
+Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels) {
+  const IntGroupCodec& codec = *int_group_codec(*weight.codec);
+  Matmul matmul{"integer groups x bit planes", ActivationFormat::kPlanes, {reference_planes_matmul, {}}};
+  matmul.planes = {weight.params.activation_bits, codec.kind() == IntGroupKind::kBipolar};
+  if (kernels.scalar || !int_groups_align(weight, kPlaneChunk)) return matmul;
+  const IntKernel fast = int_group_planes(kernels, weight.params.bits, codec.stores_zeros());
+  if (fast.run == nullptr) return matmul;
+  matmul.kernel.run = fast.run;
+  matmul.tile_rows = fast.tile_rows;
+  const auto laid_out = std::make_shared<IntWeight>(make_int_weight(weight, fast.tile_rows, kPlaneChunk));
+  fast.fill(weight, *laid_out);
   matmul.laid_out = laid_out;
   return matmul;
 }

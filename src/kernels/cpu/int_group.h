@@ -1,9 +1,11 @@
-// Products with integer-group weights (INT_SYM, INT_ASYM), in two ways. Both read a copy of the weight that is laid out
-// for them once, when the layer is prepared: bits and scales of a tile of rows side by side, in the order they are
-// used.
+// Products with integer-group weights (INT_SYM, INT_ASYM, BIPOLAR), in three ways. All read a copy of the weight that
+// is laid out for them once, when the layer is prepared: bits and scales of a tile of rows side by side, in the order
+// they are used.
 //
-//   dot   planes are put together to integers and multiplied with 8-bit activations (int_group_dot.cpp)
-//   lut   planes are indices into tables of sums of activations; nothing is multiplied (int_group_lut.cpp)
+//   dot     planes are put together to integers and multiplied with 8-bit activations (int_group_dot.cpp)
+//   lut     planes are indices into tables of sums of activations; nothing is multiplied (int_group_lut.cpp)
+//   planes  bits of weights and activations are matched and counted (int_group_planes.cpp); for weights that ask for
+//           activations of some width, and only for them
 #pragma once
 
 #include <cstddef>
@@ -14,6 +16,7 @@
 
 #include "kernels/cpu/bit_planes.h"
 #include "kernels/cpu/matmul.h"
+#include "tensor/codecs/int_group.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe::kernels::cpu {
@@ -32,8 +35,13 @@ struct IntWeight final : LaidOut {
   std::vector<std::uint16_t> scales;  // half precision, [tiles][groups][tile_rows]
   std::vector<std::uint8_t> zeros;    // [tiles][groups][tile_rows], or empty
   std::uint64_t plane_bytes = 0;
-  std::uint64_t bytes() const override { return plane_bytes + 2 * scales.size() + zeros.size(); }
+  std::size_t segments = 0;               // of a row: pieces of groups of at most kSegmentChunks chunks
+  std::vector<std::uint16_t> level_sums;  // of a segment, [tiles][segments][tile_rows]; only for the plane kernel
+  std::uint64_t bytes() const override { return plane_bytes + 2 * (scales.size() + level_sums.size()) + zeros.size(); }
 };
+
+inline constexpr std::size_t kSegmentChunks = 8;  // 256 columns: sums of levels fit 16 bits, sums of bits in a byte do
+inline constexpr std::size_t kExactColumns = 8192;  // added as integers: 4 * 8192 * 255 * 255 < 2^31
 
 // Whether scales change only where chunks of `columns` do.
 bool int_groups_align(const PackedTensor& weight, std::size_t columns);
@@ -47,10 +55,16 @@ struct IntKernel {
   void (*fill)(const PackedTensor& weight, IntWeight& out) = nullptr;
   MatmulFunction run = nullptr;
 };
-IntKernel int_group_dot(const KernelSet& kernels, int bits, bool zeros);
+IntKernel int_group_dot(const KernelSet& kernels, int bits, IntGroupKind kind);
 IntKernel int_group_lut(const KernelSet& kernels, int bits, bool zeros);
+IntKernel int_group_planes(const KernelSet& kernels, int bits, bool zeros);
 
-// The faster of the two that can do `weight`, unless the kernel set asks for one of them; nothing when neither can.
+// Products of planes for any grouping, one integer after another; the same bits as the kernel's.
+void reference_planes_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch);
+
+// The faster of dot and lut that can do `weight`, unless the kernel set asks for one of them; nothing when neither can.
 std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels);
+// For weights that ask for activations of some width, which is what their products mean on every machine.
+Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels);
 
 }  // namespace lathe::kernels::cpu

@@ -4,8 +4,6 @@
 // and many take the same operations in the same order.
 #include "kernels/cpu/int_group.h"
 
-#include "tensor/codecs/int_group.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/int_group_dot.cpp"
 #include "hwy/foreach_target.h"
@@ -16,7 +14,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-IntKernel dot_kernel(int, bool, bool) { return {}; }
+IntKernel dot_kernel(int, IntGroupKind, bool) { return {}; }
 #else
 
 // What a dot product of unpacked words has too little of every level.
@@ -40,6 +38,11 @@ HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x, const Q8Meta& met
   return dot;
 }
 
+// Whether zero lies in the middle between two levels.
+template <int kBits, IntGroupKind kKind>
+inline constexpr bool kBetweenLevels = kKind == IntGroupKind::kBipolar ||
+                                       (kKind == IntGroupKind::kSymmetric && kBits == 1);
+
 // A group's scales and zero points in every lane.
 struct LaneGrid {
   VF scale;
@@ -51,29 +54,30 @@ HWY_INLINE VF load_halves(const std::uint16_t* p) {
   return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
 }
 
-template <int kBits, bool kZeros>
+template <int kBits, IntGroupKind kKind>
 HWY_INLINE LaneGrid load_grid(const IntWeight& weight, std::size_t at) {
   VF scale = load_halves(weight.scales.data() + at);
-  if constexpr (kZeros) {
+  if constexpr (kKind == IntGroupKind::kAsymmetric) {
     const hn::Rebind<std::uint8_t, DI> d8;
     const VI zero = hn::PromoteTo(DI(), hn::LoadU(d8, weight.zeros.data() + at));
     return {scale, hn::Sub(zero, hn::Set(DI(), level_bias<kBits>()))};
   }
-  // +-1/2 is +-1 times half the scale.
-  if constexpr (kBits == 1) scale = hn::Mul(scale, hn::Set(DF(), 0.5f));
+  // Odd multiples of 1/2 are odd numbers times half the scale.
+  if constexpr (kBetweenLevels<kBits, kKind>) scale = hn::Mul(scale, hn::Set(DF(), 0.5f));
   return {scale, hn::Zero(DI())};
 }
 
 // The chunk's share of a row's sums.
-template <int kBits, bool kVnni, bool kZeros>
+template <int kBits, bool kVnni, IntGroupKind kKind>
 HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std::int8_t* x, const Q8Meta& meta) {
   const DI di;
   VI dot = dot_chunk<kBits, kVnni>(words, x, meta);
   const std::int32_t sum = -meta.negated_sum;
-  if constexpr (kZeros) {
+  if constexpr (kKind == IntGroupKind::kAsymmetric) {
     dot = hn::Sub(dot, hn::Mul(grid.zero, hn::Set(di, sum)));
-  } else if constexpr (kBits == 1) {
-    dot = hn::Sub(hn::Add(dot, dot), hn::Set(di, sum));
+  } else if constexpr (kBetweenLevels<kBits, kKind>) {
+    constexpr int kTwiceZero = (1 << kBits) - 1 - 2 * level_bias<kBits>();
+    dot = hn::Sub(hn::Add(dot, dot), hn::Set(di, sum * kTwiceZero));
   } else {
     constexpr int kZero = (1 << (kBits - 1)) - level_bias<kBits>();
     if constexpr (kZero != 0) dot = hn::Sub(dot, hn::Set(di, sum * kZero));
@@ -81,7 +85,7 @@ HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std
   return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
 }
 
-template <int kBits, bool kVnni, bool kZeros>
+template <int kBits, bool kVnni, IntGroupKind kKind>
 void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   const DF d;
   const auto& weight = static_cast<const IntWeight&>(*job.laid_out);
@@ -97,14 +101,13 @@ void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
     if (job.rows == 1) {
       VF acc = hn::Zero(d);
       for (std::size_t group = 0, chunk = 0; group < weight.groups; ++group) {
-        const LaneGrid grid = load_grid<kBits, kZeros>(weight, grids + group * kLanes);
+        const LaneGrid grid = load_grid<kBits, kKind>(weight, grids + group * kLanes);
         const std::size_t last = std::min(weight.chunks, chunk + weight.group_chunks);
         for (; chunk < last; ++chunk, planes += kChunkBytes) {
           prefetch_chunk<kBits>(planes);
           VI words[kChunkWords];
           unpack_chunk<kBits>(planes, words);
-          acc =
-              add_chunk<kBits, kVnni, kZeros>(acc, words, grid, job.q8.values + chunk * kIntChunk, job.q8.meta[chunk]);
+          acc = add_chunk<kBits, kVnni, kKind>(acc, words, grid, job.q8.values + chunk * kIntChunk, job.q8.meta[chunk]);
         }
       }
       store_outputs(job, 0, feature, valid, acc);
@@ -117,7 +120,7 @@ void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
       const std::size_t count = std::min(kStepChunks, weight.chunks - chunk);
       for (std::size_t i = 0; i < count; ++i, planes += kChunkBytes) {
         unpack_chunk<kBits>(planes, words + i * kChunkWords);
-        step_grids[i] = load_grid<kBits, kZeros>(weight, grids + (chunk + i) / weight.group_chunks * kLanes);
+        step_grids[i] = load_grid<kBits, kKind>(weight, grids + (chunk + i) / weight.group_chunks * kLanes);
       }
       const auto multiply = [&](std::size_t row, auto rows_constant) HWY_ATTR {
         constexpr std::size_t kCount = decltype(rows_constant)::value;
@@ -125,9 +128,9 @@ void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
         for (std::size_t r = 0; r < kCount; ++r) acc[r] = hn::LoadU(d, sums + (row + r) * kLanes);
         for (std::size_t i = 0; i < count; ++i) {
           for (std::size_t r = 0; r < kCount; ++r) {
-            acc[r] = add_chunk<kBits, kVnni, kZeros>(acc[r], words + i * kChunkWords, step_grids[i],
-                                                     job.q8.values + (row + r) * x_stride + (chunk + i) * kIntChunk,
-                                                     job.q8.meta[(row + r) * weight.chunks + chunk + i]);
+            acc[r] = add_chunk<kBits, kVnni, kKind>(acc[r], words + i * kChunkWords, step_grids[i],
+                                                    job.q8.values + (row + r) * x_stride + (chunk + i) * kIntChunk,
+                                                    job.q8.meta[(row + r) * weight.chunks + chunk + i]);
           }
         }
         for (std::size_t r = 0; r < kCount; ++r) hn::StoreU(acc[r], d, sums + (row + r) * kLanes);
@@ -148,19 +151,32 @@ void lay_out_words(const PackedTensor& tensor, IntWeight& weight) {
   weight.plane_bytes = planes.bytes;
 }
 
-template <int kBits>
-MatmulFunction dot_function(bool zeros, bool vnni) {
-  if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return zeros ? dot_matmul<kBits, true, true> : dot_matmul<kBits, true, false>;
+template <int kBits, bool kVnni>
+MatmulFunction dot_function_of(IntGroupKind kind) {
+  switch (kind) {
+    case IntGroupKind::kSymmetric:
+      return dot_matmul<kBits, kVnni, IntGroupKind::kSymmetric>;
+    case IntGroupKind::kAsymmetric:
+      return dot_matmul<kBits, kVnni, IntGroupKind::kAsymmetric>;
+    case IntGroupKind::kBipolar:
+      return dot_matmul<kBits, kVnni, IntGroupKind::kBipolar>;
   }
-  return zeros ? dot_matmul<kBits, false, true> : dot_matmul<kBits, false, false>;
+  return nullptr;
 }
 
-IntKernel dot_kernel(int bits, bool zeros, bool vnni) {
-  using Choose = MatmulFunction (*)(bool, bool);
+template <int kBits>
+MatmulFunction dot_function(IntGroupKind kind, bool vnni) {
+  if constexpr (HWY_TARGET == HWY_AVX2) {
+    if (vnni) return dot_function_of<kBits, true>(kind);
+  }
+  return dot_function_of<kBits, false>(kind);
+}
+
+IntKernel dot_kernel(int bits, IntGroupKind kind, bool vnni) {
+  using Choose = MatmulFunction (*)(IntGroupKind, bool);
   static constexpr Choose kWidths[] = {dot_function<1>, dot_function<2>, dot_function<3>, dot_function<4>,
                                        dot_function<5>, dot_function<6>, dot_function<7>, dot_function<8>};
-  return {kLanes, lay_out_words, kWidths[bits - 1](zeros, vnni)};
+  return {kLanes, lay_out_words, kWidths[bits - 1](kind, vnni)};
 }
 
 #endif
@@ -171,8 +187,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
 HWY_EXPORT(dot_kernel);
-IntKernel int_group_dot(const KernelSet& kernels, int bits, bool zeros) {
-  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, zeros, kernels.vnni);
+IntKernel int_group_dot(const KernelSet& kernels, int bits, IntGroupKind kind) {
+  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, kind, kernels.vnni);
 }
 }  // namespace lathe::kernels::cpu
 #endif

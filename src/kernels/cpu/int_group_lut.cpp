@@ -12,8 +12,6 @@
 
 #include <cmath>
 
-#include "tensor/codecs/int_group.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/int_group_lut.cpp"
 #include "hwy/foreach_target.h"

@@ -12,6 +12,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/kv_block.h"
 #include "kernels/cpu/lut_input.h"
+#include "kernels/cpu/plane_input.h"
 #include "kernels/cpu/q8_input.h"
 
 namespace lathe::kernels::cpu {
@@ -43,6 +44,9 @@ struct AttentionKernels;  // attention_kernels.h
 struct QuantizeKernels {
   // n is a multiple of kQ8Block.
   void (*q8)(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta);
+  // One row of n activations, zeros behind them up to whole chunks: words [bits][chunks], sums [chunks + 1].
+  void (*planes)(const float* x, std::size_t n, const PlaneFormat& format, std::uint32_t* words, std::int32_t* sums,
+                 PlaneMeta* meta);
 };
 
 // Tables of one row of `blocks` * kLutBlock activations.

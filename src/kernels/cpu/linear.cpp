@@ -21,6 +21,7 @@ std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple
 // Calls whose inputs are prepared alike share one preparation.
 struct InputKey {
   ActivationFormat format;
+  PlaneFormat planes;
   const std::vector<std::uint32_t>* permutation;  // nullptr when empty
   const std::vector<float>* scale;
   friend bool operator==(const InputKey&, const InputKey&) = default;
@@ -28,7 +29,8 @@ struct InputKey {
 
 InputKey input_key(const CpuLinear& weight) {
   const Linear& linear = weight.linear();
-  return {weight.matmul().format, linear.input_permutation.empty() ? nullptr : &linear.input_permutation,
+  return {weight.matmul().format, weight.matmul().planes,
+          linear.input_permutation.empty() ? nullptr : &linear.input_permutation,
           linear.input_scale.empty() ? nullptr : &linear.input_scale};
 }
 
@@ -65,7 +67,7 @@ void for_prepared_rows(ThreadPool& pool, CpuStream& stream, const InputKey& key,
   });
 }
 
-// Fills job.x, job.q8 or job.lut.
+// Fills job.x, job.q8, job.lut or job.planes.
 void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const InputKey& key,
                    const DeviceTensor& x, MatmulJob& job) {
   switch (key.format) {
@@ -99,6 +101,18 @@ void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
         kernels.lut(row, blocks, tables + r * row_bytes, meta + r * blocks);
       });
       job.lut = {tables, meta};
+      break;
+    }
+    case ActivationFormat::kPlanes: {
+      const std::size_t padded = round_up(x.cols, kPlaneChunk), chunks = padded / kPlaneChunk;
+      const std::size_t row_words = chunks * static_cast<std::size_t>(key.planes.bits);
+      std::uint32_t* words = stream.plane_words.get<std::uint32_t>(x.rows * row_words);
+      std::int32_t* sums = stream.plane_sums.get<std::int32_t>(x.rows * (chunks + 1));
+      PlaneMeta* meta = stream.plane_meta.get<PlaneMeta>(x.rows);
+      for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
+        kernels.quantize->planes(row, x.cols, key.planes, words + r * row_words, sums + r * (chunks + 1), meta + r);
+      });
+      job.planes = {words, sums, meta, key.planes.bits};
       break;
     }
   }
@@ -190,6 +204,7 @@ void run_linear(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, D
       if (weight.out_features() == 0) continue;
       Part part{weight.job(), weight.matmul().kernel.run, 0, tasks};
       part.job.x = input.x, part.job.x_stride = input.x_stride, part.job.q8 = input.q8, part.job.lut = input.lut;
+      part.job.planes = input.planes;
       part.job.rows = x.rows;
       part.job.out = static_cast<float*>(call.out.data);
       part.job.out_stride = call.out.stride;

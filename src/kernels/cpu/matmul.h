@@ -11,6 +11,7 @@
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/lut_input.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/plane_input.h"
 #include "kernels/cpu/q8_input.h"
 #include "kernels/cpu/tiles.h"
 #include "tensor/activation_format.h"
@@ -35,6 +36,7 @@ struct MatmulJob {
   std::size_t x_stride = 0;
   Q8Input q8;
   LutInput lut;
+  PlaneInput planes;
   std::size_t rows = 0;
   float* out = nullptr;
   std::size_t out_stride = 0;
@@ -59,6 +61,7 @@ struct Matmul {
   MatmulKernel kernel;
   std::size_t tile_rows = kTileRows;             // ranges of output features begin at multiples of this
   std::shared_ptr<const LaidOut> laid_out = {};  // the weight for the kernel, which then does not read its parts
+  PlaneFormat planes = {};                       // of ActivationFormat::kPlanes
 };
 
 // The kernel for a weight; every codec has one, if only by decoding to floats.

@@ -1,4 +1,5 @@
 // Activations to 8-bit blocks (q8_input.h). Bit for bit the same on every instruction set.
+#include <cstring>
 #include <limits>
 
 #include "kernels/cpu/kernels.h"
@@ -44,8 +45,65 @@ void q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
   }
 }
 
+// 32 levels of a row to one word per plane.
+HWY_INLINE void write_plane_words(const std::uint8_t* levels, int bits, std::size_t chunks, std::uint32_t* words) {
+  const hn::CappedTag<std::uint8_t, kPlaneChunk> d8;
+  constexpr std::size_t kStep = hn::MaxLanes(d8);
+  for (int i = 0; i < bits; ++i) {
+    const auto bit = hn::Set(d8, static_cast<std::uint8_t>(1 << i));
+    std::uint8_t bytes[kPlaneChunk / 8 + 8];
+    for (std::size_t at = 0; at < kPlaneChunk; at += kStep) {
+      hn::StoreMaskBits(d8, hn::TestBit(hn::LoadU(d8, levels + at), bit), bytes + at / 8);
+    }
+    std::memcpy(words + static_cast<std::size_t>(i) * chunks, bytes, sizeof *words);
+  }
+}
+
+void planes(const float* x, std::size_t n, const PlaneFormat& format, std::uint32_t* words, std::int32_t* sums,
+            PlaneMeta* meta) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<std::uint8_t, DI> d8;
+  const std::size_t chunks = (n + kPlaneChunk - 1) / kPlaneChunk;
+  VF low = hn::Zero(d), high = low;
+  VI largest = hn::Zero(di);  // magnitudes as in q8()
+  for (std::size_t i = 0; i < chunks * kPlaneChunk; i += kLanes) {
+    const VF v = hn::LoadU(d, x + i);
+    low = hn::Min(low, v), high = hn::Max(high, v);
+    largest = hn::Max(largest, hn::BitCast(di, hn::Abs(v)));
+  }
+  const float magnitude = hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(di, largest)));
+  const bool finite = magnitude <= std::numeric_limits<float>::max();
+  const PlaneScale scale = plane_scale(finite ? hn::GetLane(hn::MinOfLanes(d, low)) : -magnitude,
+                                       finite ? hn::GetLane(hn::MaxOfLanes(d, high)) : magnitude, format);
+  *meta = scale.meta;
+  const VF inverse = hn::Set(d, scale.inverse);
+  const VI offset = hn::Set(di, scale.offset), highest = hn::Set(di, (1 << format.bits) - 1), zero = hn::Zero(di);
+  std::int32_t sum = 0;
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk, x += kPlaneChunk) {
+    alignas(64) std::uint8_t levels[kPlaneChunk];
+    VI total = zero;
+    for (std::size_t i = 0; i < kPlaneChunk; i += kLanes) {
+      VI u = zero;
+      if (scale.inverse != 0) {
+        const VF scaled = hn::Mul(hn::LoadU(d, x + i), inverse);
+        u = hn::Add(format.bipolar ? hn::ConvertTo(di, hn::Floor(scaled)) : hn::NearestInt(scaled), offset);
+        u = hn::Max(hn::Min(u, highest), zero);
+        const std::size_t left = n - std::min(n, chunk * kPlaneChunk + i);
+        if (left < kLanes) u = hn::IfThenElseZero(hn::FirstN(di, left), u);
+      }
+      total = hn::Add(total, u);
+      hn::StoreU(hn::DemoteTo(d8, u), d8, levels + i);
+    }
+    sums[chunk] = sum;
+    sum += hn::GetLane(hn::SumOfLanes(di, total));
+    write_plane_words(levels, format.bits, chunks, words + chunk);
+  }
+  sums[chunks] = sum;
+}
+
 const QuantizeKernels* quantize_table() {
-  static constexpr QuantizeKernels kTable{q8};
+  static constexpr QuantizeKernels kTable{q8, planes};
   return &kTable;
 }
 

@@ -125,6 +125,32 @@ float load(KvCodec codec, const std::byte* data, std::uint64_t i, const float* s
   return 0;
 }
 
+void quantize_planes(const float* x, std::size_t n, const PlaneFormat& format, std::uint32_t* words, std::int32_t* sums,
+                     PlaneMeta* meta) {
+  const std::size_t chunks = (n + kPlaneChunk - 1) / kPlaneChunk;
+  const float largest = largest_magnitude(x, n);
+  float low = 0, high = 0;
+  for (std::size_t i = 0; i < n; ++i) low = std::min(low, x[i]), high = std::max(high, x[i]);
+  const bool finite = largest <= std::numeric_limits<float>::max();
+  const PlaneScale scale = plane_scale(finite ? low : -largest, finite ? high : largest, format);
+  *meta = scale.meta;
+  std::fill_n(words, chunks * static_cast<std::size_t>(format.bits), 0);
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i % kPlaneChunk == 0) sums[i / kPlaneChunk] = sum;
+    if (scale.inverse == 0) continue;
+    const float scaled = x[i] * scale.inverse;
+    const auto level = static_cast<std::int32_t>(format.bipolar ? std::floor(scaled) : std::nearbyint(scaled));
+    const std::int32_t u = std::clamp(level + scale.offset, 0, (1 << format.bits) - 1);
+    sum += u;
+    for (int p = 0; p < format.bits; ++p) {
+      words[static_cast<std::size_t>(p) * chunks + i / kPlaneChunk] |= static_cast<std::uint32_t>(u >> p & 1)
+                                                                       << i % kPlaneChunk;
+    }
+  }
+  sums[chunks] = sum;
+}
+
 void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x, std::uint64_t n, float* scale) {
   switch (codec) {
     case KvCodec::kF32:
@@ -146,7 +172,7 @@ void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x,
 const NormKernels kReferenceNorm{rms_norm, layer_norm};
 const ElementwiseKernels kReferenceElementwise{activate, gated, gated_clamped, add, scale, add_scaled, softcap, argmax};
 const RopeKernels kReferenceRope{rotate};
-const QuantizeKernels kReferenceQuantize{quantize_q8};
+const QuantizeKernels kReferenceQuantize{quantize_q8, quantize_planes};
 
 void reference_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   float* weights = scratch.get<float>(job.in_features);

@@ -44,10 +44,8 @@ struct LaidOutRow {
 };
 
 constexpr LaidOutRow kLaidOut[] = {
-    {"INT_SYM", int_group_matmul},
-    {"INT_ASYM", int_group_matmul},
-    {"SPQR", spqr_matmul},
-    {"BITMOD", bitmod_matmul},
+    {"INT_SYM", int_group_matmul}, {"INT_ASYM", int_group_matmul}, {"BIPOLAR", int_group_matmul},
+    {"SPQR", spqr_matmul},         {"BITMOD", bitmod_matmul},
 };
 
 }  // namespace
@@ -55,6 +53,7 @@ constexpr LaidOutRow kLaidOut[] = {
 Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   constexpr std::string_view kDecoded = "decoded x f32";
   const Codec& codec = *weight.codec;
+  if (weight.params.activation_bits > 0) return int_group_planes_matmul(weight, kernels);
   if (!kernels.scalar) {
     for (const Row& row : kTable) {
       if (row.codec != codec.name()) continue;

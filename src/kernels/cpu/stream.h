@@ -15,6 +15,7 @@ class CpuStream final : public Stream {
 
   Scratch floats, q8_values, q8_meta;  // prepared inputs
   Scratch lut_tables, lut_meta;
+  Scratch plane_words, plane_sums, plane_meta;
   Scratch rank_in, rank_mid, rank_out;  // low-rank updates
   Scratch partials;                     // attention
   Scratch grouped_in, grouped_out;      // rows that chose the same expert

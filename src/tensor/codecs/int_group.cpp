@@ -25,19 +25,23 @@ void check_params(const CodecParams& params, std::string_view codec) {
     throw Error(fmt::format("{} has no group size {}", codec, params.group_size), {},
                 "give a group size of 1 or more, or 0 for one group per row");
   }
+  if (params.activation_bits < 0 || params.activation_bits > 8) {
+    throw Error(fmt::format("{} has no products with {}-bit activations", codec, params.activation_bits), {},
+                "give 1 to 8 bits, or none");
+  }
 }
 
 IntGrid grid_at(const PackedTensor& tensor, const std::byte* scales, const std::byte* zeros, std::uint64_t index) {
   std::uint16_t half = 0;
   std::memcpy(&half, scales + index * sizeof half, sizeof half);
-  const float zero =
-      zeros == nullptr ? symmetric_zero(tensor.params.bits) : static_cast<float>(std::to_integer<int>(zeros[index]));
+  const float zero = zeros == nullptr ? fixed_zero(int_group_codec(*tensor.codec)->kind(), tensor.params.bits)
+                                      : static_cast<float>(std::to_integer<int>(zeros[index]));
   return {float_from_half(half), zero};
 }
 
-// nullptr for the symmetric codec.
+// nullptr for codecs that store none.
 const std::byte* zeros_of(const PackedTensor& tensor) {
-  return int_group_codec(*tensor.codec)->symmetric() ? nullptr : tensor.part("zeros").data();
+  return int_group_codec(*tensor.codec)->stores_zeros() ? tensor.part("zeros").data() : nullptr;
 }
 
 // The parts of a tensor that is being made.
@@ -50,7 +54,7 @@ class Builder {
         groups_(int_groups(params, shape.cols())),
         planes_(std::make_shared<Buffer>(shape.rows() * plane_stride_)),
         scales_(std::make_shared<Buffer>(shape.rows() * groups_ * sizeof(std::uint16_t))),
-        zeros_(std::make_shared<Buffer>(codec.symmetric() ? 0 : shape.rows() * groups_)) {}
+        zeros_(std::make_shared<Buffer>(codec.stores_zeros() ? shape.rows() * groups_ : 0)) {}
 
   void levels(std::uint64_t row, std::span<const std::uint8_t> levels) {
     write_planes(levels, tensor_.params.bits, planes_->data() + row * plane_stride_);
@@ -90,7 +94,34 @@ std::uint64_t int_groups(const CodecParams& params, std::uint64_t cols) {
   return cols / group + (cols % group != 0);
 }
 
-float symmetric_zero(int bits) { return std::ldexp(1.0f, bits - 1) * (bits == 1 ? 0.5f : 1.0f); }
+float fixed_zero(IntGroupKind kind, int bits) {
+  const float levels = std::ldexp(1.0f, bits);
+  return kind == IntGroupKind::kBipolar || bits == 1 ? (levels - 1) / 2 : levels / 2;
+}
+
+std::string_view IntGroupCodec::name() const {
+  switch (kind_) {
+    case IntGroupKind::kSymmetric:
+      return "INT_SYM";
+    case IntGroupKind::kAsymmetric:
+      return "INT_ASYM";
+    case IntGroupKind::kBipolar:
+      return "BIPOLAR";
+  }
+  return {};
+}
+
+std::string_view IntGroupCodec::description() const {
+  switch (kind_) {
+    case IntGroupKind::kSymmetric:
+      return "integers of 1-8 bits, a half scale per group of any size";
+    case IntGroupKind::kAsymmetric:
+      return "integers of 1-8 bits, a half scale and a zero point per group of any size";
+    case IntGroupKind::kBipolar:
+      return "odd integers, every one of 1-8 bits a sign, a half scale per group of any size";
+  }
+  return {};
+}
 
 std::uint64_t IntGroupCodec::column_alignment(const CodecParams& params) const {
   check_params(params, name());
@@ -103,7 +134,7 @@ std::vector<PartSpec> IntGroupCodec::parts(const Shape& shape, const CodecParams
   const std::uint64_t planes = checked_mul(static_cast<std::uint64_t>(params.bits), plane_bytes(cols), "bit planes");
   std::vector<PartSpec> specs = {{"planes", DType::kU8, with_cols(shape, planes)},
                                  {"scales", DType::kF16, with_cols(shape, groups)}};
-  if (!symmetric_) specs.push_back({"zeros", DType::kU8, with_cols(shape, groups)});
+  if (stores_zeros()) specs.push_back({"zeros", DType::kU8, with_cols(shape, groups)});
   return specs;
 }
 
@@ -152,7 +183,7 @@ PackedTensor IntGroupCodec::encode(std::span<const float> values, const Shape& s
       const std::uint64_t count = std::min(group, cols - begin);
       const std::span<const float> x = row_values.subspan(begin, count);
       const auto weights = importance.empty() ? std::span(even).first(count) : importance.subspan(begin, count);
-      const IntGrid grid = fit_int_grid(x, weights, params.bits, symmetric_);
+      const IntGrid grid = fit_int_grid(x, weights, params.bits, kind_);
       if (!std::isfinite(grid.scale)) fail_too_large(row_values, row, this->name(), name);
       builder.grid(row, begin / group, grid);
       for (std::uint64_t i = 0; i < count; ++i) {
@@ -180,9 +211,9 @@ PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec
       if (!std::isfinite(grid.scale) || float_from_half(half_from_float(grid.scale)) != grid.scale) {
         fail(tensor_place(name), "the scale {} of row {}, group {} is no half-precision number", grid.scale, row, g);
       }
-      const bool storable = codec.symmetric()
-                                ? grid.zero == symmetric_zero(params.bits)
-                                : grid.zero >= 0 && grid.zero <= 255 && grid.zero == std::floor(grid.zero);
+      const bool storable = codec.stores_zeros()
+                                ? grid.zero >= 0 && grid.zero <= 255 && grid.zero == std::floor(grid.zero)
+                                : grid.zero == fixed_zero(codec.kind(), params.bits);
       if (!storable) {
         fail(tensor_place(name), "{} cannot store the zero point {} of row {}, group {}", codec.name(), grid.zero, row,
              g);

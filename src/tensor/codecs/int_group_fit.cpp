@@ -22,17 +22,18 @@ float half_rounded(float scale) { return float_from_half(half_from_float(scale))
 // The best grid so far, and how much of the squared error it takes away.
 class Search {
  public:
-  Search(std::span<const float> x, std::span<const float> weights, int bits)
-      : x_(x), weights_(weights), highest_(static_cast<float>((1 << bits) - 1)) {}
+  // half: 0.5 where zero points lie between two levels, else 0.
+  Search(std::span<const float> x, std::span<const float> weights, int bits, float half)
+      : x_(x), weights_(weights), highest_(static_cast<float>((1 << bits) - 1)), half_(half) {}
 
   // Eight reciprocals of scales and their zero points.
   void try_all(Lanes inverse, Lanes zero) {
     const Lanes lowest = Lanes::all(0) - zero, highest = Lanes::all(highest_) - zero;
-    const Lanes whole_from_here = Lanes::all(kWholeFromHere);
+    const Lanes whole_from_here = Lanes::all(kWholeFromHere), half = Lanes::all(half_);
     Lanes xq, qq;
     for (std::size_t i = 0; i < x_.size(); ++i) {
       Lanes q = lesser_of(greater_of(inverse * x_[i], lowest), highest);
-      q = (q + whole_from_here) - whole_from_here;
+      q = ((q + half + whole_from_here) - whole_from_here) - half;
       const Lanes weighted = q * weights_[i];
       xq = xq + weighted * x_[i];
       qq = qq + weighted * q;
@@ -57,7 +58,7 @@ class Search {
 
  private:
   std::span<const float> x_, weights_;
-  float highest_, gain_ = 0;
+  float highest_, half_, gain_ = 0;
   IntGrid best_;
 };
 
@@ -74,16 +75,18 @@ IntGrid fit_signs(std::span<const float> x, std::span<const float> weights) {
     sum += static_cast<double>(weights[i]) * std::abs(x[i]);
     total += weights[i];
   }
-  return {half_rounded(total > 0 ? static_cast<float>(2 * sum / total) : 0), symmetric_zero(1)};
+  return {half_rounded(total > 0 ? static_cast<float>(2 * sum / total) : 0), fixed_zero(IntGroupKind::kSymmetric, 1)};
 }
 
-IntGrid fit_symmetric(std::span<const float> x, std::span<const float> weights, int bits) {
-  const IntGrid cover = cover_int_grid(x, bits, true);
+// With a zero point that is not stored.
+IntGrid fit_fixed(std::span<const float> x, std::span<const float> weights, int bits, IntGroupKind kind) {
+  const IntGrid cover = cover_int_grid(x, bits, kind);
   const float zero = cover.zero, inverse = safe_reciprocal(cover.scale);
   if (inverse == 0) return cover;
-  Search search(x, weights, bits);
+  Search search(x, weights, bits, zero - std::floor(zero));
   search.start(cover);
-  for (const float sign : {1.0f, -1.0f}) {  // there is one level more below zero than above it
+  for (const float sign : {1.0f, -1.0f}) {
+    if (sign < 0 && kind == IntGroupKind::kBipolar) break;  // else there is one level more below zero than above it
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       float inverses[kLanes];
       for (int k = 0; k < kLanes; ++k) inverses[k] = sign * inverse * clipping(sweep * kLanes + k, bits);
@@ -95,12 +98,12 @@ IntGrid fit_symmetric(std::span<const float> x, std::span<const float> weights, 
 }
 
 IntGrid fit_asymmetric(std::span<const float> x, std::span<const float> weights, int bits) {
-  const IntGrid cover = cover_int_grid(x, bits, false);
+  const IntGrid cover = cover_int_grid(x, bits, IntGroupKind::kAsymmetric);
   const float inverse = safe_reciprocal(cover.scale), highest = static_cast<float>((1 << bits) - 1);
   if (inverse == 0) return cover;
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const float middle = 0.5f * (std::min(*low, 0.0f) + std::max(*high, 0.0f));
-  Search search(x, weights, bits);
+  Search search(x, weights, bits, 0);
   search.start(cover);
   for (int sweep = 0; sweep < kSweeps; ++sweep) {
     float inverses[kLanes], zeros[kLanes];
@@ -119,18 +122,18 @@ IntGrid fit_asymmetric(std::span<const float> x, std::span<const float> weights,
 
 }  // namespace
 
-IntGrid fit_int_grid(std::span<const float> x, std::span<const float> weights, int bits, bool symmetric) {
-  if (symmetric) return bits == 1 ? fit_signs(x, weights) : fit_symmetric(x, weights, bits);
-  return fit_asymmetric(x, weights, bits);
+IntGrid fit_int_grid(std::span<const float> x, std::span<const float> weights, int bits, IntGroupKind kind) {
+  if (kind == IntGroupKind::kAsymmetric) return fit_asymmetric(x, weights, bits);
+  return bits == 1 ? fit_signs(x, weights) : fit_fixed(x, weights, bits, kind);
 }
 
-IntGrid cover_int_grid(std::span<const float> x, int bits, bool symmetric) {
+IntGrid cover_int_grid(std::span<const float> x, int bits, IntGroupKind kind) {
   float low = 0, high = 0;
   for (const float value : x) low = std::min(low, value), high = std::max(high, value);
   const float highest = static_cast<float>((1 << bits) - 1);
-  if (symmetric) {
-    const float zero = symmetric_zero(bits), largest = std::max(-low, high);
-    return {half_rounded(bits == 1 ? 2 * largest : largest / (highest - zero)), zero};
+  if (kind != IntGroupKind::kAsymmetric) {
+    const float zero = fixed_zero(kind, bits), largest = std::max(-low, high);
+    return {half_rounded(largest / (highest - zero)), zero};
   }
   const float scale = half_rounded((high - low) / highest);
   return {scale, nearest_level(-low * safe_reciprocal(scale), 0, highest)};

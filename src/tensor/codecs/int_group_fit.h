@@ -12,10 +12,10 @@ namespace lathe {
 // integers follow from the scale by rounding. So a range of scales is tried, from covering all values to clipping the
 // farthest ones (the lower the width, the more it pays), and then closer ones around the best. The result's scale has
 // been rounded to half precision; it is infinite when the values are too large for that.
-IntGrid fit_int_grid(std::span<const float> x, std::span<const float> weights, int bits, bool symmetric);
+IntGrid fit_int_grid(std::span<const float> x, std::span<const float> weights, int bits, IntGroupKind kind);
 
 // The grid that just covers the smallest and the largest value (what plain round-to-nearest, GPTQ and AWQ use).
-IntGrid cover_int_grid(std::span<const float> x, int bits, bool symmetric);
+IntGrid cover_int_grid(std::span<const float> x, int bits, IntGroupKind kind);
 
 // The level nearest to x.
 inline int nearest_int_level(const IntGrid& grid, float x, int bits) {

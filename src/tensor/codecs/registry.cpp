@@ -60,10 +60,11 @@ std::span<const Codec* const> all_codecs() {
       BlockCodec(kIQ4_XS), BlockCodec(kTQ1_0), BlockCodec(kTQ2_0),   BlockCodec(kMXFP4), BlockCodec(kNVFP4),
   };
   static const I8GroupCodec kI8Group;
-  static const IntGroupCodec kIntSymmetric(true), kIntAsymmetric(false);
+  static const IntGroupCodec kIntSymmetric(IntGroupKind::kSymmetric), kIntAsymmetric(IntGroupKind::kAsymmetric),
+      kBipolar(IntGroupKind::kBipolar);
   static const SpqrCodec kSpqr;
   static const BitmodCodec kBitmod;
-  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kSpqr, &kBitmod};
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar, &kSpqr, &kBitmod};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),
