@@ -47,5 +47,6 @@ const Method& awq_method();
 const Method& smoothquant_plus_method();
 const Method& spqr_method();
 const Method& bitmod_method();
+const Method& db_llm_method();
 
 }  // namespace lathe::quant

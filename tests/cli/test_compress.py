@@ -42,7 +42,7 @@ class Quantize(CliTest):
     def test_methods_bring_their_codecs(self):
         text = self.folder / "text.txt"
         text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
-        for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4)):
+        for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4), ("db-llm", "FDB", 2)):
             out = self.folder / f"{method}.lathe"
             self.json("quantize", "tiny", out, "--method", method, "--bits", bits, "--calibration", text,
                       "--calibration-tokens", "64", "--calibration-sequences", "8")
@@ -76,6 +76,7 @@ class Quantize(CliTest):
                 (["tiny", "x.lathe", "--bits", "9"], "1 to 8 bits"),
                 (["tiny", "x.lathe", "--activation-bits", "9"], "1 to 8 bits"),
                 (["tiny", "x.lathe", "--method", "rtn", "--codec", "Q4_0", "--activation-bits", "8"], "BIPOLAR"),
+                (["tiny", "x.lathe", "--method", "db-llm", "--bits", "3"], "2 bits"),
                 (["tiny", "x.lathe", "--method", "gtpq"], "gptq"),
                 (["tiny", "x.lathe", "--method", "spqr", "--codec", "INT_SYM"], "SPQR"),
                                 (["tiny"], "OUT"),
