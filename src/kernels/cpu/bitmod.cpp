@@ -11,7 +11,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/bitmod.cpp"
 #include "hwy/foreach_target.h"
 //
-#include "kernels/cpu/bit_planes-inl.h"
+#include "kernels/cpu/chunk_loop-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
@@ -22,8 +22,6 @@ std::size_t bitmod_tile_rows() { return 0; }
 #else
 
 namespace {
-
-constexpr std::size_t kStepChunks = 8;
 
 // Values as dot_run takes the weights of a codec: unsigned, 2^kZeroShift too large.
 template <int kBits>
@@ -40,109 +38,61 @@ struct Values {
   }();
 };
 
-struct LaneGroup {
-  VF scale;
-  VI extra;  // in every byte
+// As chunk_loop-inl.h takes a format.
+template <int kBitsOfAll>
+class BitmodGroups {
+ public:
+  struct Grid {
+    VF scale;
+    VI extra;  // in every byte
+  };
+  static constexpr int kWidest = kBitsOfAll;
+
+  explicit BitmodGroups(const LaidOut& weight) : weight_(static_cast<const BitmodWeight&>(weight)) {}
+  std::size_t chunks() const { return weight_.codes.chunks; }
+
+  template <class Body>
+  HWY_INLINE void runs(std::size_t tile, const Body& body) const {
+    constexpr std::size_t kChunkBytes = kLanes * kWidest * 4;
+    const std::byte* codes = weight_.codes.memory.get() + tile * chunks() * kChunkBytes;
+    for (std::size_t group = 0, chunk = 0; group < weight_.groups; ++group) {
+      const std::size_t count = std::min(chunks() - chunk, weight_.group_chunks);
+      const std::size_t at = (tile * weight_.groups + group) * kLanes;
+      const Grid grid = {hn::ConvertTo(DF(), load_bytes(weight_.scales.data() + at)),
+                         hn::Mul(load_bytes(weight_.extras.data() + at), hn::Set(DI(), 0x01010101))};
+      body(std::integral_constant<int, kWidest>(), grid, codes, count);
+      chunk += count, codes += count * kChunkBytes;
+    }
+  }
+  template <int kBits>
+  HWY_INLINE void unpack(const std::byte* p, const Grid& grid, VI* words) const {
+    const hn::Repartition<std::uint8_t, DI> d8;
+    unpack_chunk<kBits>(p, words);
+    const auto table = hn::LoadDup128(d8, Values<kBits>::kTable.data());
+    const auto extra_code = hn::Set(d8, static_cast<std::uint8_t>(bitmod_extra_code(kBits)));
+    for (int i = 0; i < kChunkWords; ++i) {
+      const auto code = hn::BitCast(d8, words[i]);
+      const auto more = hn::IfThenElseZero(hn::Eq(code, extra_code), hn::BitCast(d8, grid.extra));
+      words[i] = hn::BitCast(DI(), hn::Add(hn::TableLookupBytes(table, code), more));
+    }
+  }
+  template <int kBits, bool kVnni>
+  HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
+    const VI dot = dot_chunk<Values<kBits>, kVnni>(words, x, meta);
+    return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
+  }
+  HWY_INLINE VF finish(std::size_t tile, VF acc) const {
+    return hn::Mul(acc, load_halves(weight_.factors.data() + tile * kLanes));
+  }
+
+ private:
+  const BitmodWeight& weight_;
 };
-
-HWY_INLINE LaneGroup load_group(const BitmodWeight& weight, std::size_t at) {
-  const DI di;
-  const hn::Rebind<std::uint8_t, DI> d8;
-  const auto bytes = [&](const void* p)
-                         HWY_ATTR { return hn::PromoteTo(di, hn::LoadU(d8, static_cast<const std::uint8_t*>(p))); };
-  return {hn::ConvertTo(DF(), bytes(weight.scales.data() + at)),
-          hn::Mul(bytes(weight.extras.data() + at), hn::Set(di, 0x01010101))};
-}
-
-template <int kBits>
-HWY_INLINE void unpack(const std::byte* codes, const LaneGroup& group, VI* words) {
-  const hn::Repartition<std::uint8_t, DI> d8;
-  prefetch_chunk<kBits>(codes);
-  unpack_chunk<kBits>(codes, words);
-  const auto table = hn::LoadDup128(d8, Values<kBits>::kTable.data());
-  const auto extra_code = hn::Set(d8, static_cast<std::uint8_t>(bitmod_extra_code(kBits)));
-  for (int i = 0; i < kChunkWords; ++i) {
-    const auto code = hn::BitCast(d8, words[i]);
-    const auto more = hn::IfThenElseZero(hn::Eq(code, extra_code), hn::BitCast(d8, group.extra));
-    words[i] = hn::BitCast(DI(), hn::Add(hn::TableLookupBytes(table, code), more));
-  }
-}
-
-template <int kBits, bool kVnni>
-HWY_INLINE VF add_chunk(VF acc, const VI* words, const VF scale, const std::int8_t* x, const Q8Meta& meta) {
-  const Q8Meta* chunk_meta = &meta;
-  VI dot;
-  dot_run<Values<kBits>, kVnni, 1>(words, RunScales<Values<kBits> >(), &x, &chunk_meta, &dot);
-  return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(scale, hn::Set(DF(), meta.scale)), acc);
-}
-
-template <int kBits, bool kVnni>
-void multiply(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
-  const DF d;
-  const auto& weight = static_cast<const BitmodWeight&>(*job.laid_out);
-  constexpr std::size_t kChunkBytes = kLanes * kBits * 4;
-  const std::size_t chunks = weight.codes.chunks, columns = chunks * kIntChunk;
-  float* sums = scratch.get<float>(job.rows * kLanes);
-  for (std::size_t feature = begin; feature < end; feature += kLanes) {
-    const std::size_t tile = feature / kLanes, valid = std::min(kLanes, end - feature);
-    const std::byte* codes = weight.codes.memory.get() + tile * chunks * kChunkBytes;
-    const auto factors = reinterpret_cast<const hwy::float16_t*>(weight.factors.data()) + tile * kLanes;
-    const VF factor = hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, DF>(), factors));
-    const auto group_of = [&](std::size_t chunk) HWY_ATTR {
-      return load_group(weight, (tile * weight.groups + chunk / weight.group_chunks) * kLanes);
-    };
-    if (job.rows == 1) {
-      VF acc = hn::Zero(d);
-      for (std::size_t chunk = 0; chunk < chunks;) {
-        const LaneGroup group = group_of(chunk);
-        const std::size_t last = std::min(chunks, (chunk / weight.group_chunks + 1) * weight.group_chunks);
-        for (; chunk < last; ++chunk, codes += kChunkBytes) {
-          VI words[kChunkWords];
-          unpack<kBits>(codes, group, words);
-          acc = add_chunk<kBits, kVnni>(acc, words, group.scale, job.q8.values + chunk * kIntChunk, job.q8.meta[chunk]);
-        }
-      }
-      store_outputs(job, 0, feature, valid, hn::Mul(acc, factor));
-      continue;
-    }
-    std::fill(sums, sums + job.rows * kLanes, 0.0f);
-    alignas(64) VI words[kStepChunks * kChunkWords];
-    VF scales[kStepChunks];
-    for (std::size_t chunk = 0; chunk < chunks; chunk += kStepChunks) {
-      const std::size_t step = std::min(kStepChunks, chunks - chunk);
-      for (std::size_t i = 0; i < step; ++i, codes += kChunkBytes) {
-        const LaneGroup group = group_of(chunk + i);
-        unpack<kBits>(codes, group, words + i * kChunkWords);
-        scales[i] = group.scale;
-      }
-      for (std::size_t row = 0; row < job.rows; ++row) {
-        const std::int8_t* x = job.q8.values + row * columns + chunk * kIntChunk;
-        const Q8Meta* meta = job.q8.meta + row * chunks + chunk;
-        VF acc = hn::LoadU(d, sums + row * kLanes);
-        for (std::size_t i = 0; i < step; ++i) {
-          acc = add_chunk<kBits, kVnni>(acc, words + i * kChunkWords, scales[i], x + i * kIntChunk, meta[i]);
-        }
-        hn::StoreU(acc, d, sums + row * kLanes);
-      }
-    }
-    for (std::size_t r = 0; r < job.rows; ++r) {
-      store_outputs(job, r, feature, valid, hn::Mul(hn::LoadU(d, sums + r * kLanes), factor));
-    }
-  }
-}
-
-template <int kBits>
-MatmulFunction function_of_width(bool vnni) {
-  if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return multiply<kBits, true>;
-  }
-  return multiply<kBits, false>;
-}
 
 }  // namespace
 
 MatmulFunction bitmod_function(int bits, bool vnni) {
-  return bits == 3 ? function_of_width<3>(vnni) : function_of_width<4>(vnni);
+  return bits == 3 ? chunk_function<BitmodGroups<3> >(vnni) : chunk_function<BitmodGroups<4> >(vnni);
 }
 std::size_t bitmod_tile_rows() { return kLanes; }
 

@@ -8,7 +8,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/int_group_dot.cpp"
 #include "hwy/foreach_target.h"
 //
-#include "kernels/cpu/bit_planes-inl.h"
+#include "kernels/cpu/chunk_loop-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
@@ -23,125 +23,68 @@ constexpr int level_bias() {
   return kBits == 8 ? 128 : 0;
 }
 
-// Levels as dot_run takes the weights of a codec.
-template <int kBits>
-struct Levels {
-  static constexpr int kGroup = 0, kLargest = kBits == 8 ? 128 : (1 << kBits) - 1, kZeroShift = -1;
-  static constexpr bool kSigned = kBits == 8;
-};
+// As chunk_loop-inl.h takes a format.
+template <int kBitsOfAll, IntGroupKind kKind>
+class IntGroups {
+ public:
+  struct Grid {
+    VF scale;
+    VI zero;
+  };
+  static constexpr int kWidest = kBitsOfAll;
+  // Whether zero lies in the middle between two levels.
+  static constexpr bool kBetweenLevels =
+      kKind == IntGroupKind::kBipolar || (kKind == IntGroupKind::kSymmetric && kWidest == 1);
 
-template <int kBits, bool kVnni>
-HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x, const Q8Meta& meta) {
-  const Q8Meta* chunk_meta = &meta;
-  VI dot;
-  dot_run<Levels<kBits>, kVnni, 1>(words, RunScales<Levels<kBits> >(), &x, &chunk_meta, &dot);
-  return dot;
-}
+  explicit IntGroups(const LaidOut& weight) : weight_(static_cast<const IntWeight&>(weight)) {}
+  std::size_t chunks() const { return weight_.chunks; }
 
-// Whether zero lies in the middle between two levels.
-template <int kBits, IntGroupKind kKind>
-inline constexpr bool kBetweenLevels = kKind == IntGroupKind::kBipolar ||
-                                       (kKind == IntGroupKind::kSymmetric && kBits == 1);
-
-// A group's scales and zero points in every lane.
-struct LaneGrid {
-  VF scale;
-  VI zero;
-};
-
-HWY_INLINE VF load_halves(const std::uint16_t* p) {
-  const hn::Rebind<hwy::float16_t, DF> dh;
-  return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-
-template <int kBits, IntGroupKind kKind>
-HWY_INLINE LaneGrid load_grid(const IntWeight& weight, std::size_t at) {
-  VF scale = load_halves(weight.scales.data() + at);
-  if constexpr (kKind == IntGroupKind::kAsymmetric) {
-    const hn::Rebind<std::uint8_t, DI> d8;
-    const VI zero = hn::PromoteTo(DI(), hn::LoadU(d8, weight.zeros.data() + at));
-    return {scale, hn::Sub(zero, hn::Set(DI(), level_bias<kBits>()))};
-  }
-  // Odd multiples of 1/2 are odd numbers times half the scale.
-  if constexpr (kBetweenLevels<kBits, kKind>) scale = hn::Mul(scale, hn::Set(DF(), 0.5f));
-  return {scale, hn::Zero(DI())};
-}
-
-// The chunk's share of a row's sums.
-template <int kBits, bool kVnni, IntGroupKind kKind>
-HWY_INLINE VF add_chunk(VF acc, const VI* words, const LaneGrid& grid, const std::int8_t* x, const Q8Meta& meta) {
-  const DI di;
-  VI dot = dot_chunk<kBits, kVnni>(words, x, meta);
-  const std::int32_t sum = -meta.negated_sum;
-  if constexpr (kKind == IntGroupKind::kAsymmetric) {
-    dot = hn::Sub(dot, hn::Mul(grid.zero, hn::Set(di, sum)));
-  } else if constexpr (kBetweenLevels<kBits, kKind>) {
-    constexpr int kTwiceZero = (1 << kBits) - 1 - 2 * level_bias<kBits>();
-    dot = hn::Sub(hn::Add(dot, dot), hn::Set(di, sum * kTwiceZero));
-  } else {
-    constexpr int kZero = (1 << (kBits - 1)) - level_bias<kBits>();
-    if constexpr (kZero != 0) dot = hn::Sub(dot, hn::Set(di, sum * kZero));
-  }
-  return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
-}
-
-template <int kBits, bool kVnni, IntGroupKind kKind>
-void dot_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
-  const DF d;
-  const auto& weight = static_cast<const IntWeight&>(*job.laid_out);
-  constexpr std::size_t kChunkBytes = kLanes * kBits * 4;
-  constexpr std::size_t kStepChunks = 8;
-  constexpr std::size_t kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
-  const std::size_t x_stride = weight.chunks * kIntChunk;
-  float* sums = scratch.get<float>(job.rows * kLanes);
-  for (std::size_t feature = begin; feature < end; feature += kLanes) {
-    const std::size_t tile = feature / kLanes, valid = std::min(kLanes, end - feature);
-    const std::byte* planes = weight.planes.get() + tile * weight.chunks * kChunkBytes;
-    const std::size_t grids = tile * weight.groups * kLanes;
-    if (job.rows == 1) {
-      VF acc = hn::Zero(d);
-      for (std::size_t group = 0, chunk = 0; group < weight.groups; ++group) {
-        const LaneGrid grid = load_grid<kBits, kKind>(weight, grids + group * kLanes);
-        const std::size_t last = std::min(weight.chunks, chunk + weight.group_chunks);
-        for (; chunk < last; ++chunk, planes += kChunkBytes) {
-          prefetch_chunk<kBits>(planes);
-          VI words[kChunkWords];
-          unpack_chunk<kBits>(planes, words);
-          acc = add_chunk<kBits, kVnni, kKind>(acc, words, grid, job.q8.values + chunk * kIntChunk, job.q8.meta[chunk]);
-        }
-      }
-      store_outputs(job, 0, feature, valid, acc);
-      continue;
+  template <class Body>
+  HWY_INLINE void runs(std::size_t tile, const Body& body) const {
+    constexpr std::size_t kChunkBytes = kLanes * kWidest * 4;
+    const std::byte* planes = weight_.planes.get() + tile * weight_.chunks * kChunkBytes;
+    for (std::size_t group = 0, chunk = 0; group < weight_.groups; ++group) {
+      const std::size_t count = std::min(weight_.chunks - chunk, weight_.group_chunks);
+      const Grid grid = load_grid((tile * weight_.groups + group) * kLanes);
+      body(std::integral_constant<int, kWidest>(), grid, planes, count);
+      chunk += count, planes += count * kChunkBytes;
     }
-    std::fill(sums, sums + job.rows * kLanes, 0.0f);
-    alignas(64) VI words[kStepChunks * kChunkWords];
-    LaneGrid step_grids[kStepChunks];
-    for (std::size_t chunk = 0; chunk < weight.chunks; chunk += kStepChunks) {
-      const std::size_t count = std::min(kStepChunks, weight.chunks - chunk);
-      for (std::size_t i = 0; i < count; ++i, planes += kChunkBytes) {
-        unpack_chunk<kBits>(planes, words + i * kChunkWords);
-        step_grids[i] = load_grid<kBits, kKind>(weight, grids + (chunk + i) / weight.group_chunks * kLanes);
-      }
-      const auto multiply = [&](std::size_t row, auto rows_constant) HWY_ATTR {
-        constexpr std::size_t kCount = decltype(rows_constant)::value;
-        VF acc[kCount];
-        for (std::size_t r = 0; r < kCount; ++r) acc[r] = hn::LoadU(d, sums + (row + r) * kLanes);
-        for (std::size_t i = 0; i < count; ++i) {
-          for (std::size_t r = 0; r < kCount; ++r) {
-            acc[r] = add_chunk<kBits, kVnni, kKind>(acc[r], words + i * kChunkWords, step_grids[i],
-                                                    job.q8.values + (row + r) * x_stride + (chunk + i) * kIntChunk,
-                                                    job.q8.meta[(row + r) * weight.chunks + chunk + i]);
-          }
-        }
-        for (std::size_t r = 0; r < kCount; ++r) hn::StoreU(acc[r], d, sums + (row + r) * kLanes);
-      };
-      std::size_t row = 0;
-      for (; row + kRows <= job.rows; row += kRows) multiply(row, std::integral_constant<std::size_t, kRows>());
-      for (; row < job.rows; ++row) multiply(row, std::integral_constant<std::size_t, 1>());
-    }
-    for (std::size_t r = 0; r < job.rows; ++r) store_outputs(job, r, feature, valid, hn::LoadU(d, sums + r * kLanes));
   }
-}
+  template <int kBits>
+  HWY_INLINE void unpack(const std::byte* p, const Grid&, VI* words) const {
+    unpack_chunk<kBits>(p, words);
+  }
+  template <int kBits, bool kVnni>
+  HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
+    const DI di;
+    VI dot = dot_chunk<Levels<kBits>, kVnni>(words, x, meta);
+    const std::int32_t sum = -meta.negated_sum;
+    if constexpr (kKind == IntGroupKind::kAsymmetric) {
+      dot = hn::Sub(dot, hn::Mul(grid.zero, hn::Set(di, sum)));
+    } else if constexpr (kBetweenLevels) {
+      constexpr int kTwiceZero = (1 << kBits) - 1 - 2 * level_bias<kBits>();
+      dot = hn::Sub(hn::Add(dot, dot), hn::Set(di, sum * kTwiceZero));
+    } else {
+      constexpr int kZero = (1 << (kBits - 1)) - level_bias<kBits>();
+      if constexpr (kZero != 0) dot = hn::Sub(dot, hn::Set(di, sum * kZero));
+    }
+    return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
+  }
+  HWY_INLINE VF finish(std::size_t, VF acc) const { return acc; }
+
+ private:
+  HWY_INLINE Grid load_grid(std::size_t at) const {
+    VF scale = load_halves(weight_.scales.data() + at);
+    if constexpr (kKind == IntGroupKind::kAsymmetric) {
+      return {scale, hn::Sub(load_bytes(weight_.zeros.data() + at), hn::Set(DI(), level_bias<kWidest>()))};
+    }
+    // Odd multiples of 1/2 are odd numbers times half the scale.
+    if constexpr (kBetweenLevels) scale = hn::Mul(scale, hn::Set(DF(), 0.5f));
+    return {scale, hn::Zero(DI())};
+  }
+
+  const IntWeight& weight_;
+};
 
 void lay_out_words(const PackedTensor& tensor, IntWeight& weight) {
   const BitPlanes planes =
@@ -151,25 +94,17 @@ void lay_out_words(const PackedTensor& tensor, IntWeight& weight) {
   weight.plane_bytes = planes.bytes;
 }
 
-template <int kBits, bool kVnni>
-MatmulFunction dot_function_of(IntGroupKind kind) {
-  switch (kind) {
-    case IntGroupKind::kSymmetric:
-      return dot_matmul<kBits, kVnni, IntGroupKind::kSymmetric>;
-    case IntGroupKind::kAsymmetric:
-      return dot_matmul<kBits, kVnni, IntGroupKind::kAsymmetric>;
-    case IntGroupKind::kBipolar:
-      return dot_matmul<kBits, kVnni, IntGroupKind::kBipolar>;
-  }
-  return nullptr;
-}
-
 template <int kBits>
 MatmulFunction dot_function(IntGroupKind kind, bool vnni) {
-  if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return dot_function_of<kBits, true>(kind);
+  switch (kind) {
+    case IntGroupKind::kSymmetric:
+      return chunk_function<IntGroups<kBits, IntGroupKind::kSymmetric> >(vnni);
+    case IntGroupKind::kAsymmetric:
+      return chunk_function<IntGroups<kBits, IntGroupKind::kAsymmetric> >(vnni);
+    case IntGroupKind::kBipolar:
+      return chunk_function<IntGroups<kBits, IntGroupKind::kBipolar> >(vnni);
   }
-  return dot_function_of<kBits, false>(kind);
+  return nullptr;
 }
 
 IntKernel dot_kernel(int bits, IntGroupKind kind, bool vnni) {

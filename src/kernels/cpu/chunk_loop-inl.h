@@ -1,0 +1,147 @@
+// The loop over tiles, chunks of 32 columns and rows of input that kernels of packed integers share (bit_planes.h): one
+// row of input keeps unpacked weights in registers, more rows unpack 8 chunks at a time into the first-level cache.
+// Both take the same operations in the same order for every pair (weight row, input row).
+//
+// A format is a class with
+//   Grid                                     what the integers of a chunk mean, in every lane
+//   kWidest                                  bits of the widest chunk
+//   Format(job.laid_out)                     and chunks(), of a row of weights
+//   void runs(tile, body)                    calls body(bits, grid, bytes, count) for each run of `count` chunks of one
+//                                            width and grid, by column; bits is a std::integral_constant<int, width>,
+//                                            and a chunk is kLanes * width words of 4 bytes
+//   void unpack<kBits>(bytes, grid, words)   a chunk as 8 words of 4 columns
+//   VF add<kBits, kVnni>(acc, words, grid, x, meta)   acc + the chunk's products; the same sum for any kBits that is at
+//                                            least the chunk's
+//   VF finish(tile, acc)                     the outputs of a tile
+#include "kernels/cpu/bit_planes-inl.h"
+
+#if defined(LATHE_KERNELS_CPU_CHUNK_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LATHE_KERNELS_CPU_CHUNK_LOOP_INL_H_
+#undef LATHE_KERNELS_CPU_CHUNK_LOOP_INL_H_
+#else
+#define LATHE_KERNELS_CPU_CHUNK_LOOP_INL_H_
+#endif
+
+#if HWY_TARGET != HWY_SCALAR
+
+HWY_BEFORE_NAMESPACE();
+namespace lathe::kernels::cpu::HWY_NAMESPACE {
+
+// Unsigned integers of kBits bits, and signed ones of 8, as dot_run takes the weights of a codec.
+template <int kBits>
+struct Levels {
+  static constexpr int kGroup = 0, kLargest = kBits == 8 ? 128 : (1 << kBits) - 1, kZeroShift = -1;
+  static constexpr bool kSigned = kBits == 8;
+};
+
+// The integer dot products of a chunk's 8 words, weights as `Codec` says (tile-inl.h), with one row of input.
+template <class Codec, bool kVnni>
+HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x, const Q8Meta& meta) {
+  const Q8Meta* chunk_meta = &meta;
+  VI dot;
+  dot_run<Codec, kVnni, 1>(words, RunScales<Codec>(), &x, &chunk_meta, &dot);
+  return dot;
+}
+
+// kLanes half-precision numbers.
+HWY_INLINE VF load_halves(const std::uint16_t* p) {
+  const hn::Rebind<hwy::float16_t, DF> dh;
+  return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
+}
+// kLanes unsigned bytes.
+HWY_INLINE VI load_bytes(const void* p) {
+  const hn::Rebind<std::uint8_t, DI> d8;
+  return hn::PromoteTo(DI(), hn::LoadU(d8, static_cast<const std::uint8_t*>(p)));
+}
+
+// Up to kChunks unpacked chunks of a tile, and the sums of every row of input.
+template <class Format, bool kVnni>
+struct ChunkStep {
+  static constexpr std::size_t kChunks = 8, kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
+  alignas(64) VI words[kChunks * kChunkWords];
+  typename Format::Grid grids[kChunks];
+
+  // Adds the products of `count` chunks, of which the first is `first`, to sums[row * kLanes].
+  void multiply(const Format& format, const MatmulJob& job, std::size_t first, std::size_t count, float* sums) const {
+    std::size_t row = 0;
+    for (; row + kRows <= job.rows; row += kRows) rows<kRows>(format, job, row, first, count, sums + row * kLanes);
+    for (; row < job.rows; ++row) rows<1>(format, job, row, first, count, sums + row * kLanes);
+  }
+
+ private:
+  template <std::size_t kCount>
+  HWY_INLINE void rows(const Format& format, const MatmulJob& job, std::size_t row, std::size_t first,
+                       std::size_t count, float* sums) const {
+    const DF d;
+    const std::size_t chunks = format.chunks();
+    const std::int8_t* x = job.q8.values + (row * chunks + first) * kIntChunk;
+    const Q8Meta* meta = job.q8.meta + row * chunks + first;
+    VF acc[kCount];
+    for (std::size_t r = 0; r < kCount; ++r) acc[r] = hn::LoadU(d, sums + r * kLanes);
+    for (std::size_t i = 0; i < count; ++i) {
+      for (std::size_t r = 0; r < kCount; ++r) {
+        acc[r] = format.template add<Format::kWidest, kVnni>(acc[r], words + i * kChunkWords, grids[i],
+                                                             x + (r * chunks + i) * kIntChunk, meta[r * chunks + i]);
+      }
+    }
+    for (std::size_t r = 0; r < kCount; ++r) hn::StoreU(acc[r], d, sums + r * kLanes);
+  }
+};
+
+template <class Format, bool kVnni>
+void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  const DF d;
+  const Format format(*job.laid_out);
+  float* sums = scratch.get<float>(job.rows * kLanes);
+  for (std::size_t feature = begin; feature < end; feature += kLanes) {
+    const std::size_t tile = feature / kLanes, valid = std::min(kLanes, end - feature);
+    if (job.rows == 1) {
+      VF acc = hn::Zero(d);
+      const std::int8_t* x = job.q8.values;
+      const Q8Meta* meta = job.q8.meta;
+      format.runs(tile, [&](auto bits, const auto& grid, const std::byte* p, std::size_t count) HWY_ATTR {
+        constexpr int kBits = decltype(bits)::value;
+        for (std::size_t i = 0; i < count; ++i, p += kLanes * kBits * 4, x += kIntChunk, ++meta) {
+          VI words[kChunkWords];
+          prefetch_chunk<kBits>(p);
+          format.template unpack<kBits>(p, grid, words);
+          acc = format.template add<kBits, kVnni>(acc, words, grid, x, *meta);
+        }
+      });
+      store_outputs(job, 0, feature, valid, format.finish(tile, acc));
+      continue;
+    }
+    std::fill(sums, sums + job.rows * kLanes, 0.0f);
+    ChunkStep<Format, kVnni> step;
+    std::size_t first = 0, filled = 0;
+    format.runs(tile, [&](auto bits, const auto& grid, const std::byte* p, std::size_t count) HWY_ATTR {
+      constexpr int kBits = decltype(bits)::value;
+      for (std::size_t i = 0; i < count; ++i, p += kLanes * kBits * 4) {
+        format.template unpack<kBits>(p, grid, step.words + filled * kChunkWords);
+        step.grids[filled] = grid;
+        if (++filled < step.kChunks) continue;
+        step.multiply(format, job, first, filled, sums);
+        first += filled, filled = 0;
+      }
+    });
+    if (filled > 0) step.multiply(format, job, first, filled, sums);
+    for (std::size_t r = 0; r < job.rows; ++r) {
+      store_outputs(job, r, feature, valid, format.finish(tile, hn::LoadU(d, sums + r * kLanes)));
+    }
+  }
+}
+
+// The function for a format, with AVX-VNNI beside AVX2 or not.
+template <class Format>
+MatmulFunction chunk_function(bool vnni) {
+  if constexpr (HWY_TARGET == HWY_AVX2) {
+    if (vnni) return multiply_chunks<Format, true>;
+  }
+  return multiply_chunks<Format, false>;
+}
+
+}  // namespace lathe::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // HWY_TARGET != HWY_SCALAR
+#endif  // per-target include guard
