@@ -18,6 +18,7 @@ namespace lathe::quant {
 namespace {
 
 constexpr float kPlanesDamping = 0.01f;
+constexpr int kRounds = 3;                  // of choosing planes and solving for scales; more bring no more
 constexpr std::size_t kSolvedTogether = 8;  // rows, so that H is read once for all of them
 
 // Codes and grids of one weight.
@@ -34,12 +35,12 @@ FdbGrid in_halves(FdbGrid grid) {
   return {half(grid.first), half(grid.second)};
 }
 
-// Rows [begin, end), at most kStripRows.
+// Rows [begin, end), at most kStripRows. `fit`: grids too, when a group's first column comes up.
 void choose_planes(const std::vector<float>& weight, std::size_t begin, std::size_t end, std::size_t group,
-                   const Hessian& hessian, Planes& out) {
+                   const Hessian& hessian, bool fit, Planes& out) {
   const std::size_t cols = hessian.columns(), groups = (cols + group - 1) / group;
   std::vector<float> values;
-  ColumnWalk(hessian, group)
+  ColumnWalk(hessian, fit ? group : 0)
       .run(
           weight.data() + begin * cols, end - begin,
           [&](std::size_t first, std::size_t count, const float* columns) {
@@ -176,13 +177,15 @@ class DbLlm final : public Method {
     double mean = 0;
     for (const float h : hessian.diagonal) mean += h;
     const double ridge = damping * mean / static_cast<double>(std::max<std::size_t>(1, cols));
-    work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
-      choose_planes(weight, begin, end, group, hessian, planes);
-    });
-    work.pool->parallel_for(shape.rows(), kSolvedTogether, [&](std::size_t begin, std::size_t end, int) {
-      interrupt_token().check();
-      solve_scales(weight, cols, begin, end, group, gram, ridge, planes);
-    });
+    for (int round = 0; round < kRounds; ++round) {
+      work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
+        choose_planes(weight, begin, end, group, hessian, round == 0, planes);
+      });
+      work.pool->parallel_for(shape.rows(), kSolvedTogether, [&](std::size_t begin, std::size_t end, int) {
+        interrupt_token().check();
+        solve_scales(weight, cols, begin, end, group, gram, ridge, planes);
+      });
+    }
     work.packed[name] = pack_fdb(name, shape, params, planes.codes, planes.grids);
   }
 };
