@@ -42,7 +42,7 @@ asan: packages ## the tests under the address and undefined-behaviour sanitizers
 	@ctest --test-dir build/asan-ubsan -j 2 --output-on-failure -LE 'style|install'
 
 tsan: packages ## the concurrent rooms' tests under the thread sanitizer
-	@cmake --preset tsan && cmake --build build/tsan -j $(JOBS)
+	@cmake --preset tsan && cmake --build build/tsan -j $(JOBS) --target test_base test_kernels test_cache test_engine
 	@ctest --test-dir build/tsan -j 1 --output-on-failure -L '^(base|kernels|cache|engine)$$'
 
 fuzz: packages ## every fuzz target for FUZZ_SECONDS each
