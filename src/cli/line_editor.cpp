@@ -1,6 +1,6 @@
 #include "cli/line_editor.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>

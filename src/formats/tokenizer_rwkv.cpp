@@ -4,6 +4,8 @@
 #include <charconv>
 #include <iterator>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "text/utf8.h"
 

@@ -1,6 +1,6 @@
 #include "text/utf8.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <cstring>
 #include <iterator>
