@@ -118,6 +118,7 @@ void validate(const Encoder& encoder, const Architecture& a, std::string_view wh
                                                      {a.token_types > 0, "kinds of segment"},
                                                      {a.window > 0, "attention windows"},
                                                      {a.post_norms, "norms on branches"},
+                                                     {a.sub_norms, "norms inside branches"},
                                                      {a.qk_norm, "norms on queries and keys"},
                                                      {a.attention_sinks, "attention sinks"},
                                                      {a.moe.n_experts > 0, "experts"},
@@ -140,6 +141,7 @@ void check_flags(const Architecture& a, std::string_view where) {
   if (a.stream_norms && (a.parallel_block || a.post_norms)) {
     fail(where, "norms on the residual stream and parallel branches or norms on branches exclude each other");
   }
+  if (a.sub_norms && a.moe.n_experts > 0) fail(where, "norms inside experts are not supported");
   if (a.token_types > kMaxTokenTypes)
     fail(where, "{} kinds of segment, expected at most {}", a.token_types, kMaxTokenTypes);
   if (a.attention_sinks && a.position == PositionKind::kRelative)

@@ -111,6 +111,7 @@ struct Architecture {
   bool parallel_block = false;   // attention and feed-forward read the same residual stream, and both join it
   bool ffn_norm = true;          // false, in parallel blocks: one norm feeds attention and feed-forward
   bool post_norms = false;       // norms on what attention and feed-forward return (Gemma 2)
+  bool sub_norms = false;        // norms on what the last product of each branch reads (BitNet)
   bool embedding_norm = false;   // a norm on the token embedding (BLOOM)
   bool attention_sinks = false;  // a learned score per head that takes part in the softmax only (gpt-oss)
   bool causal = true;            // false: tokens see those after them too (encoders)

@@ -53,12 +53,12 @@ std::string renamed(const Family& family, std::string_view name, std::string Nam
 std::vector<Family> table() {
   // Rows that share a name with a more general one come before it.
   std::vector<Family> rows = {
-      mistral_family(),    mixtral_family(),   llama_family(),    qwen2_family(),      qwen3_family(),
-      phi2_family(),       phi3_family(),      gemma_family(),    gemma2_family(),     gemma3_family(),
-      gpt2_family(),       gptj_family(),      gptneox_family(),  opt_family(),        bloom_family(),
-      falcon40_family(),   falcon_family(),    stablelm_family(), qwen2moe_family(),   qwen3moe_family(),
-      deepseek3_family(),  deepseek2_family(), gpt_oss_family(),  roberta_family(),    bert_family(),
-      nomic_bert_family(), flan_t5_family(),   t5_family(),       transformer_family()};
+      mistral_family(),    mixtral_family(),   llama_family(),    qwen2_family(),       qwen3_family(),
+      phi2_family(),       phi3_family(),      gemma_family(),    gemma2_family(),      gemma3_family(),
+      gpt2_family(),       gptj_family(),      gptneox_family(),  opt_family(),         bloom_family(),
+      falcon40_family(),   falcon_family(),    stablelm_family(), qwen2moe_family(),    qwen3moe_family(),
+      deepseek3_family(),  deepseek2_family(), gpt_oss_family(),  roberta_family(),     bert_family(),
+      nomic_bert_family(), flan_t5_family(),   t5_family(),       transformer_family(), bitnet_family()};
   for (Family& family : rows) family.defaults.family = family.name;
   return rows;
 }

@@ -274,6 +274,7 @@ class Builder {
     } else {
       plain_attention(in);
     }
+    if (a_.sub_norms) norm(attended_, attended_, weight("attn_sub_norm"));
     linear(attended_, {{weight("attn_output"), a_.output_bias, branch_out(), branch_accumulates(), a_.width}});
     join_residual("post_attention_norm");
   }
@@ -396,6 +397,7 @@ class Builder {
     } else {
       add({.kind = OpKind::kActivate, .in = up_, .out = up_, .activation = a_.activation});
     }
+    if (a_.sub_norms) norm(up_, up_, weight("ffn_sub_norm"));
     linear(up_, {{weight("ffn_down"), a_.ffn_bias, branch_out(), branch_accumulates(), a_.width}});
   }
 

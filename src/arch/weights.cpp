@@ -76,6 +76,7 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
       norm(block + "attn_k_norm", a.head_dim, false);
     }
     if (a.attention_sinks) norm(block + "attn_sinks", a.n_heads, false);
+    if (a.sub_norms) norm(block + "attn_sub_norm", a.n_heads * std::uint64_t{a.v_head_dim}, a.norm_bias);
     matrix(block + "attn_output", width, a.n_heads * std::uint64_t{a.v_head_dim}, a.output_bias);
   };
   const auto experts = [&](const std::string& block) {
@@ -94,6 +95,7 @@ std::vector<WeightSpec> weight_schema(const Architecture& a) {
   const auto feed_forward = [&](const std::string& block) {
     if (a.gated_ffn && !a.fused_gate_up) matrix(block + "ffn_gate", ffn, width, a.ffn_bias);
     matrix(block + "ffn_up", a.fused_gate_up ? 2 * ffn : ffn, width, a.ffn_bias);
+    if (a.sub_norms) norm(block + "ffn_sub_norm", ffn, a.norm_bias);
     matrix(block + "ffn_down", width, ffn, a.ffn_bias);
   };
   const bool relative = a.position == PositionKind::kRelative;

@@ -136,6 +136,7 @@ void visit_architecture(Arch& a, Visit&& visit) {
   visit("parallel_block", a.parallel_block);
   visit("ffn_norm", a.ffn_norm);
   visit("post_norms", a.post_norms);
+  visit("sub_norms", a.sub_norms);
   visit("embedding_norm", a.embedding_norm);
   visit("attention_sinks", a.attention_sinks);
   visit("causal", a.causal);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
+#include "base/half.h"
 #include "base/json.h"
 #include "formats/hf_weights.h"
 #include "formats/tensor_layout.h"
@@ -79,10 +81,20 @@ std::optional<HfQuantization> hf_quantization(const Json& config, const arch::Fa
     q.bits = json_get_or<int>(json, "bits", json_get_or<int>(json, "w_bit", 4, where), where);
     q.group_size = json_get_or<int>(json, "group_size", json_get_or<int>(json, "q_group_size", 128, where), where);
     if (q.bits != 4) throw Error(fmt::format("AWQ checkpoints have 4 bits, not {}", q.bits), where);
+  } else if (method == "bitnet") {
+    if (json_get_or<std::string>(json, "quantization_mode", "offline", where) != "offline") {
+      throw Error("holds weights that are made ternary while they are loaded, which Lathe does not do", where,
+                  "use the checkpoint with packed weights");
+    }
+    q.method = Method::kBitnet;
+    q.bits = 2;
+    q.symmetric = true;
+    q.divides = json_get_or<std::string>(json, "linear_class", "bitlinear", where) == "bitlinear";
   } else {
     throw Error(fmt::format("is quantized with {}, which Lathe does not read",
                             method.empty() ? "an unnamed method" : "\"" + method + "\""),
-                where, "\"gptq\" and \"awq\" checkpoints can be read; otherwise use the unquantized checkpoint");
+                where,
+                "\"gptq\", \"awq\" and \"bitnet\" checkpoints can be read; otherwise use the unquantized checkpoint");
   }
   if (q.group_size == -1) q.group_size = 0;
   if (q.group_size < 0 || q.group_size > 1 << 20) {
@@ -95,7 +107,11 @@ bool HfQuantizedWeights::take(const std::string& hf_name, PackedTensor tensor) {
   const std::size_t dot = hf_name.rfind('.');
   if (dot == std::string::npos) return false;
   const std::string part = hf_name.substr(dot + 1);
-  if (std::find(kParts.begin(), kParts.end(), part) == kParts.end()) return false;
+  if (quantization_.method == Method::kBitnet) {
+    if (part != "weight_scale" && (part != "weight" || tensor.codec->name() != "U8")) return false;
+  } else if (std::find(kParts.begin(), kParts.end(), part) == kParts.end()) {
+    return false;
+  }
   linears_[hf_name.substr(0, dot)][part] = std::move(tensor);
   return true;
 }
@@ -176,6 +192,46 @@ PackedTensor HfQuantizedWeights::assemble(const std::string& linear, const Parts
   }
 }
 
+// Four ternary weights a byte, least significant bits first, t + 1 in two bits: byte [r, c] has column c of rows r,
+// r + n, r + 2 n and r + 3 n of 4 n.
+PackedTensor HfQuantizedWeights::assemble_ternary(const std::string& linear, const Parts& parts, bool with_data,
+                                                  const std::string& where) const {
+  const std::string place = fmt::format("{}, linear \"{}\"", where, linear);
+  const auto weight = parts.find("weight"), stored = parts.find("weight_scale");
+  if (weight == parts.end() || stored == parts.end()) {
+    throw Error(fmt::format("its part \"{}\" is missing", weight == parts.end() ? "weight" : "weight_scale"), place,
+                "the checkpoint is incomplete");
+  }
+  const Shape& packed = weight->second.shape;
+  if (packed.rank() != 2) fail(place, "its packed weight has shape {}, expected a matrix", packed.text());
+  if (stored->second.shape.elements() != 1) {
+    fail(place, "its scale has shape {}, expected one number", stored->second.shape.text());
+  }
+  constexpr std::uint64_t kPerByte = 4;
+  const std::uint64_t n = packed[0], in = packed[1], out = checked_mul(n, kPerByte, "outputs", place);
+  const IntGroupCodec& codec = *int_group_codec(codec_named("INT_SYM"));
+  const CodecParams params{quantization_.bits, 0};
+  if (!with_data) return {linear, &codec, params, Shape{out, in}, {}};
+  const float number = stored->second.to_floats()[0], scale = quantization_.divides ? 1 / number : number;
+  if (!std::isfinite(scale) || scale == 0) fail(place, "its scale is {}", number);
+  const Bytes& bytes = weight->second.part("blocks");
+  std::vector<std::uint8_t> levels(out * in);
+  for (std::uint64_t i = 0; i < n * in; ++i) {
+    const unsigned byte = std::to_integer<unsigned>(bytes.data()[i]);
+    for (std::uint64_t k = 0; k < kPerByte; ++k) {
+      const unsigned plus_one = byte >> (2 * k) & 3;
+      if (plus_one > 2) fail(place, "its packed weight holds a value that is not ternary");
+      levels[k * n * in + i] = static_cast<std::uint8_t>(plus_one + 1);  // level 2 is zero
+    }
+  }
+  const IntGrid grid{float_from_half(half_from_float(scale)), fixed_zero(codec.kind(), quantization_.bits)};
+  try {
+    return pack_int_groups(linear, codec, Shape{out, in}, params, levels, std::vector<IntGrid>(out, grid));
+  } catch (const Error& error) {
+    throw error.within(place);
+  }
+}
+
 void HfQuantizedWeights::finish(const arch::Architecture& architecture, bool with_data, const std::string& where,
                                 arch::Weights& weights) const {
   const arch::Family& family = arch::family_named(architecture.family, where);
@@ -185,7 +241,8 @@ void HfQuantizedWeights::finish(const arch::Architecture& architecture, bool wit
       throw Error(fmt::format("is not part of a {} model", family.name),
                   fmt::format("{}, linear \"{}\"", where, linear));
     }
-    PackedTensor tensor = assemble(linear, parts, with_data, where);
+    PackedTensor tensor = quantization_.method == Method::kBitnet ? assemble_ternary(linear, parts, with_data, where)
+                                                                  : assemble(linear, parts, with_data, where);
     // A quantized Conv1D is packed like any other linear, so that only the order of rows can differ.
     const bool grouped = arch::name_rule(family, name)->storage == arch::Storage::kGroupedQkv;
     if (grouped && with_data) tensor = ungroup_qkv(tensor, architecture);

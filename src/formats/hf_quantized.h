@@ -1,5 +1,6 @@
 // Quantized Hugging Face checkpoints: GPTQ (as AutoGPTQ and GPTQModel write it) and AWQ (version "gemm"), read into
-// integer groups without a change to any value. docs/formats/huggingface.md has the layouts.
+// integer groups without a change to any value; and BitNet's packed ternary weights, whose one scale becomes a number
+// of half precision. docs/formats/huggingface.md has the layouts.
 #pragma once
 
 #include <map>
@@ -13,11 +14,12 @@
 namespace lathe::formats {
 
 struct HfQuantization {
-  enum class Method : std::uint8_t { kGptq, kAwq };
+  enum class Method : std::uint8_t { kGptq, kAwq, kBitnet };
   Method method = Method::kGptq;
   int bits = 0;
   int group_size = 0;        // 0: one group per row
   bool zero_offset = false;  // GPTQ's first format stores zero points less one
+  bool divides = false;      // BitNet: outputs are divided by the stored scale, not multiplied
   bool symmetric = false;    // what the file says; zero points that differ make INT_ASYM of it
 };
 
@@ -30,7 +32,8 @@ std::optional<HfQuantization> hf_quantization(const Json& config, const arch::Fa
 class HfQuantizedWeights {
  public:
   explicit HfQuantizedWeights(const HfQuantization& quantization) : quantization_(quantization) {}
-  // Takes tensors named "<linear>.qweight", ".qzeros", ".scales" and ".g_idx"; false for others.
+  // Takes tensors named "<linear>.qweight", ".qzeros", ".scales" and ".g_idx", or, of BitNet, ".weight_scale" and bytes
+  // named ".weight"; false for others.
   bool take(const std::string& hf_name, PackedTensor tensor);
   // Adds a tensor under its canonical name for every linear. Throws an Error naming `where` and the linear when parts
   // are missing, have the wrong shape or dtype, or groups are not runs of columns. `with_data` as when the parts were
@@ -41,6 +44,8 @@ class HfQuantizedWeights {
  private:
   using Parts = std::map<std::string, PackedTensor, std::less<>>;
   PackedTensor assemble(const std::string& linear, const Parts& parts, bool with_data, const std::string& where) const;
+  PackedTensor assemble_ternary(const std::string& linear, const Parts& parts, bool with_data,
+                                const std::string& where) const;
 
   HfQuantization quantization_;
   std::map<std::string, Parts> linears_;

@@ -195,6 +195,7 @@ class Pass {
     for (std::size_t t = 0; t < x.size(); ++t) {
       Row mixed;
       for (std::uint32_t h = 0; h < a_.n_heads; ++h) append(mixed, attend(q[t], k, v, h, h / group, t));
+      if (a_.sub_norms) mixed = normalized(mixed, "attn_sub_norm");
       join(x[t], product("attn_output", mixed, a_.width, a_.output_bias), "post_attention_norm");
       if (a_.stream_norms) x[t] = normalized(x[t], "attn_output_norm");
     }
@@ -366,6 +367,7 @@ class Pass {
         up[i] = reference_activation(a_.activation, up[i]);
       }
     }
+    if (a_.sub_norms) up = normalized(up, "ffn_sub_norm");
     return product(prefix + "down" + suffix, up, a_.width, bias);
   }
 

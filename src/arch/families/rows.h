@@ -36,6 +36,7 @@ Family nomic_bert_family();
 Family t5_family();
 Family flan_t5_family();
 Family transformer_family();
+Family bitnet_family();
 
 // --- shared by families of Llama's kind ---
 std::vector<NameRule> llama_names();
