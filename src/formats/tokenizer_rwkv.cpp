@@ -1,10 +1,10 @@
 #include "formats/tokenizer_rwkv.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <iterator>
-
-#include <fmt/format.h>
 
 #include "base/error.h"
 #include "text/utf8.h"
