@@ -9,6 +9,7 @@
 #include "tensor/codec.h"
 #include "tensor/codecs/bitmod.h"
 #include "tensor/codecs/block_codec.h"
+#include "tensor/codecs/dgq.h"
 #include "tensor/codecs/fdb.h"
 #include "tensor/codecs/fp4.h"
 #include "tensor/codecs/i8_group.h"
@@ -66,8 +67,9 @@ std::span<const Codec* const> all_codecs() {
   static const SpqrCodec kSpqr;
   static const BitmodCodec kBitmod;
   static const FdbCodec kFdb;
-  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar, &kSpqr,
-                                         &kBitmod,  &kFdb};
+  static const DgqCodec kDgq;
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar,
+                                         &kSpqr,    &kBitmod,       &kFdb,           &kDgq};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),
