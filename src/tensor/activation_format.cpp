@@ -8,6 +8,8 @@ std::string_view activation_format_name(ActivationFormat format) {
       return "f32";
     case ActivationFormat::kQ8Block:
       return "q8-block";
+    case ActivationFormat::kQ8Row:
+      return "q8-row";
     case ActivationFormat::kLut:
       return "lut";
     case ActivationFormat::kPlanes:

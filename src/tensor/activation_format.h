@@ -10,6 +10,7 @@ namespace lathe {
 enum class ActivationFormat : std::uint8_t {
   kF32,      // as it is
   kQ8Block,  // int8 in blocks of 32, one float scale and the sum of the block's integers each
+  kQ8Row,    // int8 with one float scale per row, and sums of its integers
   kLut,      // tables of signed sums of 4 activations, one float scale per 64 columns
   kPlanes,   // integers of 1 to 8 bits as bit planes, one float scale and zero point per row
 };

@@ -44,6 +44,8 @@ struct AttentionKernels;  // attention_kernels.h
 struct QuantizeKernels {
   // n is a multiple of kQ8Block.
   void (*q8)(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta);
+  // The same with one scale, which it returns; sums: n / kQ8Block + 1, as Q8RowInput has them.
+  float (*q8_row)(const float* x, std::size_t n, std::int8_t* values, std::int32_t* sums);
   // One row of n activations, zeros behind them up to whole chunks: words [bits][chunks], sums [chunks + 1].
   void (*planes)(const float* x, std::size_t n, const PlaneFormat& format, std::uint32_t* words, std::int32_t* sums,
                  PlaneMeta* meta);

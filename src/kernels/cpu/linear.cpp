@@ -67,7 +67,7 @@ void for_prepared_rows(ThreadPool& pool, CpuStream& stream, const InputKey& key,
   });
 }
 
-// Fills job.x, job.q8, job.lut or job.planes.
+// Fills job.x, job.q8, job.q8_row, job.lut or job.planes.
 void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const InputKey& key,
                    const DeviceTensor& x, MatmulJob& job) {
   switch (key.format) {
@@ -90,6 +90,17 @@ void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
         kernels.quantize->q8(row, padded, values + r * padded, meta + r * blocks);
       });
       job.q8 = {values, meta};
+      break;
+    }
+    case ActivationFormat::kQ8Row: {
+      const std::size_t padded = round_up(x.cols, kQ8Block), sums_per_row = padded / kQ8Block + 1;
+      std::int8_t* values = stream.q8_values.get<std::int8_t>(x.rows * padded);
+      float* scales = stream.q8_row_scales.get<float>(x.rows);
+      std::int32_t* sums = stream.q8_row_sums.get<std::int32_t>(x.rows * sums_per_row);
+      for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
+        scales[r] = kernels.quantize->q8_row(row, padded, values + r * padded, sums + r * sums_per_row);
+      });
+      job.q8_row = {values, scales, sums};
       break;
     }
     case ActivationFormat::kLut: {
@@ -204,7 +215,7 @@ void run_linear(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, D
       if (weight.out_features() == 0) continue;
       Part part{weight.job(), weight.matmul().kernel.run, 0, tasks};
       part.job.x = input.x, part.job.x_stride = input.x_stride, part.job.q8 = input.q8, part.job.lut = input.lut;
-      part.job.planes = input.planes;
+      part.job.q8_row = input.q8_row, part.job.planes = input.planes;
       part.job.rows = x.rows;
       part.job.out = static_cast<float*>(call.out.data);
       part.job.out_stride = call.out.stride;

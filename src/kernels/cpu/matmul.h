@@ -35,6 +35,7 @@ struct MatmulJob {
   const float* x = nullptr;
   std::size_t x_stride = 0;
   Q8Input q8;
+  Q8RowInput q8_row;
   LutInput lut;
   PlaneInput planes;
   std::size_t rows = 0;

@@ -1,5 +1,6 @@
-// Activations as 8-bit integers (ActivationFormat::kQ8Block): x is about scale * q, with one scale per 32 columns,
-// q in [-127, 127], and the integer sums that kernels of unsigned weights need to take their zero point out again.
+// Activations as 8-bit integers: x is about scale * q, q in [-127, 127], with one scale per 32 columns
+// (ActivationFormat::kQ8Block) or one per row (kQ8Row), and the integer sums that kernels of unsigned weights need to
+// take their zero point out again.
 #pragma once
 
 #include <cstddef>
@@ -39,6 +40,15 @@ inline Q8Scale q8_scale(float largest) {
 struct Q8Input {
   const std::int8_t* values = nullptr;  // [rows][in_features]
   const Q8Meta* meta = nullptr;         // [rows][in_features / kQ8Block]
+};
+
+// Rows with one scale each, so that integer products can be added up over a whole row; in_features is a multiple of
+// kQ8Block.
+struct Q8RowInput {
+  const std::int8_t* values = nullptr;  // [rows][in_features]
+  const float* scales = nullptr;        // [rows]: as Q8Meta::scale, for a row
+  // [rows][in_features / kQ8Block + 1]: the sum of the integers before each block of 32 columns; the last is the row's.
+  const std::int32_t* sums = nullptr;
 };
 
 }  // namespace lathe::kernels::cpu

@@ -1,4 +1,4 @@
-// Activations to 8-bit blocks (q8_input.h). Bit for bit the same on every instruction set.
+// Activations to small integers (q8_input.h, plane_input.h). Bit for bit the same on every instruction set.
 #include <cstring>
 #include <limits>
 
@@ -18,21 +18,22 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 const QuantizeKernels* quantize_table() { return &kReferenceQuantize; }
 #else
 
+// Magnitudes compare as integers the way they do as floats, and NaN and infinity come out on top.
+HWY_INLINE float largest_of(VI magnitudes) { return hn::GetLane(hn::BitCast(DF(), hn::MaxOfLanes(DI(), magnitudes))); }
+
 void q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
   const DF d;
   const DI di;
   const hn::Rebind<std::int8_t, DI> d8;
   constexpr std::size_t kVectors = kQ8Block / kLanes;
   for (std::size_t block = 0; block < n / kQ8Block; ++block, x += kQ8Block, values += kQ8Block) {
-    // Magnitudes compare as integers the way they do as floats, and NaN and infinity come out on top.
     VI largest = hn::Zero(di);
     VF v[kVectors];
     for (std::size_t i = 0; i < kVectors; ++i) {
       v[i] = hn::LoadU(d, x + i * kLanes);
       largest = hn::Max(largest, hn::BitCast(di, hn::Abs(v[i])));
     }
-    const float magnitude = hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(di, largest)));
-    const Q8Scale scale = q8_scale(magnitude);
+    const Q8Scale scale = q8_scale(largest_of(largest));
     const VF inverse = hn::Set(d, scale.inverse);
     VI sums[2] = {hn::Zero(di), hn::Zero(di)};
     for (std::size_t i = 0; i < kVectors; ++i) {
@@ -43,6 +44,29 @@ void q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
     meta[block] =
         q8_meta(scale.scale, hn::GetLane(hn::SumOfLanes(di, sums[0])), hn::GetLane(hn::SumOfLanes(di, sums[1])));
   }
+}
+
+float q8_row(const float* x, std::size_t n, std::int8_t* values, std::int32_t* sums) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<std::int8_t, DI> d8;
+  VI largest = hn::Zero(di);
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    largest = hn::Max(largest, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + i))));
+  }
+  const Q8Scale scale = q8_scale(largest_of(largest));
+  const VF inverse = hn::Set(d, scale.inverse);
+  sums[0] = 0;
+  for (std::size_t i = 0; i < n; i += kQ8Block) {
+    VI sum = hn::Zero(di);
+    for (std::size_t j = i; j < i + kQ8Block; j += kLanes) {
+      const VI q = scale.inverse == 0 ? hn::Zero(di) : hn::NearestInt(hn::Mul(hn::LoadU(d, x + j), inverse));
+      sum = hn::Add(sum, q);
+      hn::StoreU(hn::DemoteTo(d8, q), d8, values + j);
+    }
+    sums[i / kQ8Block + 1] = sums[i / kQ8Block] + hn::GetLane(hn::SumOfLanes(di, sum));
+  }
+  return scale.scale;
 }
 
 // 32 levels of a row to one word per plane.
@@ -72,7 +96,7 @@ void planes(const float* x, std::size_t n, const PlaneFormat& format, std::uint3
     low = hn::Min(low, v), high = hn::Max(high, v);
     largest = hn::Max(largest, hn::BitCast(di, hn::Abs(v)));
   }
-  const float magnitude = hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(di, largest)));
+  const float magnitude = largest_of(largest);
   const bool finite = magnitude <= std::numeric_limits<float>::max();
   const PlaneScale scale = plane_scale(finite ? hn::GetLane(hn::MinOfLanes(d, low)) : -magnitude,
                                        finite ? hn::GetLane(hn::MaxOfLanes(d, high)) : magnitude, format);
@@ -103,7 +127,7 @@ void planes(const float* x, std::size_t n, const PlaneFormat& format, std::uint3
 }
 
 const QuantizeKernels* quantize_table() {
-  static constexpr QuantizeKernels kTable{q8, planes};
+  static constexpr QuantizeKernels kTable{q8, q8_row, planes};
   return &kTable;
 }
 

@@ -112,6 +112,18 @@ void quantize_q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* met
   }
 }
 
+float quantize_q8_row(const float* x, std::size_t n, std::int8_t* values, std::int32_t* sums) {
+  const Q8Scale scale = q8_scale(largest_magnitude(x, n));
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i % kQ8Block == 0) sums[i / kQ8Block] = sum;
+    values[i] = quantized(x[i], scale);
+    sum += values[i];
+  }
+  sums[n / kQ8Block] = sum;
+  return scale.scale;
+}
+
 // Element i of an array of the codec's type.
 float load(KvCodec codec, const std::byte* data, std::uint64_t i, const float* scale) {
   switch (codec) {
@@ -172,7 +184,7 @@ void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x,
 const NormKernels kReferenceNorm{rms_norm, layer_norm};
 const ElementwiseKernels kReferenceElementwise{activate, gated, gated_clamped, add, scale, add_scaled, softcap, argmax};
 const RopeKernels kReferenceRope{rotate};
-const QuantizeKernels kReferenceQuantize{quantize_q8, quantize_planes};
+const QuantizeKernels kReferenceQuantize{quantize_q8, quantize_q8_row, quantize_planes};
 
 void reference_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   float* weights = scratch.get<float>(job.in_features);

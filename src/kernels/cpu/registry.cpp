@@ -1,6 +1,7 @@
 // Which kernel multiplies which codec. A codec without a row here is decoded to floats, a few rows at a time.
 #include "kernels/cpu/bitmod.h"
 #include "kernels/cpu/codec_kernels.h"
+#include "kernels/cpu/dgq.h"
 #include "kernels/cpu/fdb.h"
 #include "kernels/cpu/float_matmul.h"
 #include "kernels/cpu/int_group.h"
@@ -47,6 +48,7 @@ struct LaidOutRow {
 constexpr LaidOutRow kLaidOut[] = {
     {"INT_SYM", int_group_matmul}, {"INT_ASYM", int_group_matmul}, {"BIPOLAR", int_group_matmul},
     {"SPQR", spqr_matmul},         {"BITMOD", bitmod_matmul},      {"FDB", fdb_matmul},
+    {"DGQ", dgq_matmul},
 };
 
 }  // namespace

@@ -14,6 +14,7 @@ class CpuStream final : public Stream {
   explicit CpuStream(int workers) : worker(static_cast<std::size_t>(workers)) {}
 
   Scratch floats, q8_values, q8_meta;  // prepared inputs
+  Scratch q8_row_scales, q8_row_sums;
   Scratch lut_tables, lut_meta;
   Scratch plane_words, plane_sums, plane_meta;
   Scratch rank_in, rank_mid, rank_out;  // low-rank updates
