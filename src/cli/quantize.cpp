@@ -170,6 +170,8 @@ int quantize_verb(Arguments arguments) {
   options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
   options.value("--outlier-threshold", work.method_options.outlier_threshold, "X",
                 "spqr: what makes a weight an outlier; the lower, the more there are; 0: none");
+  options.value("--smooth-percentile", work.method_options.smooth_percentile, "X",
+                "dgq: input columns whose largest value is beyond this percentile are scaled down to it; 100: none");
   options.flag("--list", list, "show the methods and codecs there are, and which go together");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
@@ -188,6 +190,9 @@ int quantize_verb(Arguments arguments) {
   if (!(work.method_options.damping.value_or(0) >= 0) || work.method_options.alpha > 1 ||
       !(work.method_options.outlier_threshold >= 0)) {
     throw UsageError("--damping must be 0 or more, --alpha at most 1, --outlier-threshold 0 or more");
+  }
+  if (!(work.method_options.smooth_percentile > 0 && work.method_options.smooth_percentile <= 100)) {
+    throw UsageError("--smooth-percentile must be above 0 and at most 100");
   }
   check_output_kind(out);
   work.method = &quant::method_named(method);

@@ -114,6 +114,7 @@ std::vector<ScaleSite> scale_sites(const LayerWork& work) {
       found = find_rows(list, at, from->in2, site);
     } else if (from->kind == OpKind::kAttention && from->out == op.in && from->v != arch::kNoSlot) {
       found = find_rows(list, at, from->v, site);
+      site.through_attention = found;
       for (std::uint64_t column = 0; found && column < width; ++column) {
         const std::uint64_t head = column / a.v_head_dim / (a.n_heads / a.n_kv_heads);
         site.row_of[column] = static_cast<std::uint32_t>(head * a.v_head_dim + column % a.v_head_dim);

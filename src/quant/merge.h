@@ -19,6 +19,7 @@ struct ScaleSite {
   // row occur where query heads share a value head.
   std::vector<std::uint32_t> row_of;
   bool norm_bias = false, linear_bias = false;
+  bool through_attention = false;  // the linear makes values that attention averages
 };
 
 // Every input of the layer's linears whose scale can be folded. The rest (rows of a layer behind a non-linear

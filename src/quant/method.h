@@ -48,5 +48,6 @@ const Method& smoothquant_plus_method();
 const Method& spqr_method();
 const Method& bitmod_method();
 const Method& db_llm_method();
+const Method& dgq_method();
 
 }  // namespace lathe::quant

@@ -28,10 +28,10 @@ std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
 // Everything the finished layers depend on. The model is told by its path and sizes.
 std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
   const MethodOptions& m = o.method_options;
-  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} | {:016x} {} {}", in.path, in.weights.parameters(),
+  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} | {:016x} {} {}", in.path, in.weights.parameters(),
                      in.weights.bytes(), in.architecture.name, o.method->name(), o.target.codec->name(),
                      o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha, m.outlier_threshold,
-                     o.target.params.bits, o.target.params.group_size, hash_of(o.calibration_text),
+                     m.smooth_percentile, o.target.params.bits, o.target.params.group_size, hash_of(o.calibration_text),
                      o.calibration.sequences, o.calibration.tokens);
 }
 

@@ -42,7 +42,8 @@ class Quantize(CliTest):
     def test_methods_bring_their_codecs(self):
         text = self.folder / "text.txt"
         text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
-        for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4), ("db-llm", "FDB", 2)):
+        for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4), ("db-llm", "FDB", 2),
+                                    ("dgq", "DGQ", 4)):
             out = self.folder / f"{method}.lathe"
             self.json("quantize", "tiny", out, "--method", method, "--bits", bits, "--calibration", text,
                       "--calibration-tokens", "64", "--calibration-sequences", "8")
@@ -79,7 +80,9 @@ class Quantize(CliTest):
                 (["tiny", "x.lathe", "--method", "db-llm", "--bits", "3"], "2 bits"),
                 (["tiny", "x.lathe", "--method", "gtpq"], "gptq"),
                 (["tiny", "x.lathe", "--method", "spqr", "--codec", "INT_SYM"], "SPQR"),
-                                (["tiny"], "OUT"),
+                (["tiny", "x.lathe", "--method", "dgq", "--codec", "INT_SYM"], "DGQ"),
+                (["tiny", "x.lathe", "--method", "dgq", "--smooth-percentile", "0"], "above 0"),
+                (["tiny"], "OUT"),
         ):
             out = [str(self.folder / word) if word.startswith("x.") else word for word in arguments]
             self.fails(1 if words in ("1 to 8 bits", "2 bits") else 2, "quantize", *out, says=words)

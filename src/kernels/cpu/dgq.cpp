@@ -1,5 +1,5 @@
 // DGQ weights times rows of 8-bit activations, one weight row per lane: 32-bit integer sums over whole rows, exact, and
-// one multiplication by floats at the end (Zhang et al. 2023, section 3.1).
+// one multiplication by floats at the end.
 //
 // The sum of scale * (code - zero) * x over a group's columns is  scale * (sum of code * x - zero * sum of x).  Codes
 // of 4 bits go into the 8-bit dot products as they are: unlike scale * (code - zero), they are unsigned, as the

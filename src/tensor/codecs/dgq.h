@@ -1,4 +1,4 @@
-// DGQ (Zhang et al. 2023, "Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM", section 3): 4-bit
+// DGQ (Zhang et al. 2023, "Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM"): 4-bit
 // integers in groups whose scales are integers themselves, with one float scale per row. A weight is thereby an 8-bit
 // integer times the scale of its row, and products with 8-bit activations add up as integers over whole rows:
 //   x[r, c] = factor[r] * scale[r, g] * (code[r, c] - zero[r, g]),   g = c / group_size
@@ -67,7 +67,7 @@ DgqRow dgq_row(const PackedTensor& tensor, std::uint64_t row);
 
 // --- choosing ---
 
-// The factors a search tries (section 3.2): numbers 1 .. kDgqFactors lie between 1.01 and 0.2 times the one that puts
+// The factors a search tries: numbers 1 .. kDgqFactors lie between 1.01 and 0.2 times the one that puts
 // the row's largest magnitude on 127.
 inline constexpr int kDgqFactors = 80;
 constexpr float dgq_factor(float largest, int number) {
