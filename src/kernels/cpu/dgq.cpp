@@ -4,7 +4,7 @@
 // The sum of scale * (code - zero) * x over a group's columns is  scale * (sum of code * x - zero * sum of x).  Codes
 // of 4 bits go into the 8-bit dot products as they are: unlike scale * (code - zero), they are unsigned, as the
 // products want them, and sums of pairs leave room in 16 bits. One multiplication per group and row then does what
-// expanded weights would: every step is exact, so that any order gives the same bits. (Expanding gains 8 % at 128 rows
+// expanded weights would: every step is exact, so that any order gives the same bits. (Expanding gains 4 % at 128 rows
 // of input with VNNI, and loses at fewer rows: docs/results/compression.md.)
 #include "kernels/cpu/dgq.h"
 
@@ -51,9 +51,15 @@ HWY_INLINE LaneGroup load_group(const DgqWeight& weight, std::size_t at) {
 // dots[r] += code * x over a chunk's columns.
 template <bool kVnni, int kRows>
 HWY_INLINE void add_chunk(const VI* words, const std::int8_t* const* x, VI* dots) {
-  VI dot[kRows];
-  dot_run<Codes, kVnni, kRows>(words, RunScales<Codes>(), x, nullptr, dot);
-  for (int r = 0; r < kRows; ++r) dots[r] = hn::Add(dots[r], dot[r]);
+  if constexpr (kWideDots<kVnni> && kRows >= 8) {  // so many sums need not wait for each other: each goes on
+    for (int i = 0; i < kChunkWords; ++i) {
+      for (int r = 0; r < kRows; ++r) dots[r] = dot4<false>(dots[r], words[i], x[r] + 4 * i);
+    }
+  } else {
+    VI dot[kRows];
+    dot_run<Codes, kVnni, kRows>(words, RunScales<Codes>(), x, nullptr, dot);
+    for (int r = 0; r < kRows; ++r) dots[r] = hn::Add(dots[r], dot[r]);
+  }
 }
 
 // sum + scale * (dot - zero * sum of x).
