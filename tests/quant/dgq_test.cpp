@@ -137,11 +137,8 @@ TEST(Dgq, DoesWhatThePaperSays) {
   }
 }
 
-// The blocks that OutputError takes the Gram matrix in: a width of several.
 TEST(Dgq, LeavesLessErrorThanRoundingWithoutCalibration) {
-  arch::Architecture a = test::tiny_llama();
-  a.ffn_width = 1100;
-  Layer rounded(a, dgq_target(64)), searched(a, dgq_target(64));
+  Layer rounded(test::tiny_llama(), dgq_target(64)), searched(test::tiny_llama(), dgq_target(64));
   searched.work.options.smooth_percentile = 100;
   rtn_method().quantize(rounded.work);
   dgq_method().quantize(searched.work);
