@@ -1,12 +1,13 @@
-// DGQ (Zhang et al. 2023, "Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM"): scales
-// of groups that are integers times one float per row (tensor/codecs/dgq.h), searched in two phases, so that the costs
-// add up instead of multiplying.
+// DGQ (Zhang et al. 2023, "Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM"): scales of groups
+// that are integers times one float per row (tensor/codecs/dgq.h), searched in two phases, so that the costs add up
+// instead of multiplying.
 //
-// Before the search, "percentile clipping smoothing": the input columns whose largest value is beyond the
-// 99.5th percentile of all columns' are scaled down to it, which is folded into the norm, or the linear behind a gate,
-// that makes the input. Phase 1: for each group of each row the float grid, out of 20 that clip ever more, whose
-// rounding changes the outputs least, the other groups left out. Phase 2: for each row the float factor, out of 80,
-// under which rounding the groups' scales to integers, and the weights to them, changes its outputs least.
+// Before the search, "percentile clipping smoothing": the input columns whose largest value is beyond the 99.5th
+// percentile of all columns' are scaled down to it, which is folded into the norm, or the linear behind a gate, that
+// makes the input; inputs that come from elsewhere stay as they are. Phase 1: for each group of each row the float
+// grid, out of 20 that clip ever more, whose rounding changes the outputs least, the other groups left out. Phase 2:
+// for each row the float factor, out of 80, under which rounding the groups' scales to integers, and the weights to
+// them, changes its outputs least.
 #include <algorithm>
 #include <cmath>
 #include <functional>

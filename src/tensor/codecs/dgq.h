@@ -1,6 +1,6 @@
-// DGQ (Zhang et al. 2023, "Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM"): 4-bit
-// integers in groups whose scales are integers themselves, with one float scale per row. A weight is thereby an 8-bit
-// integer times the scale of its row, and products with 8-bit activations add up as integers over whole rows:
+// DGQ (Zhang et al. 2023, "Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM"): 4-bit integers in
+// groups whose scales are integers themselves, with one float scale per row. A weight is thereby an 8-bit integer times
+// the scale of its row, and products with 8-bit activations add up as integers over whole rows:
 //   x[r, c] = factor[r] * scale[r, g] * (code[r, c] - zero[r, g]),   g = c / group_size
 // with codes and zeros in 0 .. 15, scales in 1 .. 127 and |scale * (code - zero)| <= 127 everywhere. Bytes of a file
 // that say anything else are refused when they are read.
