@@ -41,7 +41,7 @@ std::vector<float> clipping_scale(const std::vector<float>& largest, float perce
   return scale;
 }
 
-// Values and outputs' linears share their scale, which the paper leaves alone.
+// Attention's output stays as it is: a scale of it would go into the value projection, which the paper leaves alone.
 void smooth(LayerWork& work) {
   for (const ScaleSite& site : scale_sites(work)) {
     if (site.through_attention) continue;

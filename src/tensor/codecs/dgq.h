@@ -67,8 +67,8 @@ DgqRow dgq_row(const PackedTensor& tensor, std::uint64_t row);
 
 // --- choosing ---
 
-// The factors a search tries: numbers 1 .. kDgqFactors lie between 1.01 and 0.2 times the one that puts
-// the row's largest magnitude on 127.
+// The factors a search tries: numbers 1 .. kDgqFactors lie between 1.01 and 0.2 times the one that puts the row's
+// largest magnitude on 127.
 inline constexpr int kDgqFactors = 80;
 constexpr float dgq_factor(float largest, int number) {
   return (1.02f - 0.82f * static_cast<float>(number) / kDgqFactors) * largest / kDgqLargest;
