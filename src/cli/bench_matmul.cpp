@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -21,6 +22,8 @@ namespace {
 constexpr std::uint64_t kPatternRows = 64;
 constexpr std::uint64_t kBeyondCaches = 512 << 20;  // bytes of weights that no cache holds
 constexpr double kLeastSeconds = 0.15;              // of a measurement
+constexpr std::uint64_t kSizeColumns = 128;         // of one size
+constexpr float kSizes[] = {1, 0.25f, 1, 4};
 
 struct Shape2 {
   std::uint64_t rows, cols;
@@ -67,13 +70,16 @@ std::pair<const Codec*, CodecParams> codec_from(const std::string& text) {
   return {&codec, params};
 }
 
-// Random weights: a few rows are packed and repeated, where they stand alone.
+// Random weights: a few rows are packed and repeated, where they stand alone. Runs of columns differ in size, so that
+// codecs that spend bits where they are needed spend them unevenly.
 PackedTensor random_weight(const Codec& codec, const CodecParams& params, Shape2 shape) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   const std::uint64_t rows = codec.rows_stand_alone() ? std::min(kPatternRows, shape.rows) : shape.rows;
   std::vector<float> values(rows * shape.cols);
-  for (float& value : values) value = normal(random);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = normal(random) * kSizes[i % shape.cols / kSizeColumns % std::size(kSizes)];
+  }
   PackedTensor pattern = pack("weight", codec, Shape{rows, shape.cols}, values, params);
   if (rows == shape.rows) return pattern;
   std::vector<Bytes> parts;

@@ -55,6 +55,9 @@ class Codec {
   virtual void decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
                           std::span<float> out) const = 0;
 
+  // What a person may want to know of a tensor beside codec and parameters, in one line; empty: nothing.
+  virtual std::string remark(const PackedTensor& tensor) const { return (void)tensor, std::string(); }
+
   virtual bool can_encode() const = 0;
   // Whether every part is as many equal pieces as there are rows, and encode() packs a row the same way whatever its
   // neighbours are.

@@ -7,6 +7,7 @@
 #include "kernels/cpu/int_group.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/reference.h"
+#include "kernels/cpu/slim.h"
 #include "kernels/cpu/spqr.h"
 
 namespace lathe::kernels::cpu {
@@ -48,7 +49,7 @@ struct LaidOutRow {
 constexpr LaidOutRow kLaidOut[] = {
     {"INT_SYM", int_group_matmul}, {"INT_ASYM", int_group_matmul}, {"BIPOLAR", int_group_matmul},
     {"SPQR", spqr_matmul},         {"BITMOD", bitmod_matmul},      {"FDB", fdb_matmul},
-    {"DGQ", dgq_matmul},
+    {"DGQ", dgq_matmul},           {"SLIM", slim_matmul},
 };
 
 }  // namespace

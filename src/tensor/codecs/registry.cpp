@@ -28,6 +28,7 @@
 #include "tensor/codecs/q5_k.h"
 #include "tensor/codecs/q6_k.h"
 #include "tensor/codecs/q8.h"
+#include "tensor/codecs/slim.h"
 #include "tensor/codecs/spqr.h"
 #include "tensor/codecs/ternary.h"
 
@@ -68,8 +69,9 @@ std::span<const Codec* const> all_codecs() {
   static const BitmodCodec kBitmod;
   static const FdbCodec kFdb;
   static const DgqCodec kDgq;
-  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar,
-                                         &kSpqr,    &kBitmod,       &kFdb,           &kDgq};
+  static const SlimCodec kSlim;
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar, &kSpqr,
+                                         &kBitmod,  &kFdb,          &kDgq,           &kSlim};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),
