@@ -116,11 +116,13 @@ void check_holds(const std::string& out, const Target& target) {
 Json report_json(const quant::QuantizeReport& report, const std::string& out) {
   Json tensors = Json::array();
   for (const quant::TensorReport& t : report.tensors) {
-    tensors.push_back({{"name", t.name},
-                       {"codec", t.codec},
-                       {"bits_per_weight", t.bits_per_weight},
-                       {"bytes", t.bytes},
-                       {"relative_error", t.relative_error}});
+    Json tensor = {{"name", t.name},
+                   {"codec", t.codec},
+                   {"bits_per_weight", t.bits_per_weight},
+                   {"bytes", t.bytes},
+                   {"relative_error", t.relative_error}};
+    if (!t.remark.empty()) tensor["remark"] = t.remark;
+    tensors.push_back(std::move(tensor));
   }
   return {{"bits_per_weight", report.bits_per_weight()},
           {"bytes", report.bytes},
@@ -165,13 +167,18 @@ int quantize_verb(Arguments arguments) {
   options.value("--calibration-sequences", work.calibration.sequences, "N", "sequences taken from it");
   options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
   options.value("--damping", work.method_options.damping, "X", "share of the mean added to the Hessian's diagonal",
-                "gptq: 0.01, spqr: 1");
+                "gptq, slim-llm: 0.01, spqr: 1");
   options.flag("--act-order", work.method_options.act_order, "gptq: columns with the largest inputs first");
   options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
   options.value("--outlier-threshold", work.method_options.outlier_threshold, "X",
                 "spqr: what makes a weight an outlier; the lower, the more there are; 0: none");
   options.value("--smooth-percentile", work.method_options.smooth_percentile, "X",
                 "dgq: input columns whose largest value is beyond this percentile are scaled down to it; 100: none");
+  options.flag("--even-widths", work.method_options.even_widths, "slim-llm: the same width for every block of columns");
+  options.flag("--even-scales", work.method_options.even_scales,
+               "slim-llm: errors of all weights count the same when scales are chosen");
+  options.value("--salience-weight", work.method_options.salience_weight, "X",
+                "slim-llm: how much more those of the most salient weights count");
   options.flag("--list", list, "show the methods and codecs there are, and which go together");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
@@ -188,8 +195,9 @@ int quantize_verb(Arguments arguments) {
     throw UsageError("calibration needs at least one sequence of two tokens");
   }
   if (!(work.method_options.damping.value_or(0) >= 0) || work.method_options.alpha > 1 ||
-      !(work.method_options.outlier_threshold >= 0)) {
-    throw UsageError("--damping must be 0 or more, --alpha at most 1, --outlier-threshold 0 or more");
+      !(work.method_options.outlier_threshold >= 0) || !(work.method_options.salience_weight >= 1)) {
+    throw UsageError(
+        "--damping must be 0 or more, --alpha at most 1, --outlier-threshold 0 or more, --salience-weight 1 or more");
   }
   if (!(work.method_options.smooth_percentile > 0 && work.method_options.smooth_percentile <= 100)) {
     throw UsageError("--smooth-percentile must be above 0 and at most 100");

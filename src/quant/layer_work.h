@@ -22,6 +22,9 @@ struct MethodOptions {
   float alpha = -1;                 // SmoothQuant+: the strength; < 0: searched
   float outlier_threshold = 0.2f;   // SpQR: costs above it make an outlier, in a unit of the layer's own; 0: none
   float smooth_percentile = 99.5f;  // DGQ: input columns whose largest value is beyond it are scaled down to it
+  bool even_widths = false;         // SliM-LLM: every block of columns has the average width
+  bool even_scales = false;         // SliM-LLM: errors of all weights count the same when scales are chosen
+  float salience_weight = 1;        // SliM-LLM: how much more errors of salient weights count there
 };
 
 struct LayerWork {

@@ -49,5 +49,6 @@ const Method& spqr_method();
 const Method& bitmod_method();
 const Method& db_llm_method();
 const Method& dgq_method();
+const Method& slim_llm_method();
 
 }  // namespace lathe::quant

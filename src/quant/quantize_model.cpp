@@ -28,11 +28,11 @@ std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
 // Everything the finished layers depend on. The model is told by its path and sizes.
 std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
   const MethodOptions& m = o.method_options;
-  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} | {:016x} {} {}", in.path, in.weights.parameters(),
-                     in.weights.bytes(), in.architecture.name, o.method->name(), o.target.codec->name(),
-                     o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha, m.outlier_threshold,
-                     m.smooth_percentile, o.target.params.bits, o.target.params.group_size, hash_of(o.calibration_text),
-                     o.calibration.sequences, o.calibration.tokens);
+  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
+                     in.weights.parameters(), in.weights.bytes(), in.architecture.name, o.method->name(),
+                     o.target.codec->name(), o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha,
+                     m.outlier_threshold, m.smooth_percentile, m.even_widths, m.even_scales, m.salience_weight,
+                     hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
 }
 
 arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
@@ -218,7 +218,7 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
   for (const auto& [name, tensor] : replaced) {
     if (tensor.shape.rank() < 2) continue;
     report.tensors.push_back({name, std::string(tensor.codec->name()), tensor.bits_per_weight(), tensor.bytes(),
-                              relative_error(in.weights.at(name), tensor)});
+                              relative_error(in.weights.at(name), tensor), tensor.codec->remark(tensor)});
   }
   report.bytes = result.weights.bytes();
   report.parameters = result.weights.parameters();

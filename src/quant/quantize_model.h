@@ -31,6 +31,7 @@ struct TensorReport {
   double bits_per_weight = 0;
   std::uint64_t bytes = 0;
   double relative_error = 0;  // squared difference from the original's values over their squares; merged scales count
+  std::string remark;         // what the codec says of it beside that (Codec::remark)
 };
 
 struct QuantizeReport {

@@ -29,6 +29,7 @@ void InputStatistics::divide(const std::vector<float>& s) {
     largest[i] /= s[i];
     for (std::size_t j = 0; !gram.empty() && j < n; ++j) gram[i * n + j] /= s[i] * s[j];
   }
+  for (std::size_t at = 0; at < sample.size(); ++at) sample[at] /= s[at % n];
 }
 
 void StatisticsHooks::on_linear_input(const arch::Op& op, kernels::DeviceTensor x, kernels::Backend& backend,
@@ -52,6 +53,7 @@ void StatisticsHooks::on_linear_input(const arch::Op& op, kernels::DeviceTensor 
       s.sum_squares[i] += static_cast<double>(magnitude) * magnitude;
       s.largest[i] = std::max(s.largest[i], magnitude);
     }
+    entry.sample.add(row);
     for (std::size_t i = 0; gram_ && i < n; ++i) columns[i * rows + r] = row[i];
   }
   s.tokens += rows;
@@ -81,6 +83,7 @@ std::map<std::string, std::shared_ptr<InputStatistics>> StatisticsHooks::take() 
                     fmt::format("layer \"{}\"", name), "check the model with lathe perplexity");
       }
     }
+    s.sample = entry.sample.take();
     if (entry.gram.bytes == 0) continue;
     s.gram.resize(s.columns() * s.columns());
     backend_->download(*stream_, s.gram.data(), entry.gram.data(), entry.gram.bytes);

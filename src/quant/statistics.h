@@ -9,6 +9,7 @@
 
 #include "kernels/backend.h"
 #include "model/hooks.h"
+#include "quant/token_sample.h"
 
 namespace lathe::quant {
 
@@ -18,6 +19,7 @@ struct InputStatistics {
   std::vector<double> sum_abs, sum_squares;  // [n]
   std::vector<float> largest;                // [n], magnitudes
   std::vector<float> gram;                   // [n, n], sum of x x^T; empty unless it was asked for
+  std::vector<float> sample;                 // [tokens kept, n], some of the inputs themselves (token_sample.h)
 
   std::size_t columns() const { return largest.size(); }
   std::vector<float> mean_abs() const;
@@ -41,6 +43,7 @@ class StatisticsHooks final : public model::ForwardHooks {
   struct Entry {
     std::shared_ptr<InputStatistics> statistics;
     kernels::DeviceBuffer gram;
+    TokenSample sample;
   };
   void add_gram(Entry& entry, const std::vector<float>& columns, std::size_t n, std::size_t rows,
                 kernels::Backend& backend, kernels::Stream& stream);

@@ -43,7 +43,7 @@ class Quantize(CliTest):
         text = self.folder / "text.txt"
         text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
         for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4), ("db-llm", "FDB", 2),
-                                    ("dgq", "DGQ", 4)):
+                                    ("dgq", "DGQ", 4), ("slim-llm", "SLIM", 3)):
             out = self.folder / f"{method}.lathe"
             self.json("quantize", "tiny", out, "--method", method, "--bits", bits, "--calibration", text,
                       "--calibration-tokens", "64", "--calibration-sequences", "8")

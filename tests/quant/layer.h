@@ -36,6 +36,7 @@ struct Layer {
       auto input = std::make_shared<InputStatistics>();
       input->sum_abs.resize(n), input->sum_squares.resize(n), input->largest.resize(n), input->gram.resize(n * n);
       std::vector<float> x(n);
+      TokenSample sample;
       for (input->tokens = 0; input->tokens < 3 * n; ++input->tokens) {
         const float common = normal(random);
         for (std::size_t i = 0; i < n; ++i) {
@@ -44,10 +45,12 @@ struct Layer {
           input->sum_squares[i] += double{x[i]} * x[i];
           input->largest[i] = std::max(input->largest[i], std::abs(x[i]));
         }
+        sample.add(x);
         for (std::size_t i = 0; i < n; ++i) {
           for (std::size_t j = 0; j < n; ++j) input->gram[i * n + j] += x[i] * x[j];
         }
       }
+      input->sample = sample.take();
       for (const arch::LinearUse& use : op->linears) work.inputs[use.weight] = input;
     }
   }

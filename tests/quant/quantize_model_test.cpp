@@ -56,7 +56,7 @@ TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
   const Target targets[] = {{&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}},
                             {&codec_named("Q4_0"), {}},         {&codec_named("SPQR"), {4, 16}},
                             {&codec_named("BITMOD"), {4, 64}},  {&codec_named("FDB"), {2, 16}},
-                            {&codec_named("DGQ"), {4, 64}}};
+                            {&codec_named("DGQ"), {4, 64}},     {&codec_named("SLIM"), {4, 16}}};
   for (const Method* method : all_methods()) {
     for (const Target& target : targets) {
       if (!method->can_target(target)) continue;
@@ -90,7 +90,7 @@ TEST_F(QuantizeModel, GptqIsCloserThanRounding) {
 }
 
 TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
-  for (const Method* method : {&gptq_method(), &awq_method(), &spqr_method()}) {
+  for (const Method* method : {&gptq_method(), &awq_method(), &spqr_method(), &slim_llm_method()}) {
     const QuantizeOptions o = options(*method, {&codec_named(method->usual_codec()), {3, 64}});
     quantize_model(model_, folder_ / "whole.lathe", o);
     // Two finished layers, as an interrupted run leaves them: made by a run that cannot write its output.

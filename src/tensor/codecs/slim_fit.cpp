@@ -57,7 +57,7 @@ IntGrid solved(const IntGrid& grid, std::span<const float> x, std::span<const fl
 }  // namespace
 
 IntGrid fit_slim_grid(std::span<const float> x, std::span<const float> weights, int width) {
-  IntGrid best = fit_int_grid(x, weights, width, false);
+  IntGrid best = fit_int_grid(x, weights, width, IntGroupKind::kAsymmetric);
   if (!std::isfinite(best.scale)) return best;
   double least = weighted_error(best, x, weights, width);
   const auto better = [&](const IntGrid& grid) {
