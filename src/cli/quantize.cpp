@@ -175,10 +175,9 @@ int quantize_verb(Arguments arguments) {
   options.value("--smooth-percentile", work.method_options.smooth_percentile, "X",
                 "dgq: input columns whose largest value is beyond this percentile are scaled down to it; 100: none");
   options.flag("--even-widths", work.method_options.even_widths, "slim-llm: the same width for every block of columns");
-  options.flag("--even-scales", work.method_options.even_scales,
-               "slim-llm: errors of all weights count the same when scales are chosen");
+  options.flag("--plain-scales", work.method_options.plain_scales, "slim-llm: scales are chosen as gptq chooses them");
   options.value("--salience-weight", work.method_options.salience_weight, "X",
-                "slim-llm: how much more those of the most salient weights count");
+                "slim-llm: how much more errors of the most salient weights count when scales are chosen");
   options.flag("--list", list, "show the methods and codecs there are, and which go together");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");

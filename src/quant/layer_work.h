@@ -23,7 +23,7 @@ struct MethodOptions {
   float outlier_threshold = 0.2f;   // SpQR: costs above it make an outlier, in a unit of the layer's own; 0: none
   float smooth_percentile = 99.5f;  // DGQ: input columns whose largest value is beyond it are scaled down to it
   bool even_widths = false;         // SliM-LLM: every block of columns has the average width
-  bool even_scales = false;         // SliM-LLM: errors of all weights count the same when scales are chosen
+  bool plain_scales = false;        // SliM-LLM: scales are chosen as GPTQ chooses them
   float salience_weight = 1;        // SliM-LLM: how much more errors of salient weights count there
 };
 

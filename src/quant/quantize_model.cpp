@@ -31,7 +31,7 @@ std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& 
   return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
                      in.weights.parameters(), in.weights.bytes(), in.architecture.name, o.method->name(),
                      o.target.codec->name(), o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha,
-                     m.outlier_threshold, m.smooth_percentile, m.even_widths, m.even_scales, m.salience_weight,
+                     m.outlier_threshold, m.smooth_percentile, m.even_widths, m.plain_scales, m.salience_weight,
                      hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
 }
 

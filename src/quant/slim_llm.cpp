@@ -6,9 +6,10 @@
 // The error of a weight counts 1 / pivot^2 when a block's grids are chosen, as in its salience w^2 / pivot^2. The paper
 // gives all weights the same and the salient ones, whose salience lies more than two deviations above the mean of their
 // block, a factor, which it leaves at 1, where it changes nothing: salience_weight is that factor, on top of the
-// former, and even_scales takes the former away. Two more things differ from the paper: the scale is searched as far as
-// it pays rather than 10 % to both sides, with squares for the errors instead of their 2.4th power; and what counts as
-// salient in a block is settled before any column is rounded, so that rows do not depend on each other.
+// former. With plain_scales errors count as in gptq.cpp instead of the former. Two more things differ from the paper:
+// the scale is searched as far as it pays rather than 10 % to both sides, with squares for the errors instead of
+// their 2.4th power; and what counts as salient in a block is settled before any column is rounded, so that rows do not
+// depend on each other.
 #include <algorithm>
 #include <cmath>
 
@@ -69,7 +70,7 @@ void round_slim_strip(const std::vector<float>& weight, std::size_t begin, std::
       for (std::size_t i = 0; i < count; ++i) {
         const float pivot = hessian.pivot(first + i);
         values[i] = columns[i * kStripRows + lane];
-        costs[i] = options.even_scales ? 1 : 1 / (pivot * pivot);
+        costs[i] = options.plain_scales ? hessian.diagonal[first + i] : 1 / (pivot * pivot);
         if (salience_of(values[i], pivot) >= thresholds[block]) costs[i] *= options.salience_weight;
       }
       out.grids[(begin + lane) * blocks + block] = fit_slim_grid(values, costs, out.widths[block]);
