@@ -83,7 +83,8 @@ void add_hf_weights(const Bytes& bytes, const arch::Architecture& architecture, 
   const arch::Family& family = arch::family_named(architecture.family, bytes.name());
   const SafetensorsFile file = read_safetensors_header(bytes, with_data);
   for (const SafetensorsEntry& entry : file.tensors) {
-    if (quantized != nullptr && quantized->take(entry.name, safetensors_tensor(bytes, file, entry, with_data))) continue;
+    if (quantized != nullptr && quantized->take(entry.name, safetensors_tensor(bytes, file, entry, with_data)))
+      continue;
     const std::string name = hf_canonical_name(family, entry.name);
     if (name.empty()) {
       if (!is_buffer(entry.name)) {

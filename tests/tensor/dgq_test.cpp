@@ -148,7 +148,8 @@ TEST(Dgq, RoundsToTheNearestEightBitInteger) {
   const std::vector<float> x = gaussian(200, 4);
   std::vector<IntGrid> grids;
   for (std::size_t begin = 0; begin < 200; begin += 32) {
-    grids.push_back(cover_int_grid(std::span(x).subspan(begin, std::min<std::size_t>(32, 200 - begin)), 4, IntGroupKind::kAsymmetric));
+    grids.push_back(cover_int_grid(std::span(x).subspan(begin, std::min<std::size_t>(32, 200 - begin)), 4,
+                                   IntGroupKind::kAsymmetric));
   }
   float largest = 0;
   for (const float value : x) largest = std::max(largest, std::abs(value));
@@ -192,8 +193,8 @@ TEST(Dgq, PackingTakesTheFactorWithTheLeastError) {
           const std::size_t count = std::min<std::size_t>(32, 200 - begin);
           const std::span<const float> group = std::span(row).subspan(begin, count);
           const std::vector<float> even(count, 1.0f);
-          const IntGrid grid =
-              fit_int_grid(group, weights.empty() ? std::span(even) : weights.subspan(begin, count), 4, IntGroupKind::kAsymmetric);
+          const IntGrid grid = fit_int_grid(group, weights.empty() ? std::span(even) : weights.subspan(begin, count), 4,
+                                            IntGroupKind::kAsymmetric);
           const int scale = static_cast<int>(std::clamp(std::nearbyint(grid.scale / factor), 1.0, 127.0));
           for (std::size_t i = 0; i < count; ++i) {
             const double off = group[i] - nearest(group[i], factor, scale, static_cast<int>(grid.zero));

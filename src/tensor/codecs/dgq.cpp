@@ -233,7 +233,8 @@ PackedTensor DgqCodec::encode(std::span<const float> values, const Shape& shape,
     for (std::uint64_t begin = 0; begin < cols; begin += group) {
       const std::uint64_t count = std::min(group, cols - begin);
       const auto weights = importance.empty() ? std::span(even).first(count) : importance.subspan(begin, count);
-      grids.push_back(fit_int_grid(std::span(scaled).subspan(begin, count), weights, kDgqBits, IntGroupKind::kAsymmetric));
+      grids.push_back(
+          fit_int_grid(std::span(scaled).subspan(begin, count), weights, kDgqBits, IntGroupKind::kAsymmetric));
     }
     const float factor = best_factor(scaled, importance, grids, std::ldexp(largest, -exponent), group);
     rows.push_back(round_dgq_row(scaled, grids, factor, params));
