@@ -22,7 +22,7 @@ void check_activation_bits(const Target& target, std::string_view option) {
   const int bits = target.params.activation_bits;
   if (bits != 0 && !target.codec->takes_activation_bits()) {
     throw UsageError(fmt::format("{}: {} has no products with {}-bit activations", option, target.codec->name(), bits),
-                     {}, "INT_SYM, INT_ASYM and BIPOLAR do");
+                     {}, "INT_SYM, INT_ASYM, BIPOLAR and BALANCED do");
   }
 }
 

@@ -11,7 +11,6 @@
 #include "base/cancel.h"
 #include "quant/column_walk.h"
 #include "quant/method.h"
-#include "tensor/codecs/int_group_fit.h"
 
 namespace lathe::quant {
 namespace {
@@ -25,18 +24,17 @@ struct Rounded {
 };
 
 // Rows [begin, end) of a weight, at most kStripRows.
-void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_t end, const Target& grid,
+void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_t end, const IntegerGrid& kind,
                  const Hessian& hessian, bool static_groups, Rounded& out) {
-  const std::size_t cols = hessian.columns(), group = int_group_columns(grid.params, cols);
-  const std::size_t groups = int_groups(grid.params, cols);
-  const int bits = grid.params.bits;
-  const IntGroupKind kind = int_group_codec(*grid.codec)->kind();
+  const CodecParams& params = kind.target.params;
+  const std::size_t cols = hessian.columns(), group = int_group_columns(params, cols);
+  const std::size_t groups = int_groups(params, cols);
   const float* rows = weight.data() + begin * cols;
   std::vector<float> values;
   const auto fit = [&](std::size_t lane, std::size_t first, std::size_t count, const float* from, std::size_t stride) {
     values.resize(count);
     for (std::size_t i = 0; i < count; ++i) values[i] = from[i * stride];
-    IntGrid fitted = fit_int_grid(values, std::span(hessian.diagonal).subspan(first, count), bits, kind);
+    IntGrid fitted = kind.fit(values, std::span(hessian.diagonal).subspan(first, count));
     if (!std::isfinite(fitted.scale)) fitted.scale = 65504.0f * (fitted.scale < 0 ? -1.0f : 1.0f);
     out.grids[(begin + lane) * groups + first / group] = fitted;
   };
@@ -54,7 +52,7 @@ void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_
           [&](std::size_t column, const float* w, float* rounded) {
             for (std::size_t lane = 0; lane < end - begin; ++lane) {
               const IntGrid& own = out.grids[(begin + lane) * groups + column / group];
-              const int level = nearest_int_level(own, w[lane], bits);
+              const int level = kind.nearest(own, w[lane]);
               out.levels[(begin + lane) * cols + column] = static_cast<std::uint8_t>(level);
               rounded[lane] = own.value(level);
             }
@@ -92,12 +90,12 @@ class Gptq final : public Method {
     const Shape& shape = work.shape(name);
     Rounded rounded;
     rounded.levels.resize(shape.elements());
-    rounded.grids.resize(shape.rows() * int_groups(grid->params, shape.cols()));
+    rounded.grids.resize(shape.rows() * int_groups(grid->target.params, shape.cols()));
     work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
       round_strip(weight, begin, end, *grid, hessian, work.options.act_order, rounded);
     });
-    const PackedTensor integers =
-        pack_int_groups(name, *int_group_codec(*grid->codec), shape, grid->params, rounded.levels, rounded.grids);
+    const PackedTensor integers = pack_int_groups(name, *int_group_codec(*grid->target.codec), shape,
+                                                  grid->target.params, rounded.levels, rounded.grids);
     work.packed[name] = from_integer_grid(integers, target);
   }
 };

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "base/half.h"
+#include "tensor/codecs/balanced.h"
+#include "tensor/codecs/int_group_fit.h"
 
 namespace lathe::quant {
 namespace {
@@ -44,11 +46,26 @@ std::string Target::text() const {
                      params.activation_bits == 0 ? "" : fmt::format(", {}-bit activations", params.activation_bits));
 }
 
-std::optional<Target> integer_grid(const Target& target) {
-  if (int_group_codec(*target.codec) != nullptr) return target;
+IntGrid IntegerGrid::fit(std::span<const float> x, std::span<const float> weights) const {
+  return balanced ? fit_balanced_grid(x, weights, target.params.bits - 1)
+                  : fit_int_grid(x, weights, target.params.bits, int_group_codec(*target.codec)->kind());
+}
+
+int IntegerGrid::nearest(const IntGrid& grid, float x) const {
+  return balanced ? nearest_balanced_level(grid, x, target.params.bits - 1)
+                  : nearest_int_level(grid, x, target.params.bits);
+}
+
+std::optional<IntegerGrid> integer_grid(const Target& target) {
+  if (int_group_codec(*target.codec) != nullptr) return IntegerGrid{target};
+  if (balanced_codec(*target.codec) != nullptr) {
+    CodecParams params = target.params;
+    ++params.bits;
+    return IntegerGrid{{&codec_named("INT_SYM"), params}, true};
+  }
   for (const BlockGrid& grid : kBlockGrids) {
     if (grid.codec == target.codec->name()) {
-      return Target{&codec_named("INT_SYM"), {.bits = grid.bits, .group_size = static_cast<int>(kGgufBlock)}};
+      return IntegerGrid{{&codec_named("INT_SYM"), {.bits = grid.bits, .group_size = static_cast<int>(kGgufBlock)}}};
     }
   }
   return std::nullopt;
@@ -56,6 +73,7 @@ std::optional<Target> integer_grid(const Target& target) {
 
 PackedTensor from_integer_grid(const PackedTensor& integers, const Target& target) {
   if (integers.codec == target.codec) return integers;
+  if (balanced_codec(*target.codec) != nullptr) return balanced_from_integers(integers);
   const BlockFormat& format = *block_format(*target.codec);
   const std::uint64_t rows = integers.shape.rows(), cols = integers.shape.cols(), blocks = cols / kGgufBlock;
   if (cols % kGgufBlock != 0) fail(integers.name, "rows of {} do not divide into blocks of {}", cols, kGgufBlock);

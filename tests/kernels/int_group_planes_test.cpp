@@ -5,7 +5,7 @@
 
 #include "base/half.h"
 #include "kernels/laid_out.h"
-#include "tensor/codecs/int_group.h"
+#include "tensor/codecs/balanced.h"
 
 namespace lathe::kernels {
 namespace {
@@ -134,6 +134,23 @@ TEST_P(PlanesTest, RowsOfExtremesDoNotOverflow) {
   const Floats got = run_linear(device, w.linear, Floats(in, 2.0f), 1);
   EXPECT_NEAR(got[0], 255.0f * 2 * in, 4);
   EXPECT_EQ(got[0], got[1]);
+}
+
+// Five levels are three planes, with kernels or by the reference, and the codec of five levels means the same.
+TEST_P(PlanesTest, BalancedWeightsAreIntegersOfOneBitMore) {
+  Device device(GetParam());
+  for (const int group : {0, 64, 24}) {
+    for (const int activation_bits : {0, 3, 8}) {
+      const CodecParams params{.bits = 2, .group_size = group, .activation_bits = activation_bits};
+      Linear balanced, integers;
+      balanced.weight = pack("w", codec_named("BALANCED"), {37, 200}, random_floats(37 * 200, 3), params);
+      integers.weight = balanced_as_integers(balanced.weight);
+      const Floats x = random_floats(3 * 200, 4);
+      EXPECT_EQ(kernel_of(device, balanced).starts_with("integer groups x bit planes"), activation_bits > 0);
+      const Floats got = run_linear(device, balanced, x, 3), expected = run_linear(device, integers, x, 3);
+      EXPECT_TRUE(same_bits(got, expected)) << group << ", " << activation_bits;
+    }
+  }
 }
 
 TEST_P(PlanesTest, RowsStayApart) {

@@ -117,15 +117,14 @@ TEST_P(Invariance, PrefixHitsAndForks) {
   expect_same(executor.logits(*fork, std::span(ids_).subspan(21)), 21, "after truncation");
 }
 
-INSTANTIATE_TEST_SUITE_P(Codecs, Invariance,
-                         testing::Combine(testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K",
-                                                          "INT_SYM", "SPQR", "BITMOD", "BIPOLAR", "FDB", "DGQ", "SLIM"),
-                                          testing::Values(kernels::KvCodec::kF32, kernels::KvCodec::kF16,
-                                                          kernels::KvCodec::kI8)),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param)) + "_" +
-                                  std::string(kv_codec_name(std::get<1>(info.param)));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Codecs, Invariance,
+    testing::Combine(testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K", "INT_SYM", "SPQR", "BITMOD",
+                                     "BIPOLAR", "FDB", "DGQ", "SLIM", "BALANCED"),
+                     testing::Values(kernels::KvCodec::kF32, kernels::KvCodec::kF16, kernels::KvCodec::kI8)),
+    [](const auto& info) {
+      return std::string(std::get<0>(info.param)) + "_" + std::string(kv_codec_name(std::get<1>(info.param)));
+    });
 
 // The same with the features that bring more operations: biases, caps, windows, adapters are in adapter_test.cpp.
 TEST(InvarianceOfFeatures, Gpt2WindowsAndCaps) {

@@ -105,7 +105,7 @@ TEST_P(EveryCodec, ComputesWithItsOwnDecodedWeights) {
       const std::vector<double> expected(floats.begin(), floats.end());
       const std::string_view name = packing.codec->name();
       const bool exact = name == "F32" || name == "F16" || name == "BF16" || name == "F64" || name == "I8_GROUP";
-      const bool any_width = name.starts_with("INT_");
+      const bool any_width = name.starts_with("INT_") || name == "BIPOLAR" || name == "BALANCED";
       EXPECT_LT(test::relative_error(test::Executor(model, backend).logits(ids), expected), exact ? 1e-4 : 0.04)
           << name << ", " << packing.params.bits << " bits, width " << width;
       if (!any_width) continue;

@@ -160,7 +160,7 @@ TEST(Targets, BlockCodecsHoldTheSameNumbersAsTheirGrid) {
   std::mt19937 random(4);
   for (const char* name : {"Q4_0", "Q5_0", "Q8_0"}) {
     const Target target{&codec_named(name), {}};
-    const Target grid = integer_grid(target).value();
+    const Target grid = integer_grid(target).value().target;
     std::vector<std::uint8_t> levels(6 * 96);
     for (auto& level : levels) level = static_cast<std::uint8_t>(random() & ((1u << grid.params.bits) - 1));
     std::vector<IntGrid> grids(6 * 3);
@@ -171,6 +171,18 @@ TEST(Targets, BlockCodecsHoldTheSameNumbersAsTheirGrid) {
     EXPECT_EQ(from_integer_grid(integers, target).to_floats(), integers.to_floats()) << name;
   }
   EXPECT_FALSE(integer_grid({&codec_named("Q4_K"), {}}).has_value());
+}
+
+// ABQ-LLM's bit balance: the fifth level of "2 bits" takes away more than half of what rounding to four costs.
+TEST(Gptq, BalancedLevelsLoseLess) {
+  Layer four(test::tiny_llama(), int_target("INT_SYM", 2, 32), 5),
+      five(test::tiny_llama(), int_target("BALANCED", 2, 32), 5);
+  gptq_method().quantize(four.work);
+  gptq_method().quantize(five.work);
+  for (const char* linear : {"blk.0.attn_q", "blk.0.ffn_down"}) {
+    EXPECT_EQ(five.work.packed.at(std::string(linear) + ".weight").codec->name(), "BALANCED");
+    EXPECT_LT(five.output_error(linear), 0.75 * four.output_error(linear)) << linear;
+  }
 }
 
 TEST(Methods, AreFoundByName) {

@@ -53,10 +53,10 @@ class QuantizeModel : public testing::Test {
 };
 
 TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
-  const Target targets[] = {{&codec_named("INT_SYM"), {4, 32}}, {&codec_named("INT_ASYM"), {4, 64}},
-                            {&codec_named("Q4_0"), {}},         {&codec_named("SPQR"), {4, 16}},
-                            {&codec_named("BITMOD"), {4, 64}},  {&codec_named("FDB"), {2, 16}},
-                            {&codec_named("DGQ"), {4, 64}},     {&codec_named("SLIM"), {4, 16}}};
+  const Target targets[] = {
+      {&codec_named("INT_SYM"), {4, 32}},  {&codec_named("INT_ASYM"), {4, 64}}, {&codec_named("Q4_0"), {}},
+      {&codec_named("SPQR"), {4, 16}},     {&codec_named("BITMOD"), {4, 64}},   {&codec_named("FDB"), {2, 16}},
+      {&codec_named("BALANCED"), {2, 16}}, {&codec_named("DGQ"), {4, 64}},      {&codec_named("SLIM"), {4, 16}}};
   for (const Method* method : all_methods()) {
     for (const Target& target : targets) {
       if (!method->can_target(target)) continue;

@@ -2,6 +2,7 @@
 #include "kernels/cpu/int_group.h"
 
 #include "base/half.h"
+#include "tensor/codecs/balanced.h"
 
 namespace lathe::kernels::cpu {
 bool int_groups_align(const PackedTensor& weight, std::size_t columns) {
@@ -55,13 +56,22 @@ std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelS
   return matmul;
 }
 
+std::optional<Matmul> balanced_matmul(const PackedTensor& weight, const KernelSet& kernels) {
+  return int_group_matmul(balanced_as_integers(weight), kernels);
+}
+
 Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels) {
+  if (balanced_codec(*weight.codec) != nullptr) return int_group_planes_matmul(balanced_as_integers(weight), kernels);
   const IntGroupCodec& codec = *int_group_codec(*weight.codec);
   Matmul matmul{"integer groups x bit planes", ActivationFormat::kPlanes, {reference_planes_matmul, {}}};
   matmul.planes = {weight.params.activation_bits, codec.kind() == IntGroupKind::kBipolar};
-  if (kernels.scalar || !int_groups_align(weight, kPlaneChunk)) return matmul;
-  const IntKernel fast = int_group_planes(kernels, weight.params.bits, codec.stores_zeros());
-  if (fast.run == nullptr) return matmul;
+  const IntKernel fast = kernels.scalar || !int_groups_align(weight, kPlaneChunk)
+                             ? IntKernel{}
+                             : int_group_planes(kernels, weight.params.bits, codec.stores_zeros());
+  if (fast.run == nullptr) {
+    matmul.laid_out = std::make_shared<KeptIntegers>(weight);
+    return matmul;
+  }
   matmul.kernel.run = fast.run;
   matmul.tile_rows = fast.tile_rows;
   const auto laid_out = std::make_shared<IntWeight>(make_int_weight(weight, fast.tile_rows, kPlaneChunk));

@@ -59,12 +59,22 @@ IntKernel int_group_dot(const KernelSet& kernels, int bits, IntGroupKind kind);
 IntKernel int_group_lut(const KernelSet& kernels, int bits, bool zeros);
 IntKernel int_group_planes(const KernelSet& kernels, int bits, bool zeros);
 
-// Products of planes for any grouping, one integer after another; the same bits as the kernel's.
+// Products of planes for any grouping, one integer after another, with KeptIntegers; the same bits as the kernel's.
 void reference_planes_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch);
+
+// Integer groups as they are.
+struct KeptIntegers final : LaidOut {
+  explicit KeptIntegers(PackedTensor tensor) : weight(std::move(tensor)) {}
+  PackedTensor weight;
+  std::uint64_t bytes() const override { return weight.bytes(); }
+};
 
 // The faster of dot and lut that can do `weight`, unless the kernel set asks for one of them; nothing when neither can.
 std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels);
 // For weights that ask for activations of some width, which is what their products mean on every machine.
 Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels);
+
+// BALANCED weights are computed as integer groups of one bit more.
+std::optional<Matmul> balanced_matmul(const PackedTensor& weight, const KernelSet& kernels);
 
 }  // namespace lathe::kernels::cpu

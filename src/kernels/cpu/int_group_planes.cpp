@@ -199,7 +199,7 @@ IntKernel int_group_planes(const KernelSet& kernels, int bits, bool zeros) {
 }
 
 void reference_planes_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
-  const PackedTensor& weight = *job.weight;
+  const PackedTensor& weight = static_cast<const KeptIntegers&>(*job.laid_out).weight;
   const std::size_t columns = job.in_features, group = int_group_columns(weight.params, columns);
   const std::size_t chunks = (columns + kPlaneChunk - 1) / kPlaneChunk;
   auto* levels = scratch.get<std::uint8_t>(columns);

@@ -49,7 +49,7 @@ struct LaidOutRow {
 constexpr LaidOutRow kLaidOut[] = {
     {"INT_SYM", int_group_matmul}, {"INT_ASYM", int_group_matmul}, {"BIPOLAR", int_group_matmul},
     {"SPQR", spqr_matmul},         {"BITMOD", bitmod_matmul},      {"FDB", fdb_matmul},
-    {"DGQ", dgq_matmul},           {"SLIM", slim_matmul},
+    {"DGQ", dgq_matmul},           {"SLIM", slim_matmul},          {"BALANCED", balanced_matmul},
 };
 
 }  // namespace

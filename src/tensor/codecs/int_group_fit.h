@@ -17,6 +17,11 @@ IntGrid fit_int_grid(std::span<const float> x, std::span<const float> weights, i
 // The grid that just covers the smallest and the largest value (what plain round-to-nearest, GPTQ and AWQ use).
 IntGrid cover_int_grid(std::span<const float> x, int bits, IntGroupKind kind);
 
+// The grid of 2^bits + 1 levels around zero (balanced.h) as one of integers with one bit more, found likewise; and the
+// level of it nearest to x: 2^(bits - 1) .. 3 * 2^(bits - 1) of those integers.
+IntGrid fit_balanced_grid(std::span<const float> x, std::span<const float> weights, int bits);
+int nearest_balanced_level(const IntGrid& grid, float x, int bits);
+
 // The level nearest to x.
 inline int nearest_int_level(const IntGrid& grid, float x, int bits) {
   const float highest = static_cast<float>((1 << bits) - 1);

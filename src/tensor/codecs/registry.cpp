@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "tensor/codec.h"
+#include "tensor/codecs/balanced.h"
 #include "tensor/codecs/bitmod.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/codecs/dgq.h"
@@ -70,8 +71,9 @@ std::span<const Codec* const> all_codecs() {
   static const FdbCodec kFdb;
   static const DgqCodec kDgq;
   static const SlimCodec kSlim;
+  static const BalancedCodec kBalanced;
   static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar, &kSpqr,
-                                         &kBitmod,  &kFdb,          &kDgq,           &kSlim};
+                                         &kBitmod,  &kFdb,          &kDgq,           &kSlim,    &kBalanced};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),
