@@ -36,6 +36,27 @@ std::string byte_level_json(const std::string& members) {
          members + "}";
 }
 
+// The layers' matrices in codecs of several parts, one after another.
+arch::Weights in_many_codecs(const arch::Weights& weights) {
+  static const std::pair<const char*, CodecParams> kTargets[] = {
+      {"BIPOLAR", {.bits = 3, .group_size = 32, .activation_bits = 4}},
+      {"SPQR", {3, 16}},
+      {"BITMOD", {3, 32}},
+      {"SLIM", {2, 8}},
+      {"DGQ", {4, 32}},
+      {"FDB", {2, 16}},
+      {"BALANCED", {2, 32}}};
+  arch::Weights result;
+  std::size_t next = 0;
+  for (const auto& [name, tensor] : weights.all()) {
+    const bool matrix = tensor.shape.rank() == 2 && name.starts_with("blk.");
+    const auto& [codec, params] = kTargets[next];
+    result.add(matrix ? repack(tensor, codec_named(codec), params) : tensor);
+    if (matrix) next = (next + 1) % std::size(kTargets);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<std::string> gguf_seeds() {
@@ -78,10 +99,16 @@ std::vector<std::string> safetensors_seeds() {
 std::vector<std::string> lathe_seeds() {
   std::vector<std::string> seeds;
   const auto path = std::filesystem::temp_directory_path() / ("lathe-seed-" + std::to_string(::getpid()) + ".lathe");
-  for (const std::string& file : {raw_model("llama", "Q4_0").bytes(), raw_llama2c(2)}) {
-    formats::save_model(formats::load_model(Bytes::copy_of(file, "seed")), path);
+  const auto add = [&](const formats::ModelFile& model) {
+    formats::save_model(model, path);
     seeds.push_back(read_file(path));
+  };
+  for (const std::string& file : {raw_model("llama", "Q4_0").bytes(), raw_llama2c(2)}) {
+    add(formats::load_model(Bytes::copy_of(file, "seed")));
   }
+  formats::ModelFile model = formats::load_model(Bytes::copy_of(raw_model("llama", "F32").bytes(), "seed"));
+  model.weights = in_many_codecs(model.weights);
+  add(model);
   std::filesystem::remove(path);
   return seeds;
 }
