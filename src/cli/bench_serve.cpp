@@ -35,6 +35,18 @@ Json row_json(const serve::LoadOptions& load, const serve::LoadReport& report) {
           {"request_seconds", times_json(report.whole)}};
 }
 
+// A run that Ctrl-C ended is no measurement; and a server that it stops takes no more connections.
+serve::LoadReport measured_load(const serve::LoadOptions& load) {
+  try {
+    serve::LoadReport report = serve::run_load(load, &interrupt_token());
+    interrupt_token().check();
+    return report;
+  } catch (const Error&) {
+    interrupt_token().check();
+    throw;
+  }
+}
+
 std::string table(const Json& rows) {
   std::string text = fmt::format("{:>8}{:>12}{:>14}{:>16}{:>16}{:>18}\n", "streams", "requests", "tokens/s",
                                  "first p50 ms", "first p99 ms", "between p99 ms");
@@ -118,13 +130,13 @@ int bench_serve_verb(Arguments arguments) {
   }
   load.streams = 1;
   load.requests = 1;
-  serve::run_load(load, &interrupt_token());  // warm-up
+  measured_load(load);  // warm-up
   Json rows = Json::array();
   for (const std::uint32_t count : counts) {
     load.streams = count;
     load.requests = count * per_stream;
     ++load.seed;  // prompts that no cache has seen
-    const serve::LoadReport report = serve::run_load(load, &interrupt_token());
+    const serve::LoadReport report = measured_load(load);
     if (report.failed > 0) log_warning("{} requests failed, the first with: {}", report.failed, report.first_failure);
     rows.push_back(row_json(load, report));
   }

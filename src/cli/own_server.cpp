@@ -32,7 +32,7 @@ struct OwnServer::State {
   State(const ModelArgs& model, const DeviceArgs& device, const OwnServerOptions& options)
       : runtime(runtime_options(device)),
         server(
-            {.port = 0}, [this](const auto& exchange) { service.handle(exchange); },
+            {.port = 0, .signals = false}, [this](const auto& exchange) { service.handle(exchange); },
             [this](const auto& exchange) { service.done(exchange); }),
         models(runtime, {{"model", [model] { return load_model(model); }, {}}}, session_options(device, options), 0),
         service(models, service_options(options)),

@@ -55,7 +55,7 @@ Row quantized(const Floats& x, int bits, bool bipolar) {
   }
   const float inverse = highest / (high - low);
   row.scale = (high - low) / highest;
-  const auto zero = static_cast<std::int64_t>(std::floor(-low * inverse + 0.5f));
+  const auto zero = static_cast<std::int64_t>(std::lround(-low * inverse));
   for (const float value : x) {
     const std::int64_t u = static_cast<std::int64_t>(std::nearbyint(value * inverse)) + zero;
     row.twice.push_back(2 * (std::clamp<std::int64_t>(u, 0, (1 << bits) - 1) - zero));

@@ -1,7 +1,9 @@
 """lathe run-program, and the workloads of bench serve: the examples run, here and on a server, and say the same."""
 import json
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from harness import PROGRAM, SOURCE, Server
@@ -76,6 +78,19 @@ class RunProgram(unittest.TestCase):
             if workload == "chain":  # four round trips against one
                 self.assertGreater(report["call_by_call"]["seconds"], 4 * 0.020)
         run("bench", "serve", "--workload", "magic", status=2)
+
+    def test_an_interrupted_benchmark_says_nothing_of_speed(self):
+        for more in (("--requests", "100000", "--streams", "2"), ("--workload", "chain", "--rtt", "2000")):
+            process = subprocess.Popen([PROGRAM, "bench", "serve", "tiny", *more], stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE)
+            try:
+                self.assertIn(b"open", process.stderr.readline())  # its server runs
+                time.sleep(0.3)
+                process.send_signal(signal.SIGINT)
+                out, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
+            self.assertEqual((process.returncode, out), (130, b""), errors)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 // "Efficient Arbitrary Precision Acceleration for Large Language Models on GPU Tensor Cores", section 3.1).
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -53,7 +54,7 @@ inline PlaneScale plane_scale(float low, float high, const PlaneFormat& format) 
     return {{range / levels, (1 << format.bits) - 1}, levels / range, 1 << (format.bits - 1)};
   }
   const float inverse = highest / range;
-  const auto zero = static_cast<std::int32_t>(-low * inverse + 0.5f);
+  const auto zero = static_cast<std::int32_t>(std::lround(-low * inverse));
   return {{range / highest, 2 * zero}, inverse, zero};
 }
 

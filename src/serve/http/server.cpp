@@ -180,9 +180,11 @@ void Server::stop() {
 
 void Server::run() {
   for (auto& acceptor : state_->acceptors) net::co_spawn(state_->io, state_->accept_loop(acceptor), net::detached);
-  state_->signals.add(SIGINT);
-  state_->signals.add(SIGTERM);
-  net::co_spawn(state_->io, state_->watch_signals(), net::detached);
+  if (state_->options.signals) {
+    state_->signals.add(SIGINT);
+    state_->signals.add(SIGTERM);
+    net::co_spawn(state_->io, state_->watch_signals(), net::detached);
+  }
   state_->io.run();
 }
 

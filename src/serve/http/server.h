@@ -26,6 +26,7 @@ struct ServerOptions {
   std::chrono::milliseconds write_timeout{30'000};  // without the client taking anything
   std::chrono::milliseconds drain_timeout{30'000};  // for running requests, once stop() was called
   std::uint32_t workers = 4;
+  bool signals = true;  // SIGINT and SIGTERM stop it; false: whoever runs it minds them
 };
 
 class Server final : public Loop {
@@ -41,8 +42,8 @@ class Server final : public Loop {
 
   std::uint16_t port() const;  // the one it listens on
   bool loopback_only() const;  // every address it listens on is this machine's own
-  // Serves until stop(), SIGINT or SIGTERM, and then until running requests have ended or drain_timeout has passed. A
-  // second signal ends them at once.
+  // Serves until stop(), SIGINT or SIGTERM (ServerOptions::signals), and then until running requests have ended or
+  // drain_timeout has passed. A second signal ends them at once.
   void run();
   void stop();  // from any thread
   bool draining() const;
