@@ -122,7 +122,7 @@ std::vector<std::uint8_t> choose_widths(const std::vector<float>& weight, const 
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return saliences[a] < saliences[b]; });
-  const std::vector<std::uint8_t> even = slim_width_map(params, cols, order, 0);
+  std::vector<std::uint8_t> even = slim_width_map(params, cols, order, 0);
   if (blocks < kLeastMixedBlocks || saliences[order.front()] == saliences[order.back()]) return even;
 
   OutputDivergence divergence(weight, hessian.diagonal, params, sample, even, pool);

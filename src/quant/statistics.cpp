@@ -28,8 +28,8 @@ void InputStatistics::divide(const std::vector<float>& s) {
     sum_squares[i] /= static_cast<double>(s[i]) * s[i];
     largest[i] /= s[i];
     for (std::size_t j = 0; !gram.empty() && j < n; ++j) gram[i * n + j] /= s[i] * s[j];
+    for (std::size_t at = i; at < sample.size(); at += n) sample[at] /= s[i];
   }
-  for (std::size_t at = 0; at < sample.size(); ++at) sample[at] /= s[at % n];
 }
 
 void StatisticsHooks::on_linear_input(const arch::Op& op, kernels::DeviceTensor x, kernels::Backend& backend,
