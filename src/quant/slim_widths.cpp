@@ -42,8 +42,7 @@ OutputDivergence::OutputDivergence(const std::vector<float>& weight, std::span<c
     float* strip = inputs_.data() + t / kStripRows * columns_ * kStripRows + t % kStripRows;
     for (std::size_t c = 0; c < columns_; ++c) strip[c * kStripRows] = sample[t * columns_ + c];
   }
-  original_.resize(strips * rows_ * kStripRows);
-  outputs_.swap(original_);
+  outputs_.resize(strips * rows_ * kStripRows);
   std::vector<float> negated(weight.size());
   std::transform(weight.begin(), weight.end(), negated.begin(), [](float w) { return -w; });
   for (std::size_t strip = 0; strip < strips; ++strip) {
