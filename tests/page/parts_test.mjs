@@ -1,6 +1,9 @@
 // The page's parts that need no browser: Markdown, the stream's format, trees of turns, files, histograms.
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
+
+globalThis.crypto ??= webcrypto;  // browsers have it, Node from version 19 on
 
 const part = (name) => import(`${process.env.LATHE_PARTS}/${name}.js`);
 const { parseMarkdown } = await part("markdown/blocks");

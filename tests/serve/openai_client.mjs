@@ -4,7 +4,11 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
 const OpenAI = createRequire(process.env.LATHE_NODE_MODULES + "/")("openai").default;
-const client = new OpenAI({ baseURL: process.env.LATHE_URL + "/v1", apiKey: process.env.LATHE_KEY, maxRetries: 0, timeout: 120_000 });
+// Node's own fetch: the client's node-fetch 2.7 takes the listener that Debian's Node 18.20.4 leaves on idle connections
+// for an answer cut short, whatever the server ("Premature close" after every chunked answer).
+const client = new OpenAI({
+  baseURL: process.env.LATHE_URL + "/v1", apiKey: process.env.LATHE_KEY, maxRetries: 0, timeout: 120_000, fetch: globalThis.fetch,
+});
 const messages = [{ role: "system", content: "Be brief." }, { role: "user", content: "Tell me a story" }];
 const base = { model: "tiny", messages, temperature: 0, max_completion_tokens: 16 };
 const tools = [{
