@@ -347,8 +347,8 @@ Task<bool> Server::State::one_request(Wire& wire, beast::flat_buffer& buffer, co
   slot.now = exchange;
   handler(exchange);
   const bool sent = co_await answer(wire, *exchange, version, keep_alive);
+  exchange->set_notify({});  // the timer it wakes ended with answer()
   if (!sent) exchange->client_gone();
-  exchange->set_notify({});
   if (done) done(*exchange);
   slot.now.reset();
   slot.busy = false;
