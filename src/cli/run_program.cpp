@@ -160,7 +160,11 @@ int run_program_verb(Arguments arguments) {
   };
   if (!program.contains("want")) {
     for (const Json& variable : state["variables"]) {
-      if (is_final(variable)) client.want(variable["id"].get<std::string>(), Criterion::kLatency);
+      if (!is_final(variable)) continue;
+      try {
+        client.want(variable["id"].get<std::string>(), Criterion::kLatency);
+      } catch (const Error&) {  // it has failed already, as the state says; a server that is gone fails below
+      }
     }
   }
   for (const Json& variable : state["variables"]) {
