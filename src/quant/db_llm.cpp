@@ -170,10 +170,10 @@ class DbLlm final : public Method {
     const CodecParams& params = work.target.params;
     const std::vector<float>& weight = work.finite_values(name);
     const Shape& shape = work.shape(name);
-    const std::size_t cols = shape.cols(), group = fdb_group_columns(params, cols);
+    const std::size_t cols = shape.cols(), group = int_group_columns(params, cols);
     Planes planes;
     planes.codes.resize(shape.elements());
-    planes.grids.resize(shape.rows() * fdb_groups(params, cols));
+    planes.grids.resize(shape.rows() * int_groups(params, cols));
     double mean = 0;
     for (const float h : hessian.diagonal) mean += h;
     const double ridge = damping * mean / static_cast<double>(std::max<std::size_t>(1, cols));

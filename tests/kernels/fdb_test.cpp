@@ -1,5 +1,6 @@
 // FDB products against a plain double-precision model, at odd sizes, and the promises every kernel keeps.
 #include "tensor/codecs/fdb.h"
+#include "tensor/codecs/int_group.h"
 
 #include <random>
 
@@ -23,7 +24,7 @@ Linear make_linear(const Case& c, unsigned seed) {
   const CodecParams params{2, c.group};
   std::vector<std::uint8_t> codes(c.out * c.in);
   for (auto& code : codes) code = random() % 4;
-  std::vector<FdbGrid> grids(c.out * fdb_groups(params, c.in));
+  std::vector<FdbGrid> grids(c.out * int_groups(params, c.in));
   const auto half = [&] { return float_from_half(half_from_float(0.001f * static_cast<float>(random() % 2000) - 1)); };
   for (FdbGrid& grid : grids) grid.first = half(), grid.second = half();
   Linear linear;

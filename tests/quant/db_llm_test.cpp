@@ -29,7 +29,7 @@ TEST(DbLlm, ScalesAreTheLeastSquaresSolution) {
     const PackedTensor& packed = layer.work.packed.at(linear + ".weight");
     const std::vector<float>& original = layer.model.decoded.at(linear + ".weight");
     const InputStatistics& input = layer.work.input_of(linear);
-    const std::size_t cols = input.columns(), groups = fdb_groups(packed.params, cols), n = 2 * groups;
+    const std::size_t cols = input.columns(), groups = int_groups(packed.params, cols), n = 2 * groups;
     double mean = 0;
     for (std::size_t i = 0; i < cols; ++i) mean += input.gram[i * cols + i] / static_cast<double>(cols);
     const auto h = [&](std::size_t a, std::size_t b) { return input.gram[a * cols + b] + (a == b ? 0.01 * mean : 0); };

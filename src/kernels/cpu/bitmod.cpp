@@ -17,8 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction bitmod_function(int, bool) { return nullptr; }
-std::size_t bitmod_tile_rows() { return 0; }
+LaidOutKernel bitmod_kernel(int, bool) { return {}; }
 #else
 
 namespace {
@@ -91,10 +90,9 @@ class BitmodGroups {
 
 }  // namespace
 
-MatmulFunction bitmod_function(int bits, bool vnni) {
-  return bits == 3 ? chunk_function<BitmodGroups<3> >(vnni) : chunk_function<BitmodGroups<4> >(vnni);
+LaidOutKernel bitmod_kernel(int bits, bool vnni) {
+  return {bits == 3 ? chunk_function<BitmodGroups<3> >(vnni) : chunk_function<BitmodGroups<4> >(vnni), kLanes};
 }
-std::size_t bitmod_tile_rows() { return kLanes; }
 
 #endif
 
@@ -103,18 +101,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
-HWY_EXPORT(bitmod_function);
-HWY_EXPORT(bitmod_tile_rows);
+HWY_EXPORT(bitmod_kernel);
 std::optional<Matmul> bitmod_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
-  const MatmulFunction run =
-      HWY_DISPATCH_TABLE(bitmod_function)[kernels.target_index](weight.params.bits, kernels.vnni);
-  if (run == nullptr) return std::nullopt;
-  const std::size_t tile_rows = HWY_DISPATCH_TABLE(bitmod_tile_rows)[kernels.target_index]();
-  Matmul matmul{"bitmod x q8", ActivationFormat::kQ8Block, {run, {}}};
-  matmul.tile_rows = tile_rows;
-  matmul.laid_out = std::make_shared<BitmodWeight>(lay_out_bitmod(weight, tile_rows));
-  return matmul;
+  const LaidOutKernel kernel =
+      HWY_DISPATCH_TABLE(bitmod_kernel)[kernels.target_index](weight.params.bits, kernels.vnni);
+  return laid_out_matmul("bitmod x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_bitmod);
 }
 }  // namespace lathe::kernels::cpu
 #endif

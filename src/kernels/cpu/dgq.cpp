@@ -20,8 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction dgq_function(bool) { return nullptr; }
-std::size_t dgq_tile_rows() { return 0; }
+LaidOutKernel dgq_kernel(bool) { return {}; }
 #else
 
 namespace {
@@ -181,13 +180,12 @@ void multiply(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch&
 
 }  // namespace
 
-MatmulFunction dgq_function(bool vnni) {
+LaidOutKernel dgq_kernel(bool vnni) {
   if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return multiply<true>;
+    if (vnni) return {multiply<true>, kLanes};
   }
-  return multiply<false>;
+  return {multiply<false>, kLanes};
 }
-std::size_t dgq_tile_rows() { return kLanes; }
 
 #endif
 
@@ -196,17 +194,11 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
-HWY_EXPORT(dgq_function);
-HWY_EXPORT(dgq_tile_rows);
+HWY_EXPORT(dgq_kernel);
 std::optional<Matmul> dgq_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
-  const MatmulFunction run = HWY_DISPATCH_TABLE(dgq_function)[kernels.target_index](kernels.vnni);
-  if (run == nullptr) return std::nullopt;
-  const std::size_t tile_rows = HWY_DISPATCH_TABLE(dgq_tile_rows)[kernels.target_index]();
-  Matmul matmul{"dgq x q8-row", ActivationFormat::kQ8Row, {run, {}}};
-  matmul.tile_rows = tile_rows;
-  matmul.laid_out = std::make_shared<DgqWeight>(lay_out_dgq(weight, tile_rows));
-  return matmul;
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(dgq_kernel)[kernels.target_index](kernels.vnni);
+  return laid_out_matmul("dgq x q8-row", ActivationFormat::kQ8Row, kernel, weight, lay_out_dgq);
 }
 }  // namespace lathe::kernels::cpu
 #endif

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/bit_planes.h"
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/laid_out.h"
 
 namespace lathe::kernels::cpu {
 

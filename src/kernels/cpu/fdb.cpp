@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "tensor/codecs/fdb.h"
+#include "tensor/codecs/int_group.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/fdb.cpp"
@@ -16,8 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction fdb_function(bool) { return nullptr; }
-std::size_t fdb_tile_rows() { return 0; }
+LaidOutKernel fdb_kernel(bool) { return {}; }
 #else
 
 namespace {
@@ -69,8 +69,7 @@ class FdbGroups {
 
 }  // namespace
 
-MatmulFunction fdb_function(bool vnni) { return chunk_function<FdbGroups>(vnni); }
-std::size_t fdb_tile_rows() { return kLanes; }
+LaidOutKernel fdb_kernel(bool vnni) { return {chunk_function<FdbGroups>(vnni), kLanes}; }
 
 #endif
 
@@ -79,8 +78,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
-HWY_EXPORT(fdb_function);
-HWY_EXPORT(fdb_tile_rows);
+HWY_EXPORT(fdb_kernel);
 
 namespace {
 
@@ -90,8 +88,8 @@ FdbWeight lay_out_fdb(const PackedTensor& weight, std::size_t tile_rows) {
   FdbWeight out;
   out.codes = make_bit_planes(rows, cols, weight.params.bits, tile_rows,
                               [&](std::size_t row, std::span<std::uint8_t> codes) { fdb_codes(weight, row, codes); });
-  out.groups = fdb_groups(weight.params, cols);
-  out.group_chunks = out.groups == 1 ? out.codes.chunks : fdb_group_columns(weight.params, cols) / kIntChunk;
+  out.groups = int_groups(weight.params, cols);
+  out.group_chunks = out.groups == 1 ? out.codes.chunks : int_group_columns(weight.params, cols) / kIntChunk;
   out.first.resize(tiles * out.groups * tile_rows);
   out.second.resize(out.first.size());
   std::vector<FdbGrid> grids(out.groups);
@@ -110,16 +108,11 @@ FdbWeight lay_out_fdb(const PackedTensor& weight, std::size_t tile_rows) {
 
 std::optional<Matmul> fdb_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   const std::size_t cols = weight.shape.cols();
-  if (fdb_groups(weight.params, cols) > 1 && fdb_group_columns(weight.params, cols) % kIntChunk != 0) {
+  if (int_groups(weight.params, cols) > 1 && int_group_columns(weight.params, cols) % kIntChunk != 0) {
     return std::nullopt;
   }
-  const MatmulFunction run = HWY_DISPATCH_TABLE(fdb_function)[kernels.target_index](kernels.vnni);
-  if (run == nullptr) return std::nullopt;
-  const std::size_t tile_rows = HWY_DISPATCH_TABLE(fdb_tile_rows)[kernels.target_index]();
-  Matmul matmul{"fdb x q8", ActivationFormat::kQ8Block, {run, {}}};
-  matmul.tile_rows = tile_rows;
-  matmul.laid_out = std::make_shared<FdbWeight>(lay_out_fdb(weight, tile_rows));
-  return matmul;
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(fdb_kernel)[kernels.target_index](kernels.vnni);
+  return laid_out_matmul("fdb x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_fdb);
 }
 }  // namespace lathe::kernels::cpu
 #endif

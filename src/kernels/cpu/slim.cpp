@@ -18,8 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction slim_function(int, bool) { return nullptr; }
-std::size_t slim_tile_rows() { return 0; }
+LaidOutKernel slim_kernel(int, bool) { return {}; }
 #else
 
 namespace {
@@ -81,15 +80,14 @@ class SlimBlocks {
 
 }  // namespace
 
-MatmulFunction slim_function(int bits, bool vnni) {
+LaidOutKernel slim_kernel(int bits, bool vnni) {
   using Choose = MatmulFunction (*)(bool);
   static_assert(kSlimLeastBits == 2 && kSlimMostBits == 6);
   static constexpr Choose kMeans[] = {chunk_function<SlimBlocks<2> >, chunk_function<SlimBlocks<3> >,
                                       chunk_function<SlimBlocks<4> >, chunk_function<SlimBlocks<5> >,
                                       chunk_function<SlimBlocks<6> >};
-  return kMeans[bits - kSlimLeastBits](vnni);
+  return {kMeans[bits - kSlimLeastBits](vnni), kLanes};
 }
-std::size_t slim_tile_rows() { return kLanes; }
 
 #endif
 
@@ -98,17 +96,11 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
-HWY_EXPORT(slim_function);
-HWY_EXPORT(slim_tile_rows);
+HWY_EXPORT(slim_kernel);
 std::optional<Matmul> slim_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
-  const MatmulFunction run = HWY_DISPATCH_TABLE(slim_function)[kernels.target_index](weight.params.bits, kernels.vnni);
-  if (run == nullptr) return std::nullopt;
-  const std::size_t tile_rows = HWY_DISPATCH_TABLE(slim_tile_rows)[kernels.target_index]();
-  Matmul matmul{"slim x q8", ActivationFormat::kQ8Block, {run, {}}};
-  matmul.tile_rows = tile_rows;
-  matmul.laid_out = std::make_shared<SlimWeight>(lay_out_slim(weight, tile_rows));
-  return matmul;
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(slim_kernel)[kernels.target_index](weight.params.bits, kernels.vnni);
+  return laid_out_matmul("slim x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_slim);
 }
 }  // namespace lathe::kernels::cpu
 #endif

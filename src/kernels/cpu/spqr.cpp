@@ -19,8 +19,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-MatmulFunction spqr_function(int, bool) { return nullptr; }
-std::size_t spqr_tile_rows() { return 0; }
+LaidOutKernel spqr_kernel(int, bool) { return {}; }
 #else
 
 namespace {
@@ -187,10 +186,12 @@ MatmulFunction function_of_width(bool vnni) {
 
 }  // namespace
 
-MatmulFunction spqr_function(int bits, bool vnni) {
-  return bits == 2 ? function_of_width<2>(vnni) : bits == 3 ? function_of_width<3>(vnni) : function_of_width<4>(vnni);
+LaidOutKernel spqr_kernel(int bits, bool vnni) {
+  return {bits == 2   ? function_of_width<2>(vnni)
+          : bits == 3 ? function_of_width<3>(vnni)
+                      : function_of_width<4>(vnni),
+          kLanes};
 }
-std::size_t spqr_tile_rows() { return kLanes; }
 
 #endif
 
@@ -199,18 +200,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lathe::kernels::cpu {
-HWY_EXPORT(spqr_function);
-HWY_EXPORT(spqr_tile_rows);
+HWY_EXPORT(spqr_kernel);
 std::optional<Matmul> spqr_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   const CodecParams& params = weight.params;
   if (params.row_shift != 0 || static_cast<std::size_t>(params.group_size) % kSpqrHalf != 0) return std::nullopt;
-  const MatmulFunction run = HWY_DISPATCH_TABLE(spqr_function)[kernels.target_index](params.bits, kernels.vnni);
-  if (run == nullptr) return std::nullopt;
-  const std::size_t tile_rows = HWY_DISPATCH_TABLE(spqr_tile_rows)[kernels.target_index]();
-  Matmul matmul{"spqr x q8", ActivationFormat::kQ8Block, {run, {}}};
-  matmul.tile_rows = tile_rows;
-  matmul.laid_out = std::make_shared<SpqrWeight>(lay_out_spqr(weight, tile_rows));
-  return matmul;
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(spqr_kernel)[kernels.target_index](params.bits, kernels.vnni);
+  return laid_out_matmul("spqr x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_spqr);
 }
 }  // namespace lathe::kernels::cpu
 #endif

@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "tensor/codecs/bit_planes.h"
 #include "tensor/codecs/checks.h"
+#include "tensor/codecs/group_walk.h"
 #include "tensor/codecs/int_group_fit.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/packed_tensor.h"
@@ -157,30 +158,21 @@ PackedTensor balanced_from_integers(const PackedTensor& integers) {
 PackedTensor BalancedCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                                    std::span<const float> importance, std::string name) const {
   check_params(params);
-  const std::uint64_t cols = shape.cols(), group = int_group_columns(params, cols);
-  if (values.size() != shape.elements()) {
-    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
-  }
-  check_importance(importance, cols, name);
-  const std::vector<float> even(importance.empty() ? std::min(group, cols) : 0, 1.0f);
+  const std::uint64_t cols = shape.cols();
   std::vector<std::uint8_t> levels;
   std::vector<IntGrid> grids;
   levels.reserve(values.size());
-  for (std::uint64_t row = 0; row < shape.rows(); ++row) {
-    const std::span<const float> row_values = values.subspan(row * cols, cols);
-    check_finite(row_values, row, name);
-    for (std::uint64_t begin = 0; begin < cols; begin += group) {
-      const std::uint64_t count = std::min(group, cols - begin);
-      const std::span<const float> x = row_values.subspan(begin, count);
-      const IntGrid grid = fit_balanced_grid(
-          x, importance.empty() ? std::span(even).first(count) : importance.subspan(begin, count), params.bits);
-      if (!std::isfinite(grid.scale)) fail_too_large(row_values, row, this->name(), name);
-      grids.push_back(grid);
-      for (const float value : x) {
-        levels.push_back(static_cast<std::uint8_t>(nearest_balanced_level(grid, value, params.bits)));
-      }
-    }
-  }
+  for_each_group(values, shape, int_group_columns(params, cols), importance, name,
+                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
+                   const IntGrid grid = fit_balanced_grid(x, weights, params.bits);
+                   if (!std::isfinite(grid.scale)) {
+                     fail_too_large(values.subspan(row * cols, cols), row, this->name(), name);
+                   }
+                   grids.push_back(grid);
+                   for (const float value : x) {
+                     levels.push_back(static_cast<std::uint8_t>(nearest_balanced_level(grid, value, params.bits)));
+                   }
+                 });
   return balanced_from_integers(pack_int_groups(name, integers_codec(), shape, integers_params(params), levels, grids));
 }
 

@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "tensor/codecs/bit_planes.h"
 #include "tensor/codecs/checks.h"
+#include "tensor/codecs/part_buffers.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/codecs/rounding.h"
 #include "tensor/packed_tensor.h"
@@ -220,31 +221,22 @@ BitmodRow round_bitmod_row(std::span<const float> x, std::span<const BitmodFit> 
 PackedTensor pack_bitmod_rows(const std::string& name, const Shape& shape, const CodecParams& params,
                               std::span<const BitmodRow> rows) {
   const auto& codec = static_cast<const BitmodCodec&>(codec_named("BITMOD"));
-  const std::vector<PartSpec> specs = codec.parts(shape, params);
+  PartBuffers parts(codec.parts(shape, params));
   const std::uint64_t cols = shape.cols(), groups = bitmod_groups(params, cols);
   const std::uint64_t code_stride = static_cast<std::uint64_t>(params.bits) * plane_bytes(cols);
   const std::uint64_t type_stride = kBitmodTypeBits * plane_bytes(groups);
-  std::vector<std::shared_ptr<std::vector<std::byte>>> arrays;
-  arrays.reserve(specs.size());
-  for (const PartSpec& spec : specs) {
-    arrays.push_back(std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype)));
-  }
   for (std::uint64_t r = 0; r < rows.size(); ++r) {
     const BitmodRow& row = rows[r];
     const std::uint16_t factor = half_from_float(row.factor);
     if (!std::isfinite(float_from_half(factor))) {
       fail(tensor_place(name), "the weights of row {} are too large for BITMOD", r);
     }
-    write_planes(row.codes, params.bits, arrays[0]->data() + r * code_stride);
-    write_planes(row.types, kBitmodTypeBits, arrays[1]->data() + r * type_stride);
-    if (groups > 0) std::memcpy(arrays[2]->data() + r * groups, row.scales.data(), groups);
-    std::memcpy(arrays[3]->data() + r * sizeof factor, &factor, sizeof factor);
+    write_planes(row.codes, params.bits, parts[0] + r * code_stride);
+    write_planes(row.types, kBitmodTypeBits, parts[1] + r * type_stride);
+    if (groups > 0) std::memcpy(parts[2] + r * groups, row.scales.data(), groups);
+    std::memcpy(parts[3] + r * sizeof factor, &factor, sizeof factor);
   }
-  PackedTensor tensor{name, &codec, params, shape, {}};
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    tensor.parts.push_back({specs[i], Bytes(*arrays[i], name, arrays[i])});
-  }
-  return tensor;
+  return std::move(parts).finish(name, codec, params, shape);
 }
 
 PackedTensor BitmodCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,

@@ -9,6 +9,7 @@
 #include "tensor/codecs/checks.h"
 #include "tensor/codecs/int_group_fit.h"
 #include "tensor/codecs/lanes.h"
+#include "tensor/codecs/part_buffers.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/codecs/rounding.h"
 #include "tensor/packed_tensor.h"
@@ -178,15 +179,9 @@ DgqRow round_dgq_row(std::span<const float> x, std::span<const IntGrid> grids, f
 PackedTensor pack_dgq_rows(const std::string& name, const Shape& shape, const CodecParams& params,
                            std::span<const DgqRow> rows) {
   const Codec& codec = codec_named("DGQ");
-  const std::vector<PartSpec> specs = codec.parts(shape, params);
+  PartBuffers parts(codec.parts(shape, params));
   const std::uint64_t groups = dgq_groups(params, shape.cols());
   if (rows.size() != shape.rows()) fail(tensor_place(name), "{} rows for shape {}", rows.size(), shape.text());
-  std::vector<std::shared_ptr<std::vector<std::byte>>> arrays;
-  arrays.reserve(specs.size());
-  for (const PartSpec& spec : specs) {
-    arrays.push_back(std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype)));
-  }
-  PackedTensor tensor{name, &codec, params, shape, {}};
   for (std::uint64_t r = 0; r < rows.size(); ++r) {
     const DgqRow& row = rows[r];
     if (row.codes.size() != shape.cols() || row.zeros.size() != groups || row.scales.size() != groups) {
@@ -197,17 +192,14 @@ PackedTensor pack_dgq_rows(const std::string& name, const Shape& shape, const Co
     if (!std::isfinite(row.factor * kDgqLargest)) {
       fail(tensor_place(name), "the weights of row {} are too large for DGQ, or not finite", r);
     }
-    write_planes(row.codes, kDgqBits, arrays[0]->data() + r * kDgqBits * plane_bytes(shape.cols()));
+    write_planes(row.codes, kDgqBits, parts[0] + r * kDgqBits * plane_bytes(shape.cols()));
     if (groups > 0) {
-      std::memcpy(arrays[1]->data() + r * groups, row.zeros.data(), groups);
-      std::memcpy(arrays[2]->data() + r * groups, row.scales.data(), groups);
+      std::memcpy(parts[1] + r * groups, row.zeros.data(), groups);
+      std::memcpy(parts[2] + r * groups, row.scales.data(), groups);
     }
-    std::memcpy(arrays[3]->data() + r * sizeof(float), &row.factor, sizeof(float));
+    std::memcpy(parts[3] + r * sizeof(float), &row.factor, sizeof(float));
   }
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    tensor.parts.push_back({specs[i], Bytes(*arrays[i], name, arrays[i])});
-  }
-  return tensor;
+  return std::move(parts).finish(name, codec, params, shape);
 }
 
 PackedTensor DgqCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,

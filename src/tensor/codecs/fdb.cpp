@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <numeric>
 
 #include "base/half.h"
 #include "tensor/codecs/bit_planes.h"
 #include "tensor/codecs/checks.h"
 #include "tensor/codecs/fdb_fit.h"
+#include "tensor/codecs/group_walk.h"
+#include "tensor/codecs/int_group.h"
+#include "tensor/codecs/part_buffers.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/packed_tensor.h"
 
@@ -41,15 +43,6 @@ bool is_half(float value) { return std::isfinite(value) && float_from_half(half_
 
 const FdbCodec* fdb_codec(const Codec& codec) { return dynamic_cast<const FdbCodec*>(&codec); }
 
-std::uint64_t fdb_group_columns(const CodecParams& params, std::uint64_t cols) {
-  return params.group_size == 0 ? std::max<std::uint64_t>(1, cols) : static_cast<std::uint64_t>(params.group_size);
-}
-
-std::uint64_t fdb_groups(const CodecParams& params, std::uint64_t cols) {
-  const std::uint64_t group = fdb_group_columns(params, cols);
-  return cols / group + (cols % group != 0);
-}
-
 std::uint64_t FdbCodec::column_alignment(const CodecParams& params) const {
   check_params(params);
   return params.group_size == 0 ? 8 : std::lcm<std::uint64_t>(8, static_cast<std::uint64_t>(params.group_size));
@@ -59,7 +52,7 @@ std::vector<PartSpec> FdbCodec::parts(const Shape& shape, const CodecParams& par
   check_params(params);
   const std::uint64_t cols = shape.cols();
   return {{"planes", DType::kU8, with_cols(shape, checked_mul(kPlanes, plane_bytes(cols), "bit planes"))},
-          {"scales", DType::kF16, with_cols(shape, checked_mul(2, fdb_groups(params, cols), "scales"))}};
+          {"scales", DType::kF16, with_cols(shape, checked_mul(2, int_groups(params, cols), "scales"))}};
 }
 
 void fdb_codes(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> codes) {
@@ -71,7 +64,7 @@ void fdb_codes(const PackedTensor& tensor, std::uint64_t row, std::span<std::uin
 
 void fdb_grids(const PackedTensor& tensor, std::uint64_t row, std::span<FdbGrid> grids) {
   check_row_slice(tensor, row, row + 1);
-  const std::uint64_t groups = fdb_groups(tensor.params, tensor.shape.cols());
+  const std::uint64_t groups = int_groups(tensor.params, tensor.shape.cols());
   const std::byte* scales = tensor.part("scales").data();
   for (std::uint64_t g = 0; g < groups; ++g) grids[g] = grid_at(scales, row * groups + g);
 }
@@ -80,7 +73,7 @@ void FdbCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::ui
                           std::span<float> out) const {
   check_columns(tensor, row, column, out.size());
   const std::uint64_t cols = tensor.shape.cols(), plane = plane_bytes(cols);
-  const std::uint64_t group = fdb_group_columns(tensor.params, cols), groups = fdb_groups(tensor.params, cols);
+  const std::uint64_t group = int_group_columns(tensor.params, cols), groups = int_groups(tensor.params, cols);
   const Bytes planes = tensor.part("planes").slice(row * kPlanes * plane, kPlanes * plane, "planes of a row");
   const std::byte* scales = tensor.part("scales").data();
   constexpr std::size_t kChunk = 64;
@@ -97,13 +90,11 @@ void FdbCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::ui
 PackedTensor pack_fdb(const std::string& name, const Shape& shape, const CodecParams& params,
                       std::span<const std::uint8_t> codes, std::span<const FdbGrid> grids) {
   const auto& codec = static_cast<const FdbCodec&>(codec_named("FDB"));
-  const std::vector<PartSpec> specs = codec.parts(shape, params);
-  const std::uint64_t rows = shape.rows(), cols = shape.cols(), groups = fdb_groups(params, cols);
+  PartBuffers parts(codec.parts(shape, params));
+  const std::uint64_t rows = shape.rows(), cols = shape.cols(), groups = int_groups(params, cols);
   if (codes.size() != shape.elements() || grids.size() != rows * groups) {
     fail(tensor_place(name), "{} codes and {} scales for shape {}", codes.size(), grids.size(), shape.text());
   }
-  auto planes = std::make_shared<std::vector<std::byte>>(rows * kPlanes * plane_bytes(cols));
-  auto scales = std::make_shared<std::vector<std::byte>>(rows * groups * kGridBytes);
   for (std::uint64_t row = 0; row < rows; ++row) {
     for (std::uint64_t g = 0; g < groups; ++g) {
       const FdbGrid& grid = grids[row * groups + g];
@@ -112,46 +103,34 @@ PackedTensor pack_fdb(const std::string& name, const Shape& shape, const CodecPa
              grid.second, row, g);
       }
       const std::uint16_t halves[] = {half_from_float(grid.first), half_from_float(grid.second)};
-      std::memcpy(scales->data() + (row * groups + g) * kGridBytes, halves, sizeof halves);
+      std::memcpy(parts[1] + (row * groups + g) * kGridBytes, halves, sizeof halves);
     }
     const std::span<const std::uint8_t> row_codes = codes.subspan(row * cols, cols);
     if (std::any_of(row_codes.begin(), row_codes.end(), [](std::uint8_t code) { return code > 3; })) {
       fail(tensor_place(name), "a code of row {} has more than two bits", row);
     }
-    write_planes(row_codes, kPlanes, planes->data() + row * kPlanes * plane_bytes(cols));
+    write_planes(row_codes, kPlanes, parts[0] + row * kPlanes * plane_bytes(cols));
   }
-  return {name,
-          &codec,
-          params,
-          shape,
-          {{specs[0], Bytes(*planes, name, planes)}, {specs[1], Bytes(*scales, name, scales)}}};
+  return std::move(parts).finish(name, codec, params, shape);
 }
 
 PackedTensor FdbCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                               std::span<const float> importance, std::string name) const {
   check_params(params);
-  const std::uint64_t cols = shape.cols(), group = fdb_group_columns(params, cols);
-  if (values.size() != shape.elements()) {
-    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
-  }
-  check_importance(importance, cols, name);
-  const std::vector<float> even(importance.empty() ? std::min(group, cols) : 0, 1.0f);
+  const std::uint64_t cols = shape.cols();
   std::vector<std::uint8_t> codes;
   std::vector<FdbGrid> grids;
   codes.reserve(values.size());
-  for (std::uint64_t row = 0; row < shape.rows(); ++row) {
-    const std::span<const float> row_values = values.subspan(row * cols, cols);
-    check_finite(row_values, row, name);
-    for (std::uint64_t begin = 0; begin < cols; begin += group) {
-      const std::uint64_t count = std::min(group, cols - begin);
-      const std::span<const float> x = row_values.subspan(begin, count);
-      const FdbGrid grid =
-          fit_fdb_grid(x, importance.empty() ? std::span(even).first(count) : importance.subspan(begin, count));
-      if (!std::isfinite(grid.first)) fail_too_large(row_values, row, this->name(), name);
-      grids.push_back(grid);
-      for (const float value : x) codes.push_back(static_cast<std::uint8_t>(nearest_fdb_code(grid, value)));
-    }
-  }
+  for_each_group(values, shape, int_group_columns(params, cols), importance, name,
+                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
+                   const FdbGrid grid = fit_fdb_grid(x, weights);
+                   if (!std::isfinite(grid.first)) {
+                     fail_too_large(values.subspan(row * cols, cols), row, this->name(), name);
+                   }
+                   grids.push_back(grid);
+                   for (const float value : x)
+                     codes.push_back(static_cast<std::uint8_t>(nearest_fdb_code(grid, value)));
+                 });
   return pack_fdb(name, shape, params, codes, grids);
 }
 
@@ -163,21 +142,21 @@ PackedTensor FdbCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begi
   const std::uint64_t cols = tensor.shape.cols();
   slice.parts = {
       {specs[0], part_rows(tensor.part("planes"), kPlanes * plane_bytes(cols), begin, end)},
-      {specs[1], part_rows(tensor.part("scales"), fdb_groups(tensor.params, cols) * kGridBytes, begin, end)}};
+      {specs[1], part_rows(tensor.part("scales"), int_groups(tensor.params, cols) * kGridBytes, begin, end)}};
   return slice;
 }
 
 PackedTensor FdbCodec::slice_columns(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
   check_column_slice(tensor, begin, end);
   const std::uint64_t rows = tensor.shape.rows(), cols = tensor.shape.cols(), count = end - begin;
-  const std::uint64_t first_group = begin / fdb_group_columns(tensor.params, cols);
+  const std::uint64_t first_group = begin / int_group_columns(tensor.params, cols);
   PackedTensor slice = tensor;
   slice.shape = with_cols(tensor.shape, count);
   const std::vector<PartSpec> specs = parts(slice.shape, tensor.params);
   slice.parts = {
       {specs[0], part_columns(tensor.part("planes"), rows * kPlanes, plane_bytes(cols), begin / 8, plane_bytes(count))},
-      {specs[1], part_columns(tensor.part("scales"), rows, fdb_groups(tensor.params, cols) * kGridBytes,
-                              first_group * kGridBytes, fdb_groups(tensor.params, count) * kGridBytes)}};
+      {specs[1], part_columns(tensor.part("scales"), rows, int_groups(tensor.params, cols) * kGridBytes,
+                              first_group * kGridBytes, int_groups(tensor.params, count) * kGridBytes)}};
   return slice;
 }
 

@@ -6,7 +6,7 @@
 // Parts: "planes" U8 [..., 2 * ceil(cols / 8)], the bits b1 of a row and then its bits b2 (bit_planes.h); "scales" F16
 // [..., 2 * groups of a row], first and second of each group.
 //
-// Parameters: bits 2; group_size >= 1, or 0 for one group per row. The last group of a row may be short.
+// Parameters: bits 2; group_size as of integer groups (int_group.h, whose int_groups() counts these too).
 #pragma once
 
 #include <span>
@@ -41,10 +41,6 @@ class FdbCodec final : public Codec {
 
 // The codec as this type, or nullptr when it is another.
 const FdbCodec* fdb_codec(const Codec& codec);
-
-// Columns of a group, and groups of a row of `cols`.
-std::uint64_t fdb_group_columns(const CodecParams& params, std::uint64_t cols);
-std::uint64_t fdb_groups(const CodecParams& params, std::uint64_t cols);
 
 // Codes and grids somebody else chose: codes[rows * cols], grids[rows * groups of a row]. Throws an Error naming the
 // tensor when a scale is no finite half-precision number or a code has more than two bits.

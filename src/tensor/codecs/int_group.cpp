@@ -10,7 +10,9 @@
 #include "base/half.h"
 #include "tensor/codecs/bit_planes.h"
 #include "tensor/codecs/checks.h"
+#include "tensor/codecs/group_walk.h"
 #include "tensor/codecs/int_group_fit.h"
+#include "tensor/codecs/part_buffers.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/packed_tensor.h"
 
@@ -43,43 +45,6 @@ IntGrid grid_at(const PackedTensor& tensor, const std::byte* scales, const std::
 const std::byte* zeros_of(const PackedTensor& tensor) {
   return int_group_codec(*tensor.codec)->stores_zeros() ? tensor.part("zeros").data() : nullptr;
 }
-
-// The parts of a tensor that is being made.
-class Builder {
- public:
-  Builder(const IntGroupCodec& codec, const Shape& shape, const CodecParams& params, std::string name)
-      : tensor_{std::move(name), &codec, params, shape, {}},
-        specs_(codec.parts(shape, params)),
-        plane_stride_(static_cast<std::uint64_t>(params.bits) * plane_bytes(shape.cols())),
-        groups_(int_groups(params, shape.cols())),
-        planes_(std::make_shared<Buffer>(shape.rows() * plane_stride_)),
-        scales_(std::make_shared<Buffer>(shape.rows() * groups_ * sizeof(std::uint16_t))),
-        zeros_(std::make_shared<Buffer>(codec.stores_zeros() ? shape.rows() * groups_ : 0)) {}
-
-  void levels(std::uint64_t row, std::span<const std::uint8_t> levels) {
-    write_planes(levels, tensor_.params.bits, planes_->data() + row * plane_stride_);
-  }
-  void grid(std::uint64_t row, std::uint64_t group, const IntGrid& grid) {
-    const std::uint64_t index = row * groups_ + group;
-    const std::uint16_t half = half_from_float(grid.scale);
-    std::memcpy(scales_->data() + index * sizeof half, &half, sizeof half);
-    if (!zeros_->empty()) (*zeros_)[index] = static_cast<std::byte>(grid.zero);
-  }
-  PackedTensor finish() {
-    const std::shared_ptr<Buffer> buffers[] = {planes_, scales_, zeros_};
-    for (std::size_t i = 0; i < specs_.size(); ++i) {
-      tensor_.parts.push_back({specs_[i], Bytes(*buffers[i], tensor_.name, buffers[i])});
-    }
-    return std::move(tensor_);
-  }
-
- private:
-  using Buffer = std::vector<std::byte>;
-  PackedTensor tensor_;
-  std::vector<PartSpec> specs_;
-  std::uint64_t plane_stride_, groups_;
-  std::shared_ptr<Buffer> planes_, scales_, zeros_;
-};
 
 }  // namespace
 
@@ -168,31 +133,22 @@ void IntGroupCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, st
 PackedTensor IntGroupCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                                    std::span<const float> importance, std::string name) const {
   check_params(params, this->name());
-  const std::uint64_t rows = shape.rows(), cols = shape.cols(), group = int_group_columns(params, cols);
-  if (values.size() != shape.elements()) {
-    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
-  }
-  check_importance(importance, cols, name);
-  const std::vector<float> even(importance.empty() ? std::min(group, cols) : 0, 1.0f);
-  Builder builder(*this, shape, params, name);
-  std::vector<std::uint8_t> levels(cols);
-  for (std::uint64_t row = 0; row < rows; ++row) {
-    const std::span<const float> row_values = values.subspan(row * cols, cols);
-    check_finite(row_values, row, name);
-    for (std::uint64_t begin = 0; begin < cols; begin += group) {
-      const std::uint64_t count = std::min(group, cols - begin);
-      const std::span<const float> x = row_values.subspan(begin, count);
-      const auto weights = importance.empty() ? std::span(even).first(count) : importance.subspan(begin, count);
-      const IntGrid grid = fit_int_grid(x, weights, params.bits, kind_);
-      if (!std::isfinite(grid.scale)) fail_too_large(row_values, row, this->name(), name);
-      builder.grid(row, begin / group, grid);
-      for (std::uint64_t i = 0; i < count; ++i) {
-        levels[begin + i] = static_cast<std::uint8_t>(nearest_int_level(grid, x[i], params.bits));
-      }
-    }
-    builder.levels(row, levels);
-  }
-  return builder.finish();
+  const std::uint64_t cols = shape.cols();
+  std::vector<std::uint8_t> levels;
+  std::vector<IntGrid> grids;
+  levels.reserve(values.size());
+  for_each_group(values, shape, int_group_columns(params, cols), importance, name,
+                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
+                   const IntGrid grid = fit_int_grid(x, weights, params.bits, kind_);
+                   if (!std::isfinite(grid.scale)) {
+                     fail_too_large(values.subspan(row * cols, cols), row, this->name(), name);
+                   }
+                   grids.push_back(grid);
+                   for (const float value : x) {
+                     levels.push_back(static_cast<std::uint8_t>(nearest_int_level(grid, value, params.bits)));
+                   }
+                 });
+  return pack_int_groups(name, *this, shape, params, levels, grids);
 }
 
 PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec, const Shape& shape,
@@ -204,7 +160,8 @@ PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec
     fail(tensor_place(name), "{} integers and {} scales for shape {}", levels.size(), grids.size(), shape.text());
   }
   const auto highest = static_cast<std::uint8_t>((1 << params.bits) - 1);
-  Builder builder(codec, shape, params, name);
+  PartBuffers parts(codec.parts(shape, params));
+  const std::uint64_t stride = static_cast<std::uint64_t>(params.bits) * plane_bytes(cols);
   for (std::uint64_t row = 0; row < rows; ++row) {
     for (std::uint64_t g = 0; g < groups; ++g) {
       const IntGrid& grid = grids[row * groups + g];
@@ -218,15 +175,17 @@ PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec
         fail(tensor_place(name), "{} cannot store the zero point {} of row {}, group {}", codec.name(), grid.zero, row,
              g);
       }
-      builder.grid(row, g, grid);
+      const std::uint16_t half = half_from_float(grid.scale);
+      std::memcpy(parts[1] + (row * groups + g) * sizeof half, &half, sizeof half);
+      if (codec.stores_zeros()) parts[2][row * groups + g] = static_cast<std::byte>(grid.zero);
     }
     const std::span<const std::uint8_t> row_levels = levels.subspan(row * cols, cols);
     if (std::any_of(row_levels.begin(), row_levels.end(), [&](std::uint8_t level) { return level > highest; })) {
       fail(tensor_place(name), "an integer of row {} has more than {} bits", row, params.bits);
     }
-    builder.levels(row, row_levels);
+    write_planes(row_levels, params.bits, parts[0] + row * stride);
   }
-  return builder.finish();
+  return std::move(parts).finish(name, codec, params, shape);
 }
 
 void int_group_levels(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> levels) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <numeric>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "tensor/codecs/bit_planes.h"
 #include "tensor/codecs/checks.h"
 #include "tensor/codecs/int_group_fit.h"
+#include "tensor/codecs/part_buffers.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/codecs/slim_fit.h"
 #include "tensor/packed_tensor.h"
@@ -49,10 +49,6 @@ std::uint64_t row_bytes(const CodecParams& params, std::uint64_t cols) {
 }
 
 bool is_width(int width, const CodecParams& params) { return width >= params.bits - 1 && width <= params.bits + 1; }
-
-std::shared_ptr<std::vector<std::byte>> bytes_of(const PartSpec& spec) {
-  return std::make_shared<std::vector<std::byte>>(spec.shape.elements() * dtype_bytes(spec.dtype));
-}
 
 }  // namespace
 
@@ -175,9 +171,8 @@ PackedTensor pack_slim(const std::string& name, const Shape& shape, CodecParams 
   }
   params.stored = even ? 0 : planes_before(params, cols, widths);
   const auto& codec = static_cast<const SlimCodec&>(codec_named("SLIM"));
-  const std::vector<PartSpec> specs = codec.parts(shape, params);
-  const auto planes = bytes_of(specs[0]), scales = bytes_of(specs[1]), zeros = bytes_of(specs[2]);
-  std::byte* out = planes->data();
+  PartBuffers parts(codec.parts(shape, params));
+  std::byte* out = parts[0];
   for (std::uint64_t row = 0, at = 0; row < rows; ++row) {
     std::uint64_t column = row * cols;
     for (std::uint64_t b = 0; b < blocks; ++b, ++at) {
@@ -190,8 +185,8 @@ PackedTensor pack_slim(const std::string& name, const Shape& shape, CodecParams 
       if (!(zero >= 0 && zero <= 255 && zero == std::floor(zero))) {
         fail(tensor_place(name), "SLIM cannot store the zero point {} of row {}, block {}", grid.zero, row, b);
       }
-      std::memcpy(scales->data() + at * sizeof half, &half, sizeof half);
-      (*zeros)[at] = static_cast<std::byte>(zero);
+      std::memcpy(parts[1] + at * sizeof half, &half, sizeof half);
+      parts[2][at] = static_cast<std::byte>(zero);
       const std::uint64_t count = block_columns(params, cols, b);
       const std::span<const std::uint8_t> block = levels.subspan(column, count);
       if (std::any_of(block.begin(), block.end(), [&](std::uint8_t level) { return level >> widths[b] != 0; })) {
@@ -201,11 +196,8 @@ PackedTensor pack_slim(const std::string& name, const Shape& shape, CodecParams 
       out += widths[b] * plane_bytes(count), column += count;
     }
   }
-  PackedTensor tensor{name, &codec, params, shape, {}};
-  const std::shared_ptr<std::vector<std::byte>> buffers[] = {planes, scales, zeros};
-  for (std::size_t i = 0; i < 3; ++i) tensor.parts.push_back({specs[i], Bytes(*buffers[i], name, buffers[i])});
-  if (!even) tensor.parts.push_back({specs[3], Bytes::copy_of(std::as_bytes(widths), name)});
-  return tensor;
+  if (!even) std::memcpy(parts[3], widths.data(), blocks);
+  return std::move(parts).finish(name, codec, params, shape);
 }
 
 PackedTensor SlimCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
