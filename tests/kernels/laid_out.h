@@ -41,6 +41,27 @@ inline Floats row_of(const Floats& values, std::uint64_t row, std::uint64_t widt
   return Floats(begin, begin + static_cast<std::ptrdiff_t>(width));
 }
 
+// The products of a weight's decoded values (held to the layout by tests/tensor) with x [rows, inputs], as 8-bit blocks
+// show it where `fast`, to `tolerance` of the sum of all magnitudes.
+inline void expect_decoded_products(Device& device, const Linear& linear, bool fast, const Floats& x,
+                                    std::uint64_t rows, double tolerance) {
+  const std::uint64_t in = linear.in_features(), out = linear.out_features();
+  const std::vector<float> weight = linear.weight.to_floats();
+  const Floats got = run_linear(device, linear, x, rows);
+  for (std::uint64_t r = 0; r < rows; ++r) {
+    const Floats row = row_of(x, r, in);
+    const std::vector<double> seen = fast ? seen_in_blocks(row) : std::vector<double>(row.begin(), row.end());
+    for (std::uint64_t o = 0; o < out; ++o) {
+      double expected = 0, magnitude = 1e-6;
+      for (std::uint64_t i = 0; i < in; ++i) {
+        expected += double{weight[o * in + i]} * seen[i];
+        magnitude += std::abs(double{weight[o * in + i]} * seen[i]);
+      }
+      ASSERT_NEAR(got[r * out + o], expected, magnitude * tolerance) << "row " << r << ", feature " << o;
+    }
+  }
+}
+
 // Any number of threads and of rows gives the same bytes; poison stays in its row.
 inline void expect_rows_stay_apart(const std::string& kernel, Linear linear) {
   Device one(kernel, 1), five(kernel, 5);

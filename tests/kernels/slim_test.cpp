@@ -65,24 +65,11 @@ TEST_P(SlimKernel, MatchesItsModel) {
       const Linear linear = make_linear(c, static_cast<unsigned>(c.bits * 100 + c.group), extreme);
       const bool fast = kernel_of(device, linear).starts_with("slim x q8");
       EXPECT_EQ(fast, c.group % 32 == 0 && GetParam() != "scalar");
-      const std::vector<float> weight = linear.weight.to_floats();  // held to the layout by tests/tensor
       for (const std::uint64_t rows : {1, 3, 9}) {
         Floats x = random_floats(rows * c.in, static_cast<unsigned>(rows + c.in));
         for (float& value : x) value += 0.3f;                 // zero points must matter
         if (extreme) std::fill(x.begin(), x.end(), -127.0f);  // sums of the largest products
-        const Floats got = run_linear(device, linear, x, rows);
-        for (std::uint64_t r = 0; r < rows; ++r) {
-          const Floats row = row_of(x, r, c.in);
-          const std::vector<double> seen = fast ? seen_in_blocks(row) : std::vector<double>(row.begin(), row.end());
-          for (std::uint64_t o = 0; o < c.out; ++o) {
-            double expected = 0, magnitude = 1e-6;
-            for (std::uint64_t i = 0; i < c.in; ++i) {
-              expected += double{weight[o * c.in + i]} * seen[i];
-              magnitude += std::abs(double{weight[o * c.in + i]} * seen[i]);
-            }
-            ASSERT_NEAR(got[r * c.out + o], expected, magnitude * 0x1p-18) << "row " << r << ", feature " << o;
-          }
-        }
+        expect_decoded_products(device, linear, fast, x, rows, 0x1p-18);
       }
     }
   }
