@@ -69,7 +69,7 @@ struct KeptIntegers final : LaidOut {
   std::uint64_t bytes() const override { return weight.bytes(); }
 };
 
-// The faster of dot and lut that can do `weight`, unless the kernel set asks for one of them; nothing when neither can.
+// dot; or lut, where dot cannot do `weight` or the kernel set asks for it; nothing when neither can.
 std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels);
 // For weights that ask for activations of some width, which is what their products mean on every machine.
 Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels);

@@ -54,7 +54,7 @@ struct QuantizeKernels {
 // Tables of one row of `blocks` * kLutBlock activations.
 using LutFunction = void (*)(const float* x, std::size_t blocks, std::uint8_t* tables, LutMeta* meta);
 
-// How integer groups are multiplied: whichever is faster, or one of the two (int_group.h).
+// How integer groups are multiplied where both ways can (int_group.h): kAuto means dot.
 enum class IntegerKernel : std::uint8_t { kAuto, kDot, kLut };
 
 // One set per instruction set.
