@@ -160,7 +160,7 @@ int bench_matmul_verb(Arguments arguments) {
 
   Json rows = Json::array();
   if (!output.json) {
-    print_text(fmt::format("{:<16}{:<46}{:>12}{:>6}{:>11}{:>9}{:>11}{:>9}\n", "codec", "kernel", "shape", "batch",
+    print_text(fmt::format("{:<20}{:<46}{:>12}{:>6}{:>11}{:>9}{:>11}{:>9}\n", "codec", "kernel", "shape", "batch",
                            "cached us", "GB/s", "memory us", "GB/s"));
   }
   for (const std::string& kernel : split(kernels_text, ',')) {
@@ -175,7 +175,7 @@ int bench_matmul_verb(Arguments arguments) {
           const Result r = measure(*backend, codec, shape, number(batch_text, "--batch"));
           const double gb = static_cast<double>(r.bytes) * 1e-9;
           if (!output.json) {
-            print_text(fmt::format("{:<16}{:<46}{:>12}{:>6}{:>11.1f}{:>9.1f}{:>11.1f}{:>9.1f}\n", r.codec, r.kernel,
+            print_text(fmt::format("{:<20}{:<46}{:>12}{:>6}{:>11.1f}{:>9.1f}{:>11.1f}{:>9.1f}\n", r.codec, r.kernel,
                                    shape_text, r.batch, 1e6 * r.cached, gb / r.cached, 1e6 * r.streamed,
                                    gb / r.streamed));
           }

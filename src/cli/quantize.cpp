@@ -167,7 +167,7 @@ int quantize_verb(Arguments arguments) {
   options.value("--calibration-sequences", work.calibration.sequences, "N", "sequences taken from it");
   options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
   options.value("--damping", work.method_options.damping, "X", "share of the mean added to the Hessian's diagonal",
-                "gptq, slim-llm: 0.01, spqr: 1");
+                "gptq, slim-llm, db-llm: 0.01, spqr: 1");
   options.flag("--act-order", work.method_options.act_order, "gptq: columns with the largest inputs first");
   options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
   options.value("--outlier-threshold", work.method_options.outlier_threshold, "X",

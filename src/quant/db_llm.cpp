@@ -1,4 +1,4 @@
-// DB-LLM without its training (Chen et al. 2024, "DB-LLM: Accurate Dual-Binarization for Efficient LLMs", section 3.2):
+// DB-LLM without its training (Chen et al. 2024, "DB-LLM: Accurate Dual-Binarization for Efficient LLMs"):
 // weights as sums of two binary planes with free scales. The paper learns the scales by distillation; here they
 // minimise what the layer's output loses, in closed form. Planes first: columns are taken in turn, later ones take back
 // the error of earlier ones (column_walk.h), and each goes to the nearest of its group's four levels. Then, for planes

@@ -1,5 +1,5 @@
-// SliM-LLM (Huang et al. 2024, "SliM-LLM: Salience-Driven Mixed-Precision Quantization for Large Language Models",
-// sections 3.2 and 3.3), without the gradients of SliM-LLM+: widths of blocks of columns by salience (slim_widths.h),
+// SliM-LLM (Huang et al. 2024, "SliM-LLM: Salience-Driven Mixed-Precision Quantization for Large Language Models"),
+// without the gradients of SliM-LLM+: widths of blocks of columns by salience (slim_widths.h),
 // then columns in turn with compensation (column_walk.h), a block's grids chosen so that its salient weights lose less
 // ("salience-weighted quantizer calibration").
 //

@@ -1,5 +1,5 @@
 // Which blocks of columns get a bit more and which a bit less: salience-determined bit allocation (Huang et al. 2024,
-// "SliM-LLM", section 3.2).
+// "SliM-LLM").
 #pragma once
 
 #include <cstdint>

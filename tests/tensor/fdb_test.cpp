@@ -74,7 +74,7 @@ TEST(Fdb, DecodesWhatTheLayoutSays) {
   }
 }
 
-// b1 = H(w - (a1 + a2) / 2) and b2 = H(-(w - a1 b1 - a2 / 2)) of section 3.2, at the start and with levels that moved
+// b1 = H(w - (a1 + a2) / 2) and b2 = H(-(w - a1 b1 - a2 / 2)), at the start and with levels that moved
 // but kept their order.
 TEST(Fdb, NearestLevelsAreThePapersThresholds) {
   std::mt19937 random(3);

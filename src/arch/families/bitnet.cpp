@@ -1,4 +1,4 @@
-// BitNet b1.58 (Ma et al. 2024, "The Era of 1-bit LLMs"; Wang et al. 2023, "BitNet", section 2.1): Llama with squared
+// BitNet b1.58 (Ma et al. 2024, "The Era of 1-bit LLMs"; Wang et al. 2023, "BitNet"): Llama with squared
 // ReLU in its gate and a norm in front of the last product of each branch. Checkpoints hold ternary weights
 // (formats/hf_quantized.h). GGUF files of this kind are named as Microsoft's program for them names it.
 #include "arch/families/rows.h"

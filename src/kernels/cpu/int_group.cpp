@@ -2,6 +2,7 @@
 #include "kernels/cpu/int_group.h"
 
 #include "base/half.h"
+#include "kernels/cpu/laid_out.h"
 #include "tensor/codecs/balanced.h"
 
 namespace lathe::kernels::cpu {
@@ -35,49 +36,54 @@ IntWeight make_int_weight(const PackedTensor& weight, std::size_t tile_rows, std
   return out;
 }
 
+namespace {
+
+// The product by `kernel`, whose chunks are `columns` wide; nothing where the target has none.
+std::optional<Matmul> product_by(const IntKernel& kernel, std::string_view name, ActivationFormat format,
+                                 const PackedTensor& weight, std::size_t columns) {
+  return laid_out_matmul(name, format, {kernel.run, kernel.tile_rows}, weight,
+                         [&](const PackedTensor& tensor, std::size_t tile_rows) {
+                           IntWeight out = make_int_weight(tensor, tile_rows, columns);
+                           kernel.fill(tensor, out);
+                           return out;
+                         });
+}
+
+// With activations of the width that the weight asks for, which is what its products mean on every machine.
+Matmul planes_product(const PackedTensor& weight, const KernelSet& kernels) {
+  constexpr std::string_view kName = "integer groups x bit planes";
+  const IntGroupCodec& codec = *int_group_codec(*weight.codec);
+  std::optional<Matmul> matmul;
+  if (!kernels.scalar && int_groups_align(weight, kPlaneChunk)) {
+    matmul = product_by(int_group_planes(kernels, weight.params.bits, codec.stores_zeros()), kName,
+                        ActivationFormat::kPlanes, weight, kPlaneChunk);
+  }
+  if (!matmul) {
+    matmul = Matmul{kName, ActivationFormat::kPlanes, {reference_planes_matmul, {}}};
+    matmul->laid_out = std::make_shared<KeptIntegers>(weight);
+  }
+  matmul->planes = {weight.params.activation_bits, codec.kind() == IntGroupKind::kBipolar};
+  return *matmul;
+}
+
+}  // namespace
+
 std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels) {
+  if (weight.params.activation_bits > 0) return planes_product(weight, kernels);
+  if (kernels.scalar) return std::nullopt;
   const int bits = weight.params.bits;
   const IntGroupCodec& codec = *int_group_codec(*weight.codec);
-  const bool zeros = codec.stores_zeros();
   const IntKernel dot = int_groups_align(weight, kIntChunk) ? int_group_dot(kernels, bits, codec.kind()) : IntKernel{};
-  const IntKernel lut = int_groups_align(weight, kLutBlock) ? int_group_lut(kernels, bits, zeros) : IntKernel{};
-  const bool prefer_lut = kernels.integers == IntegerKernel::kLut;
-  const bool use_lut = lut.run != nullptr && (prefer_lut || dot.run == nullptr);
-  const IntKernel& chosen = use_lut ? lut : dot;
-  if (chosen.run == nullptr) return std::nullopt;
-  Matmul matmul{use_lut ? "integer groups, table look-up" : "integer groups x q8",
-                use_lut ? ActivationFormat::kLut : ActivationFormat::kQ8Block,
-                {chosen.run, {}}};
-  matmul.tile_rows = chosen.tile_rows;
-  const auto laid_out =
-      std::make_shared<IntWeight>(make_int_weight(weight, chosen.tile_rows, use_lut ? kLutBlock : kIntChunk));
-  chosen.fill(weight, *laid_out);
-  matmul.laid_out = laid_out;
-  return matmul;
+  const IntKernel lut =
+      int_groups_align(weight, kLutBlock) ? int_group_lut(kernels, bits, codec.stores_zeros()) : IntKernel{};
+  if (lut.run != nullptr && (kernels.integers == IntegerKernel::kLut || dot.run == nullptr)) {
+    return product_by(lut, "integer groups, table look-up", ActivationFormat::kLut, weight, kLutBlock);
+  }
+  return product_by(dot, "integer groups x q8", ActivationFormat::kQ8Block, weight, kIntChunk);
 }
 
 std::optional<Matmul> balanced_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   return int_group_matmul(balanced_as_integers(weight), kernels);
-}
-
-Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels) {
-  if (balanced_codec(*weight.codec) != nullptr) return int_group_planes_matmul(balanced_as_integers(weight), kernels);
-  const IntGroupCodec& codec = *int_group_codec(*weight.codec);
-  Matmul matmul{"integer groups x bit planes", ActivationFormat::kPlanes, {reference_planes_matmul, {}}};
-  matmul.planes = {weight.params.activation_bits, codec.kind() == IntGroupKind::kBipolar};
-  const IntKernel fast = kernels.scalar || !int_groups_align(weight, kPlaneChunk)
-                             ? IntKernel{}
-                             : int_group_planes(kernels, weight.params.bits, codec.stores_zeros());
-  if (fast.run == nullptr) {
-    matmul.laid_out = std::make_shared<KeptIntegers>(weight);
-    return matmul;
-  }
-  matmul.kernel.run = fast.run;
-  matmul.tile_rows = fast.tile_rows;
-  const auto laid_out = std::make_shared<IntWeight>(make_int_weight(weight, fast.tile_rows, kPlaneChunk));
-  fast.fill(weight, *laid_out);
-  matmul.laid_out = laid_out;
-  return matmul;
 }
 
 }  // namespace lathe::kernels::cpu

@@ -69,10 +69,9 @@ struct KeptIntegers final : LaidOut {
   std::uint64_t bytes() const override { return weight.bytes(); }
 };
 
-// dot; or lut, where dot cannot do `weight` or the kernel set asks for it; nothing when neither can.
+// planes, for a weight that asks for activations of some width, in any kernel set. Else dot; or lut, where dot cannot
+// do `weight` or the kernel set asks for it; nothing when neither can.
 std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelSet& kernels);
-// For weights that ask for activations of some width, which is what their products mean on every machine.
-Matmul int_group_planes_matmul(const PackedTensor& weight, const KernelSet& kernels);
 
 // BALANCED weights are computed as integer groups of one bit more.
 std::optional<Matmul> balanced_matmul(const PackedTensor& weight, const KernelSet& kernels);

@@ -1,5 +1,5 @@
-// Integer groups times activations of 1 to 8 bits, as products of single bits (ABQ-LLM, Zeng et al. 2024, section 3.4;
-// Ma et al. 2025, section 3.2): with level = sum of 2^j w_j and u = sum of 2^i x_i,
+// Integer groups times activations of 1 to 8 bits, as products of single bits (ABQ-LLM, Zeng et al. 2024;
+// Ma et al. 2025): with level = sum of 2^j w_j and u = sum of 2^i x_i,
 //   sum of u * level = sum over i, j of 2^(i + j) * popcount(x_i and w_j),
 // so that the time is that of bits of weights times bits of activations. Zero points are taken out of the integers,
 // with sums of levels that are stored and sums of u: four times the product of what both numbers mean is

@@ -2,9 +2,9 @@
 // scale * (u - zero), u an integer of 1 to 8 bits, with one scale and zero point per row of input. Padding is u = 0.
 //
 // Beside INT_SYM and INT_ASYM weights the grid covers the row's smallest and largest value, zero among them, and zero
-// points are levels (ABQ-LLM, Zeng et al. 2024, section 3.1). Beside BIPOLAR weights levels are as many above zero as
+// points are levels (ABQ-LLM, Zeng et al. 2024). Beside BIPOLAR weights levels are as many above zero as
 // below, zero lies between the middle two, and a value takes the level of the step it falls in (Ma et al. 2025,
-// "Efficient Arbitrary Precision Acceleration for Large Language Models on GPU Tensor Cores", section 3.1).
+// "Efficient Arbitrary Precision Acceleration for Large Language Models on GPU Tensor Cores").
 #pragma once
 
 #include <cmath>

@@ -44,12 +44,19 @@ constexpr Row kTable[] = {
 struct LaidOutRow {
   std::string_view codec;
   std::optional<Matmul> (*matmul_for)(const PackedTensor& weight, const KernelSet& kernels);
+  bool scalar_too = false;  // its products may mean more than the weight's values, and then do so in the scalar set too
 };
 
 constexpr LaidOutRow kLaidOut[] = {
-    {"INT_SYM", int_group_matmul}, {"INT_ASYM", int_group_matmul}, {"BIPOLAR", int_group_matmul},
-    {"SPQR", spqr_matmul},         {"BITMOD", bitmod_matmul},      {"FDB", fdb_matmul},
-    {"DGQ", dgq_matmul},           {"SLIM", slim_matmul},          {"BALANCED", balanced_matmul},
+    {"INT_SYM", int_group_matmul, true},
+    {"INT_ASYM", int_group_matmul, true},
+    {"BIPOLAR", int_group_matmul, true},
+    {"BALANCED", balanced_matmul, true},
+    {"SPQR", spqr_matmul},
+    {"BITMOD", bitmod_matmul},
+    {"FDB", fdb_matmul},
+    {"DGQ", dgq_matmul},
+    {"SLIM", slim_matmul},
 };
 
 }  // namespace
@@ -57,15 +64,14 @@ constexpr LaidOutRow kLaidOut[] = {
 Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   constexpr std::string_view kDecoded = "decoded x f32";
   const Codec& codec = *weight.codec;
-  if (weight.params.activation_bits > 0) return int_group_planes_matmul(weight, kernels);
+  for (const LaidOutRow& row : kLaidOut) {
+    if (row.codec != codec.name() || (kernels.scalar && !row.scalar_too)) continue;
+    if (const auto matmul = row.matmul_for(weight, kernels)) return *matmul;
+  }
   if (!kernels.scalar) {
     for (const Row& row : kTable) {
       if (row.codec != codec.name()) continue;
       if (const MatmulKernel kernel = row.kernel_for(kernels); kernel.run) return {row.kernel, row.format, kernel};
-    }
-    for (const LaidOutRow& row : kLaidOut) {
-      if (row.codec != codec.name()) continue;
-      if (const auto matmul = row.matmul_for(weight, kernels)) return *matmul;
     }
     if (const MatmulKernel kernel = decoded_matmul(kernels); kernel.run) {
       return {kDecoded, ActivationFormat::kF32, kernel};

@@ -1,6 +1,6 @@
 // BALANCED: integers with as many levels above zero as below and zero itself, one level more than their bits have: 3
 // levels for "1 bit", 5 for "2 bits" (ABQ-LLM's bit balance: Zeng et al. 2024, "ABQ-LLM: Arbitrary-Bit Quantized
-// Inference Acceleration for Large Language Models", section 3.3), a half-precision scale per group of columns:
+// Inference Acceleration for Large Language Models"), a half-precision scale per group of columns:
 //   x[r, c] = scale * (level - 2^(bits - 1)),   level in 0 .. 2^bits
 //
 // Levels are digits of numbers, so that nearly no bit is lost: 5 levels of base 3 are a number of 8 bits (1.6 bits

@@ -1,7 +1,6 @@
-// FDB, flexible dual binarization (Chen et al. 2024, "DB-LLM: Accurate Dual-Binarization for Efficient LLMs", section
-// 3.2): a weight is the sum of two binary ones, x = first * b1 + second * b2 with bits b1 and b2, and two
-// half-precision scales per group of columns. With first = -2 second the four levels are those of 2-bit integers; apart
-// from that they are free, and where most weights are near zero most bits of both planes are zeros.
+// FDB, flexible dual binarization (Chen et al. 2024, "DB-LLM: Accurate Dual-Binarization for Efficient LLMs"): a
+// weight is the sum of two binary ones, x = first * b1 + second * b2 with bits b1 and b2, and two half-precision scales
+// per group of columns. With first = -2 second the four levels are those of 2-bit integers; otherwise two are free.
 //
 // Parts: "planes" U8 [..., 2 * ceil(cols / 8)], the bits b1 of a row and then its bits b2 (bit_planes.h); "scales" F16
 // [..., 2 * groups of a row], first and second of each group.

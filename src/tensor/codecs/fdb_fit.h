@@ -8,7 +8,7 @@
 namespace lathe {
 
 // The code of the level nearest to x; the lowest code of equally near ones. What the paper's two thresholds say
-// (equations 5 and 6) while second < 0 < first + second < first.
+// while second < 0 < first + second < first.
 int nearest_fdb_code(const FdbGrid& grid, float x);
 
 // The four levels of a 2-bit integer grid, in the place where DB-LLM starts: first = -2 second.

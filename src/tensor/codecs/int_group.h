@@ -3,7 +3,7 @@
 // two levels are +-scale / 2. It is the storage of GPTQ (Frantar et al. 2023) and AWQ (Lin et al. 2024) checkpoints,
 // and what T-MAC (Wei et al. 2025) computes with. In BIPOLAR the zero point is (2^bits - 1) / 2: every bit is a sign,
 // levels are odd multiples of scale / 2, as many above zero as below (Ma et al. 2025, "Efficient Arbitrary Precision
-// Acceleration for Large Language Models on GPU Tensor Cores", section 3.1).
+// Acceleration for Large Language Models on GPU Tensor Cores").
 //
 // Integers lie as bit planes, so that any width is the same code. A row of the part "planes" is plane 0 (the lowest bit
 // of every integer), then plane 1, ..., each of ceil(cols / 8) bytes with column 8 i + j in bit j of byte i; bits past

@@ -1,5 +1,5 @@
-// SLIM (Huang et al. 2024, "SliM-LLM: Salience-Driven Mixed-Precision Quantization for Large Language Models", sections
-// 3.2 and 3.3): integers in blocks of columns, each block with a width of its own, N - 1, N or N + 1 bits, which all
+// SLIM (Huang et al. 2024, "SliM-LLM: Salience-Driven Mixed-Precision Quantization for Large Language Models"):
+// integers in blocks of columns, each block with a width of its own, N - 1, N or N + 1 bits, which all
 // rows share; N = params.bits is the average where as many blocks have a bit less as have one more. Every row has a
 // scale and a zero point per block: x[r, c] = scale * (level - zero). Zero points are bytes in units of 2^(width - 8),
 // that is every 256th of the range of levels; so one bit has any mean that its two levels can lie around.
