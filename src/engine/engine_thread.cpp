@@ -8,6 +8,7 @@ EngineThread::~EngineThread() {
   stop_ = true;
   session_.wake();
   thread_.join();
+  session_.cancel_all();
 }
 
 void EngineThread::loop() {

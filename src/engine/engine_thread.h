@@ -11,7 +11,7 @@ namespace lathe::engine {
 class EngineThread {
  public:
   explicit EngineThread(Session& session);
-  // Programs still running are left as they are; cancel them first.
+  // Programs that still run are cancelled, and are told so on the calling thread; none may be started meanwhile.
   ~EngineThread();
   EngineThread(const EngineThread&) = delete;
   EngineThread& operator=(const EngineThread&) = delete;

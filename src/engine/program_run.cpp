@@ -168,6 +168,7 @@ void ProgramRun::advance(Session::State& session) {
   }
   if (!over || finished()) return;
   if (events_.on_finished) events_.on_finished(error_);
+  events_ = {};  // what they hold may hold this program
   finished_.store(true, std::memory_order_release);
 }
 

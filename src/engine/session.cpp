@@ -251,6 +251,19 @@ void Session::wake() {
   state_->work_arrived.notify_all();
 }
 
+void Session::cancel_all() {
+  std::vector<std::shared_ptr<ProgramRun>> left;
+  {
+    const std::lock_guard stepping(state_->mutex);
+    const std::lock_guard lock(state_->inbox_mutex);
+    left = state_->runs;
+    left.insert(left.end(), state_->inbox.begin(), state_->inbox.end());
+  }
+  for (const auto& run : left) close(run);
+  while (step()) {
+  }
+}
+
 std::vector<api::TokenScore> Session::score(const std::string& context, const std::string& continuation) {
   std::vector<text::TokenId> ids = tokenizer().encode(context);
   std::vector<api::TokenScore> scores;

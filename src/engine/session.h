@@ -95,6 +95,8 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   // Waits until something was started, or `stop` is set and wake() called.
   void wait_for_work(const std::atomic<bool>& stop);
   void wake();
+  // Closes every program and steps until each has called on_finished. Nothing may be started meanwhile.
+  void cancel_all();
 
   std::uint32_t dimension() const override;
   std::vector<std::vector<float>> embed(std::span<const std::string> texts,

@@ -1,7 +1,8 @@
 // The page in a real browser against the built program and the model that ships. Environment: LATHE, LATHE_CHROMIUM,
 // LATHE_NODE_MODULES (where npm ci ran), LATHE_SCREENSHOTS (a folder for pictures to look at).
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
 import { addFields, answers, idle, launch, open, patience, say, Server } from "./browser.mjs";
@@ -9,7 +10,8 @@ import { addFields, answers, idle, launch, open, patience, say, Server } from ".
 const pictures = process.env.LATHE_SCREENSHOTS;
 let browser;
 let server;
-let opened = [];
+const opened = []; // pages of one test
+const started = []; // servers of one test
 
 before(async () => {
   mkdirSync(pictures, { recursive: true });
@@ -23,12 +25,13 @@ after(async () => {
 
 // Whatever a test did: nothing left the origin, nothing was complained about, and the server is at rest.
 afterEach(async () => {
-  for (const { context, seen } of opened) {
-    await context.close();
+  const pages = opened.splice(0);
+  for (const { context } of pages) await context.close();
+  for (const one of started.splice(0)) assert.equal(await one.stop(), 0);
+  for (const { seen } of pages) {
     assert.deepEqual(seen.outside, [], "requests to other origins");
     assert.deepEqual(seen.errors, [], "errors in the console");
   }
-  opened = [];
   for (let round = 0; ; ++round) {
     const { models } = await server.status();
     if (models.every((one) => one.batch_running === 0 && one.kv_blocks_in_use === one.kv_blocks_cached)) break;
@@ -41,6 +44,19 @@ async function visit(options, of = server) {
   const one = await open(browser, of, options);
   opened.push(one);
   return one.page;
+}
+
+async function start(...args) {
+  const one = await Server.start(...args);
+  started.push(one);
+  return one;
+}
+
+// With a model that takes seconds over some hundred tokens, for what must be seen before it is over.
+function startSlow() {
+  const model = `${pictures}/slow.gguf`;
+  if (!existsSync(model)) execFileSync(process.env.LATHE, ["synth", "llama-110m", model, "--vocab", "2048", "--ctx", "2048", "--quiet"]);
+  return start(model);
 }
 
 const shot = (page, name) => page.screenshot({ path: `${pictures}/${name}.png` });
@@ -76,11 +92,12 @@ test("an answer streams, is counted, and survives a reload", async () => {
 });
 
 test("stop ends the answer at the server too, and keeps what was said", async () => {
-  const page = await visit();
+  const slow = await startSlow();
+  const page = await visit({}, slow);
   await addFields(page, { ignore_eos: true, max_completion_tokens: 2000 });
   await say(page, "A long story");
   await answers(page).first().locator(".markdown", { hasText: /\w/ }).waitFor();
-  assert.equal((await server.status()).models[0].batch_running, 1, "the answer ended before it could be stopped");
+  assert.equal((await slow.status()).models[0].batch_running, 1);
   await page.keyboard.press("Escape");
   await idle(page);
   assert.match(await answers(page).first().locator(".figures").innerText(), /^stopped/);
@@ -200,41 +217,47 @@ test("conversations go out as a file and come back", async () => {
 test("the keyboard alone is enough", async () => {
   const page = await visit();
   await addFields(page, { max_completion_tokens: 8 });
-  const focus = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.tagName);
-  await page.waitForFunction(() => document.activeElement?.id === "message");
+  // Keys go where the focus is, and the page moves it after it has drawn.
+  const focused = (selector) => page.locator(`${selector}:focus`).waitFor();
+  const leave = async (selector) => {
+    await focused(selector);
+    await page.keyboard.press("Escape");
+    await page.locator(`${selector}:focus`).waitFor({ state: "detached" });
+  };
+  const dialog = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+  await focused("#message");
   await page.keyboard.type("One day");
   await page.keyboard.press("Shift+Enter");
   await page.keyboard.type("a bird");
   await page.keyboard.press("Enter");
   await idle(page);
   assert.equal(await page.locator(".said").innerText(), "One day\na bird");
-  await page.keyboard.press("Escape"); // leaves the field
+  await leave("#message");
   await page.keyboard.press("r");
   await page.getByText("2 of 2").waitFor();
   await idle(page);
   await page.keyboard.press("[");
   await page.getByText("1 of 2").waitFor();
   await page.keyboard.press("e");
-  await page.getByLabel("Edit message").waitFor();
-  await page.keyboard.press("Escape");
+  await leave("[aria-label='Edit message']");
   await page.keyboard.press("n");
   await page.getByText("What shall we talk about?").waitFor();
-  await page.keyboard.press("Escape");
+  await leave("#message");
   await page.keyboard.press("k");
   await page.locator(".said").waitFor();
   await page.keyboard.press("?");
-  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+  await dialog.waitFor();
   await shot(page, "shortcuts");
   await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
   await page.keyboard.press("2");
   await page.getByRole("heading", { name: "Programs" }).waitFor();
   await page.keyboard.press("3");
   await page.getByRole("heading", { name: "Server" }).waitFor();
   await page.keyboard.press("/");
-  await page.waitForFunction(() => document.activeElement?.id === "message");
-  await page.keyboard.press("Escape");
+  await leave("#message");
   await page.keyboard.press("m");
-  assert.equal(await focus(), "SELECT");
+  await focused("select");
 });
 
 test("light and dark", async () => {
@@ -252,46 +275,50 @@ test("light and dark", async () => {
 });
 
 test("the view of the server follows what the server does", async () => {
-  const page = await visit();
+  const slow = await startSlow();
+  const page = await visit({}, slow);
   await page.getByRole("button", { name: "Server", exact: true }).click();
   await page.getByRole("img", { name: /^Tokens per second: generated/ }).waitFor();
-  const request = { messages: [{ role: "user", content: "Once" }], max_tokens: 1500, ignore_eos: true };
+  const request = { messages: [{ role: "user", content: "Once" }], max_tokens: 400, ignore_eos: true };
   const working = Promise.all(
-    [1, 2, 3].map(() => fetch(`${server.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(request) }).then((r) => r.text())),
+    [1, 2, 3].map(() => fetch(`${slow.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(request) }).then((r) => r.text())),
   );
   await page.locator('[aria-label^="Batch: running"]:not([aria-label*="running 0"])').waitFor();
   await working;
   await page.locator('[aria-label="Batch: running 0, queued 0"]').waitFor();
   const cells = await page.locator("tbody tr td").allInnerTexts();
-  assert.equal(cells[0], "tiny");
-  assert.ok(Number(cells[3].replace(/,/g, "")) >= 4490, `generated: ${cells[3]}`);
+  assert.equal(cells[0], "slow");
+  assert.ok(Number(cells[3].replace(/,/g, "")) >= 1190, `generated: ${cells[3]}`);
   await shot(page, "server");
 });
 
 test("the view of programs shows the graph as it runs", async () => {
-  const page = await visit();
+  const slow = await startSlow();
+  const page = await visit({}, slow);
   await page.getByRole("button", { name: "Programs" }).click();
   await page.getByText("No program is open.").waitFor();
-  const ask = async (method, path, body) => (await fetch(server.url + path, { method, body: JSON.stringify(body) })).json();
-  const { session_id } = await ask("POST", "/v1/session", { model: "tiny" });
+  const ask = async (method, path, body) => (await fetch(slow.url + path, { method, body: JSON.stringify(body) })).json();
+  const { session_id } = await ask("POST", "/v1/session", {});
   const output = (name) => [{ name, is_output: true }];
-  const calls = [0, 1, 2].map((i) => ({ template: `Once ${i}{{note${i}}}`, parameters: output(`note${i}`), max_tokens: 600, ignore_eos: true }));
-  calls.push({ template: "{{note0}}{{note1}}{{note2}} So{{end}}", parameters: output("end"), max_tokens: 8, ignore_eos: true });
+  const calls = [0, 1, 2].map((i) => ({ template: `Once ${i}{{note${i}}}`, parameters: output(`note${i}`), max_tokens: 400, ignore_eos: true }));
+  calls.push({ template: "{{note0}}{{go}}{{note1}}{{note2}}{{end}}", parameters: output("end"), max_tokens: 8, ignore_eos: true });
   calls.push({ template: "{{end}} no{{json}}", parameters: [{ name: "json", is_output: true, transform: "json:a" }], max_tokens: 4 });
-  await ask("POST", "/v1/semantic_call", { session_id, calls, want: { end: "latency" } });
+  const { variables } = await ask("POST", "/v1/semantic_call", { session_id, calls, want: { end: "latency" } });
   await page.locator(".call.running").first().waitFor();
-  assert.equal(await page.locator(".call.waiting").count(), 2);
   assert.equal(await page.locator(".graph path").count(), 4);
   await shot(page, "programs-running");
+  await page.getByText("3 of 5 calls over").waitFor();
+  assert.equal(await page.locator(".call.waiting").count(), 2, "for an input");
+  await ask("POST", `/v1/semantic_var/${variables.go}`, { content: " So" });
   await page.locator(".call.failed", { hasText: "json" }).waitFor();
   assert.equal(await page.locator(".call.done").count(), 4);
   assert.match(await page.locator(".call.done", { hasText: "end" }).innerText(), /ms|s · 8 tokens/);
   const cells = await page.locator("tbody tr").nth(0).locator("td").allInnerTexts();
-  assert.deepEqual([cells[0], cells[1], cells[7]], ["note0", "done", "600"]);
+  assert.deepEqual([cells[0], cells[1], cells[7]], ["note0", "done", "400"]);
   await page.getByText("5 of 5 calls over").waitFor();
   for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }]]) {
-    const other = await visit(options);
-    await other.goto(`${server.url}/#programs`);
+    const other = await visit(options, slow);
+    await other.goto(`${slow.url}/#programs`);
     await other.locator(".call.failed").waitFor();
     assert.equal(await sidewaysScroll(other), false);
     await shot(other, `programs-${name}`);
@@ -301,29 +328,25 @@ test("the view of programs shows the graph as it runs", async () => {
 });
 
 test("a key is asked for, and asked for again when it is wrong", async () => {
-  const locked = await Server.start("tiny", "--api-key", "k-right");
-  try {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    page.setDefaultTimeout(patience);
-    await addFields(page, { max_completion_tokens: 8 });
-    await page.goto(locked.url);
-    await page.getByRole("textbox", { name: "Key" }).fill("k-wrong");
-    await page.keyboard.press("Enter");
-    await page.getByText("That key was refused.").waitFor();
-    await page.getByRole("textbox", { name: "Key" }).fill("k-right");
-    await page.keyboard.press("Enter");
-    await page.getByRole("combobox", { name: "Model" }).waitFor();
-    await say(page, "Once");
-    await answers(page).first().locator(".markdown", { hasText: /\w/ }).waitFor();
-    await idle(page);
-    await page.reload();
-    await page.getByRole("combobox", { name: "Model" }).waitFor();
-    assert.deepEqual(await page.evaluate(() => [localStorage, sessionStorage].map((one) => JSON.stringify(one).includes("k-right"))), [false, true]);
-    await context.close();
-  } finally {
-    assert.equal(await locked.stop(), 0);
-  }
+  const locked = await start("tiny", "--api-key", "k-right");
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.setDefaultTimeout(patience);
+  await addFields(page, { max_completion_tokens: 8 });
+  await page.goto(locked.url);
+  await page.getByRole("textbox", { name: "Key" }).fill("k-wrong");
+  await page.keyboard.press("Enter");
+  await page.getByText("That key was refused.").waitFor();
+  await page.getByRole("textbox", { name: "Key" }).fill("k-right");
+  await page.keyboard.press("Enter");
+  await page.getByRole("combobox", { name: "Model" }).waitFor();
+  await say(page, "Once");
+  await answers(page).first().locator(".markdown", { hasText: /\w/ }).waitFor();
+  await idle(page);
+  await page.reload();
+  await page.getByRole("combobox", { name: "Model" }).waitFor();
+  assert.deepEqual(await page.evaluate(() => [localStorage, sessionStorage].map((one) => JSON.stringify(one).includes("k-right"))), [false, true]);
+  await context.close();
 });
 
 const tour = `Here is a small function, and what it does.
