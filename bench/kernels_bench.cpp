@@ -144,6 +144,50 @@ void attention(benchmark::State& state, KvCodec codec, std::uint64_t context, st
   set_rates(state, static_cast<double>(tokens) * 2048 * element, pairs * 32 * 128 * 4);
 }
 
+// The next token of 16 sequences after `context` cached ones, which they share but for the last 64, or have each in
+// blocks of its own.
+void attention_of_batch(benchmark::State& state, std::uint32_t kv_heads, std::uint64_t context, bool shared) {
+  constexpr std::uint64_t kBatch = 16, kOwn = 64;
+  const KvLayout kv{KvCodec::kF16, kv_heads, 128, 128, 64};
+  AttentionParams params;
+  params.n_heads = 32, params.scale = 0.088f;
+  Backend& backend = *device().backend;
+  Stream& stream = *device().stream;
+  const std::uint64_t tokens = context + kOwn, width = std::uint64_t{kv_heads} * 128;
+  std::vector<float> values(std::max(tokens * width, kBatch * 4096));
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (float& value : values) value = normal(random);
+  const DeviceBuffer k = backend.upload_floats(stream, values);
+  std::vector<DeviceBuffer> buffers;
+  std::vector<std::vector<void*>> blocks(kBatch);
+  for (std::uint64_t i = 0; i < kBatch; ++i) {
+    const bool has_prefix = shared && i > 0;
+    if (has_prefix) blocks[i].assign(blocks[0].begin(), blocks[0].end() - 1);
+    for (std::uint64_t at = has_prefix ? context : 0; at < tokens; at += kv.block_tokens) {
+      buffers.push_back(backend.allocate(backend.kv_block_bytes(kv)));
+      blocks[i].push_back(buffers.back().data());
+    }
+    const DeviceTensor all = DeviceTensor::dense(k.data(), tokens, width);
+    backend.kv_append(stream, kv, blocks[i], 0, all, all);
+  }
+  std::vector<KvRun> runs;
+  std::vector<AttentionSequence> sequences(kBatch);
+  for (std::uint64_t i = 0; i < kBatch; ++i) runs.push_back({blocks[i], 0, tokens, 0});
+  for (std::uint64_t i = 0; i < kBatch; ++i) {
+    sequences[i].row_begin = i, sequences[i].row_count = 1;
+    sequences[i].first_position = static_cast<std::int64_t>(tokens - 1);
+    sequences[i].runs = {&runs[i], 1};
+  }
+  const DeviceBuffer out = backend.allocate(kBatch * 4096 * sizeof(float));
+  for (auto _ : state) {
+    backend.attention(stream, kv, params, DeviceTensor::dense(out.data(), kBatch, 4096),
+                      DeviceTensor::dense(k.data(), kBatch, 4096), sequences);
+  }
+  const double read = static_cast<double>(shared ? context + kBatch * kOwn : kBatch * tokens);
+  set_rates(state, read * static_cast<double>(width) * 4, static_cast<double>(kBatch * tokens) * 32 * 128 * 4);
+}
+
 void rms_norm(benchmark::State& state, std::uint64_t width) {
   const DeviceBuffer x = device().backend->allocate(width * sizeof(float)),
                      w = device().backend->allocate(width * sizeof(float));
@@ -174,6 +218,17 @@ void register_all() {
           fmt::format("attention/{}/context:{}/rows:{}", kv_codec_name(codec), context, rows).c_str(),
           [=, c = context, r = rows](benchmark::State& state) { attention(state, codec, c, r); })
           ->UseRealTime();
+    }
+  }
+  for (const std::uint32_t kv_heads : {8, 32}) {
+    for (const std::uint64_t context : {1024, 6144}) {
+      for (const bool shared : {false, true}) {
+        benchmark::RegisterBenchmark(
+            fmt::format("attention/batch:16/kv_heads:{}/context:{}/{}", kv_heads, context, shared ? "shared" : "apart")
+                .c_str(),
+            [=](benchmark::State& state) { attention_of_batch(state, kv_heads, context, shared); })
+            ->UseRealTime();
+      }
     }
   }
   benchmark::RegisterBenchmark("rms_norm/4096", [](benchmark::State& state) { rms_norm(state, 4096); });

@@ -317,6 +317,51 @@ TEST_P(AttentionTest, SequencesAndRuns) {
   }
 }
 
+// Sequences that share the blocks of a prefix, of which some diverge inside a partition: as each of them alone.
+TEST_P(AttentionTest, SharedPrefixesDoNotChangeResults) {
+  for (const KvCodec codec : {KvCodec::kF16, KvCodec::kI8}) {
+    Device device(GetParam());
+    const Shape4 shape{6, 2, 24, 40, 48};  // partitions begin inside blocks
+    const KvLayout kv{codec, 2, 24, 40, 48};
+    Rules rules;
+    rules.window = 500;
+    rules.slopes = {0.01f, 0, 0.02f, 0, 0.01f, -0.001f};
+    const AttentionParams params = params_of(device, shape, rules);
+    struct Of {
+      std::size_t shared, tokens, rows;  // blocks of the prefix, tokens in all, query rows
+    };
+    std::vector<std::unique_ptr<Cache>> caches;
+    std::vector<AttentionSequence> sequences;
+    std::vector<std::vector<KvRun>> runs;
+    std::size_t rows = 0;
+    for (const auto& [shared, tokens, count] : {Of{0, 700, 1}, Of{14, 700, 1}, Of{14, 680, 3}, Of{11, 600, 1},
+                                                Of{14, 690, 7}, Of{0, 700, 1}, Of{13, 640, 2}}) {
+      auto& cache = *caches.emplace_back(std::make_unique<Cache>(device, kv, tokens));
+      append(device, cache, random_floats(tokens * 48, caches.size()), random_floats(tokens * 80, 50 + caches.size()),
+             0, tokens);
+      std::copy_n(caches.front()->blocks.begin(), shared, cache.blocks.begin());
+      // One of them has its tokens in two runs.
+      const std::uint64_t cut = caches.size() == 4 ? 256 : 0;
+      runs.push_back({KvRun{cache.blocks, cut, tokens, static_cast<std::int64_t>(cut)}});
+      if (cut > 0) runs.back().insert(runs.back().begin(), KvRun{cache.blocks, 0, cut, 0});
+      AttentionSequence sequence;
+      sequence.row_begin = rows, sequence.row_count = count;
+      sequence.first_position = static_cast<std::int64_t>(tokens - count);
+      sequences.push_back(sequence);
+      rows += count;
+    }
+    for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i].runs = runs[i];
+    const DeviceTensor q = device.tensor(random_floats(rows * 144, 3), rows), together = device.zeros(rows, 240),
+                       alone = device.zeros(rows, 240);
+    device.backend->attention(*device.stream, kv, params, together, q, sequences);
+    for (const AttentionSequence& sequence : sequences)
+      device.backend->attention(*device.stream, kv, params, alone, q, {&sequence, 1});
+    const Floats got = device.read(together);
+    EXPECT_TRUE(same_bits(got, device.read(alone))) << kv_codec_name(codec);
+    EXPECT_GT(std::ranges::count_if(got, [](float x) { return x != 0; }), rows * 239);
+  }
+}
+
 // Distant keys from before RoPE beside a window: with queries of their own, and no mass for them.
 TEST_P(AttentionTest, FarRunsAreAskedWithTheirOwnQueries) {
   Device device(GetParam());

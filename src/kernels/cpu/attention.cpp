@@ -1,10 +1,12 @@
 // Cuts an attention call into tasks. Many query rows (a prompt): a task is a tile of queries and walks the partitions
-// it sees, merging as it goes. Few rows (decoding): a task is one partition for all queries of a KV head, whose keys
-// and values are then read once, and a second loop merges. Both merge the same partials in the same order.
+// it sees, merging as it goes. Few rows (decoding): a task is one partition for all queries of a KV head, those of
+// every sequence that shares its blocks, whose keys and values are then read once, and a second loop merges. Both merge
+// the same partials in the same order.
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/cpu/attention_kernels.h"
@@ -44,6 +46,7 @@ std::vector<Partition> partitions_of(const AttentionSequence& sequence) {
   std::vector<Partition> partitions;
   std::uint64_t base = 0;
   for (const KvRun& run : sequence.runs) {
+    if (run.begin == run.end) continue;
     for (std::uint64_t first = run.begin / kPartition * kPartition; first < run.end; first += kPartition) {
       partitions.push_back({&run, first, base});
     }
@@ -70,10 +73,8 @@ SlotRange visible_slots(const KvRun& run, const VisiblePositions& visible) {
   return {run.begin + skipped, run.begin + std::max(skipped, seen)};
 }
 
-// Queries [begin, end) of a KV head, numbered row * group + head in the group, over one partition. False when none of
-// them sees any of it.
-bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_t kv_head, std::uint64_t begin,
-               std::uint64_t end, const Partition& partition, AttentionTile& tile) {
+AttentionTile empty_tile(const Call& call, std::uint64_t kv_head, const Partition& partition) {
+  AttentionTile tile;
   tile.layout = &call.layout;
   tile.geometry = &call.geometry;
   tile.scale = call.params.scale;
@@ -82,14 +83,20 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
   tile.kv_head = kv_head;
   tile.blocks = partition.run->blocks.data();
   tile.first = partition.first;
-  tile.queries = end - begin;
   tile.lo = kPartition, tile.hi = 0;
+  return tile;
+}
+
+// Queries [begin, end) of a sequence and KV head, numbered row * group + head in the group. `partition` is that
+// sequence's own, of the blocks that the tile was made for.
+void add_queries(const Call& call, const AttentionSequence& sequence, std::uint64_t begin, std::uint64_t end,
+                 const Partition& partition, AttentionTile& tile) {
   const std::int64_t slot_position = partition.run->first_position + static_cast<std::int64_t>(partition.first) -
                                      static_cast<std::int64_t>(partition.run->begin);
   for (std::uint64_t i = begin; i < end; ++i) {
-    const std::uint64_t row = i / call.group, head = kv_head * call.group + i % call.group;
+    const std::uint64_t row = i / call.group, head = tile.kv_head * call.group + i % call.group;
     const SlotRange seen = visible_slots(*partition.run, visible_positions(call.params, sequence, *partition.run, row));
-    TileQuery& query = tile.query[i - begin];
+    TileQuery& query = tile.query[tile.queries++];
     query.q = call.query(sequence, partition.run->far, row, head);
     query.lo = std::clamp(seen.begin, partition.first, partition.first + kPartition) - partition.first;
     query.hi = std::clamp(seen.end, partition.first, partition.first + kPartition) - partition.first;
@@ -106,8 +113,10 @@ bool make_tile(const Call& call, const AttentionSequence& sequence, std::uint64_
       tile.lo = std::min(tile.lo, query.lo), tile.hi = std::max(tile.hi, query.hi);
     }
   }
-  return tile.lo < tile.hi;
 }
+
+// Whether any query of the tile sees any of its partition.
+bool sees_something(const AttentionTile& tile) { return tile.lo < tile.hi; }
 
 // A worker's space for one tile.
 struct TileSpace {
@@ -128,8 +137,9 @@ void add_mass(const Call& call, const AttentionSequence& sequence, const Partiti
     for (std::uint64_t kv_head = 0; kv_head < call.layout.n_kv_heads; ++kv_head) {
       for (std::uint64_t h = 0; h < call.group; h += kTileQueries) {
         const std::uint64_t begin = row * call.group + h, end = std::min(begin + kTileQueries, (row + 1) * call.group);
-        AttentionTile tile;
-        if (!make_tile(call, sequence, kv_head, begin, end, partition, tile)) continue;
+        AttentionTile tile = empty_tile(call, kv_head, partition);
+        add_queries(call, sequence, begin, end, partition, tile);
+        if (!sees_something(tile)) continue;
         call.kernels->scores(tile, space.scores);
         for (std::size_t i = 0; i < tile.queries; ++i) {
           const Partial& total = totals[row * call.params.n_heads + kv_head * call.group + h + i];
@@ -157,8 +167,9 @@ void run_sequence_by_tiles(ThreadPool& pool, CpuStream& stream, const Call& call
     TileSpace space(stream.worker[static_cast<std::size_t>(worker)], call.geometry);
     Partial merged[kTileQueries], partials[kTileQueries];
     for (const Partition& partition : partitions) {
-      AttentionTile tile;
-      if (!make_tile(call, sequence, kv_head, begin, end, partition, tile)) continue;
+      AttentionTile tile = empty_tile(call, kv_head, partition);
+      add_queries(call, sequence, begin, end, partition, tile);
+      if (!sees_something(tile)) continue;
       call.kernels->partial(tile, space.scores, partials, space.values);
       for (std::size_t i = 0; i < tile.queries; ++i) {
         merge_partial(merged[i], space.merged + i * v_pad, partials[i], space.values + i * v_pad, call.layout.v_dim);
@@ -173,49 +184,109 @@ void run_sequence_by_tiles(ThreadPool& pool, CpuStream& stream, const Call& call
   });
 }
 
-// A sequence's place in the work space of the split path.
-struct Split {
+// A partition as one sequence of the split path sees it.
+struct Look {
   const AttentionSequence* sequence;
-  std::vector<Partition> partitions;
-  std::size_t first_task = 0;   // tasks: [partition][kv head]
-  std::size_t first_query = 0;  // queries of all sequences so far
-  Partial* partials = nullptr;  // [partition][kv head][query of the KV head]
-  float* values = nullptr;      // the same, v_pad floats each
+  Partition partition;
+  std::size_t shared = 0;  // index of the SharedPartition
+  std::size_t first = 0;   // its first query among those that look at it, of one KV head
 };
 
-void run_split(ThreadPool& pool, CpuStream& stream, const Call& call, std::vector<Split>& splits, Partial* totals) {
+// The same slots of the same blocks, as far as several sequences see them: a prefix they share (Parrot, Lin et al.
+// 2024, section 5.3).
+struct SharedPartition {
+  std::vector<std::size_t> looks;
+  std::size_t queries = 0;  // of one KV head
+  std::size_t at = 0;       // its first partial: [kv head][query]
+};
+
+std::span<void* const> blocks_of(const Partition& partition, std::uint64_t block_tokens) {
+  const std::uint64_t begin = partition.first / block_tokens;
+  const std::uint64_t end = (std::min(partition.first + kPartition, partition.run->end) - 1) / block_tokens + 1;
+  return partition.run->blocks.subspan(begin, end - begin);
+}
+
+bool same_memory(const Partition& a, const Partition& b, std::uint64_t block_tokens) {
+  return a.first == b.first && a.run->far == b.run->far &&
+         std::ranges::equal(blocks_of(a, block_tokens), blocks_of(b, block_tokens));
+}
+
+std::vector<SharedPartition> shared_partitions(const Call& call, std::vector<Look>& looks) {
+  const std::uint64_t block_tokens = call.layout.block_tokens;
+  std::vector<SharedPartition> all;
+  std::unordered_map<const void*, std::size_t> by_last_block;
+  for (std::size_t i = 0; i < looks.size(); ++i) {
+    Look& look = looks[i];
+    const void* last = blocks_of(look.partition, block_tokens).back();
+    const auto [found, is_new] = by_last_block.try_emplace(last, all.size());
+    const bool shared =
+        !is_new && same_memory(looks[all[found->second].looks.front()].partition, look.partition, block_tokens);
+    look.shared = shared ? found->second : all.size();
+    if (!shared) all.emplace_back();
+    SharedPartition& partition = all[look.shared];
+    partition.looks.push_back(i);
+    look.first = partition.queries;
+    partition.queries += look.sequence->row_count * call.group;
+  }
+  return all;
+}
+
+// The partials of every query that looks at a partition, of one KV head, tile by tile.
+void partials_of(const Call& call, std::span<const Look> looks, const SharedPartition& shared, std::uint64_t kv_head,
+                 TileSpace& space, Partial* partials, float* values) {
+  auto next = shared.looks.begin();
+  std::uint64_t taken = 0;  // of the queries of *next
+  for (std::size_t done = 0; done < shared.queries;) {
+    AttentionTile tile = empty_tile(call, kv_head, looks[shared.looks.front()].partition);
+    while (tile.queries < kTileQueries && next != shared.looks.end()) {
+      const Look& look = looks[*next];
+      const std::uint64_t all = look.sequence->row_count * call.group;
+      const std::uint64_t end = std::min<std::uint64_t>(all, taken + kTileQueries - tile.queries);
+      add_queries(call, *look.sequence, taken, end, look.partition, tile);
+      taken = end;
+      if (taken == all) ++next, taken = 0;
+    }
+    if (sees_something(tile)) {
+      call.kernels->partial(tile, space.scores, partials + done, values + done * call.geometry.v_pad);
+    } else {
+      std::fill_n(partials + done, tile.queries, Partial());
+    }
+    done += tile.queries;
+  }
+}
+
+// A sequence of the split path.
+struct Split {
+  const AttentionSequence* sequence;
+  std::size_t first_look, n_looks;
+  std::size_t first_query;  // queries of the sequences before it
+};
+
+void run_split(ThreadPool& pool, CpuStream& stream, const Call& call,
+               std::span<const AttentionSequence* const> sequences, Partial* totals) {
   const std::size_t v_pad = call.geometry.v_pad, kv_heads = call.layout.n_kv_heads;
-  std::size_t tasks = 0, slots = 0, queries = 0;
-  for (Split& split : splits) {
-    split.first_task = tasks, split.first_query = queries;
-    tasks += split.partitions.size() * kv_heads;
-    queries += split.sequence->row_count * call.params.n_heads;
-    slots += split.partitions.size() * split.sequence->row_count * call.params.n_heads;
+  std::vector<Look> looks;
+  std::vector<Split> splits;
+  std::size_t queries = 0;
+  for (const AttentionSequence* sequence : sequences) {
+    const std::size_t first = looks.size();
+    for (const Partition& partition : partitions_of(*sequence)) looks.push_back({sequence, partition});
+    splits.push_back({sequence, first, looks.size() - first, queries});
+    queries += sequence->row_count * call.params.n_heads;
+  }
+  std::vector<SharedPartition> shared = shared_partitions(call, looks);
+  std::size_t slots = 0;
+  for (SharedPartition& partition : shared) {
+    partition.at = slots;
+    slots += partition.queries * kv_heads;
   }
   float* values = stream.partials.get<float>(slots * (v_pad + sizeof(Partial) / sizeof(float)) + kKvPad);
   Partial* partials = reinterpret_cast<Partial*>(values + slots * v_pad);
-  for (Split& split : splits) {
-    const std::size_t count = split.partitions.size() * split.sequence->row_count * call.params.n_heads;
-    split.values = values, split.partials = partials;
-    values += count * v_pad, partials += count;
-  }
-  pool.parallel_for(tasks, 1, [&](std::size_t task, std::size_t, int worker) {
-    const Split& split = *std::prev(std::upper_bound(splits.begin(), splits.end(), task,
-                                                     [](std::size_t t, const Split& s) { return t < s.first_task; }));
-    const std::uint64_t per_head = split.sequence->row_count * call.group;
-    const std::size_t kv_head = (task - split.first_task) % kv_heads;
-    const std::size_t at = (task - split.first_task) * per_head;
-    const Partition& partition = split.partitions[(task - split.first_task) / kv_heads];
+  pool.parallel_for(shared.size() * kv_heads, 1, [&](std::size_t task, std::size_t, int worker) {
+    const SharedPartition& partition = shared[task / kv_heads];
+    const std::size_t kv_head = task % kv_heads, at = partition.at + kv_head * partition.queries;
     TileSpace space(stream.worker[static_cast<std::size_t>(worker)], call.geometry);
-    for (std::uint64_t begin = 0; begin < per_head; begin += kTileQueries) {
-      const std::uint64_t end = std::min<std::uint64_t>(begin + kTileQueries, per_head);
-      AttentionTile tile;
-      if (make_tile(call, *split.sequence, kv_head, begin, end, partition, tile)) {
-        call.kernels->partial(tile, space.scores, split.partials + at + begin, split.values + (at + begin) * v_pad);
-      } else {
-        std::fill_n(split.partials + at + begin, end - begin, Partial());
-      }
-    }
+    partials_of(call, looks, partition, kv_head, space, partials + at, values + at * v_pad);
   });
   pool.parallel_for(
       queries, std::max<std::size_t>(1, queries / 8), [&](std::size_t first, std::size_t last, int worker) {
@@ -225,11 +296,12 @@ void run_split(ThreadPool& pool, CpuStream& stream, const Call& call, std::vecto
               splits.begin(), splits.end(), i, [](std::size_t t, const Split& s) { return t < s.first_query; }));
           const std::uint64_t row = (i - split.first_query) / call.params.n_heads,
                               head = (i - split.first_query) % call.params.n_heads;
-          const std::uint64_t per_head = split.sequence->row_count * call.group;
           Partial merged;
-          for (std::size_t p = 0; p < split.partitions.size(); ++p) {
-            const std::size_t at = (p * kv_heads + head / call.group) * per_head + row * call.group + head % call.group;
-            merge_partial(merged, merged_values, split.partials[at], split.values + at * v_pad, call.layout.v_dim);
+          for (const Look& look : std::span(looks).subspan(split.first_look, split.n_looks)) {
+            const SharedPartition& partition = shared[look.shared];
+            const std::size_t at = partition.at + head / call.group * partition.queries + look.first +
+                                   row * call.group + head % call.group;
+            merge_partial(merged, merged_values, partials[at], values + at * v_pad, call.layout.v_dim);
           }
           const Partial total = finish_partial(merged, merged_values, call.output(*split.sequence, row, head),
                                                call.layout.v_dim, call.sink(head));
@@ -307,7 +379,7 @@ void run_attention(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
                    const AttentionParams& params, const DeviceTensor& out, const DeviceTensor& q,
                    std::span<const AttentionSequence> sequences) {
   const Call call{kernels.attention, layout, KvGeometry(layout), params, out, q, params.n_heads / layout.n_kv_heads};
-  std::vector<Split> splits;
+  std::vector<const AttentionSequence*> splits;
   for (const AttentionSequence& sequence : sequences) {
     if (!call.kernels) {
       run_scalar(pool, call, sequence);
@@ -316,16 +388,15 @@ void run_attention(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
     const std::uint64_t queries = sequence.row_count * call.group;
     const std::uint64_t tiles = (queries + kTileQueries - 1) / kTileQueries * layout.n_kv_heads;
     const bool split = queries <= kTileQueries || tiles < 2 * static_cast<std::uint64_t>(pool.size());
-    std::vector<Partition> partitions = partitions_of(sequence);
     if (split && !sequence.mass) {
-      splits.push_back({&sequence, std::move(partitions)});
+      splits.push_back(&sequence);
       continue;
     }
+    const std::vector<Partition> partitions = partitions_of(sequence);
     std::vector<Partial> totals(sequence.mass ? sequence.row_count * params.n_heads : 0);
     if (split) {
-      std::vector<Split> alone;
-      alone.push_back({&sequence, partitions});
-      run_split(pool, stream, call, alone, totals.data());
+      const AttentionSequence* alone = &sequence;
+      run_split(pool, stream, call, {&alone, 1}, totals.data());
     } else {
       run_sequence_by_tiles(pool, stream, call, sequence, partitions, sequence.mass ? totals.data() : nullptr);
     }
