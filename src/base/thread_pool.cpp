@@ -63,9 +63,12 @@ struct ThreadPool::State {
   std::mutex loop_mutex;  // one loop at a time
   FunctionRef<void(std::size_t, std::size_t, int)>* body = nullptr;
   std::size_t count = 0, grain = 1;
-  std::atomic<std::size_t> next{0};
-  std::atomic<std::uint32_t> epoch{0};
-  std::atomic<int> running{0};
+  alignas(64) std::atomic<std::size_t> next{0};
+  alignas(64) std::atomic<std::uint32_t> epoch{0};  // loops begun: what workers wait for
+  // Workers inside the loop, and whether more may enter. A loop is over when its caller has found no range left and
+  // nobody is inside: a worker that another process keeps from running is not waited for unless it holds a range.
+  static constexpr std::uint32_t kOpen = std::uint32_t{1} << 31;
+  alignas(64) std::atomic<std::uint32_t> gate{0};
   std::atomic<bool> stopping{false};
 
   std::mutex error_mutex;
@@ -96,14 +99,30 @@ struct ThreadPool::State {
     value.wait(seen, std::memory_order_acquire);
   }
 
+  bool enter() {
+    std::uint32_t now = gate.load(std::memory_order_relaxed);
+    while ((now & kOpen) != 0) {
+      if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
+  void leave() {
+    if (gate.fetch_sub(1, std::memory_order_release) == 1) gate.notify_one();
+  }
+  void close() {
+    gate.fetch_and(~kOpen, std::memory_order_relaxed);
+    for (std::uint32_t inside; (inside = gate.load(std::memory_order_acquire)) != 0;) wait_while(gate, inside);
+  }
+
   void run_worker(int worker) {
     std::uint32_t seen = 0;
     for (;;) {
       wait_while(epoch, seen);
-      ++seen;
+      seen = epoch.load(std::memory_order_acquire);
       if (stopping.load(std::memory_order_relaxed)) return;
+      if (!enter()) continue;
       work(worker);
-      if (running.fetch_sub(1, std::memory_order_acq_rel) == 1) running.notify_one();
+      leave();
     }
   }
 };
@@ -140,11 +159,11 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
   state.count = count;
   state.grain = grain;
   state.next.store(0, std::memory_order_relaxed);
-  state.running.store(state.size - 1, std::memory_order_relaxed);
+  state.gate.store(State::kOpen, std::memory_order_release);
   state.epoch.fetch_add(1, std::memory_order_release);
   state.epoch.notify_all();
   state.work(0);
-  for (int left; (left = state.running.load(std::memory_order_acquire)) != 0;) state.wait_while(state.running, left);
+  state.close();
   if (state.error) std::rethrow_exception(std::exchange(state.error, nullptr));
 }
 

@@ -40,7 +40,8 @@ class ThreadPool {
   int size() const;
 
   // Calls body(begin, end, worker) on disjoint ranges covering [0, count), each at most `grain` long, taken dynamically
-  // by the workers; worker is in [0, size()). Returns when all are done; the first exception thrown is rethrown here.
+  // by the workers; worker is in [0, size()). Returns when all are done, and waits for no worker that is not at one of
+  // them; the first exception thrown is rethrown here.
   // One loop at a time: concurrent callers wait for each other. Loops do not nest: a body that calls parallel_for runs
   // it inline on its own thread.
   void parallel_for(std::size_t count, std::size_t grain,
