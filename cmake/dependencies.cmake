@@ -7,6 +7,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+find_path(LATHE_XXHASH_INCLUDE xxhash.h REQUIRED)  # header only
 find_package(Boost 1.74 REQUIRED)  # Asio and Beast: headers only
 # Linked into the program: two shared libraries less to load and relocate at every start.
 set(OPENSSL_USE_STATIC_LIBS ON)

@@ -128,10 +128,11 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t limit) {
   return read_descriptor(descriptor.get(), path, limit);
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
+AtomicFile::AtomicFile(std::filesystem::path path, unsigned mode)
+    : path_(std::move(path)), temporary_(temporary_name(path_)) {
   std::error_code ignored;  // what cannot be examined cannot be opened either
   if (std::filesystem::is_directory(path_, ignored)) fail(path_.string(), "is a folder, expected a file name");
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (descriptor_ < 0) fail_errno(path_, "write");
   buffer_.reserve(kWriteBuffer);
 }

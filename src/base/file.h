@@ -27,7 +27,8 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t limit = s
 // file removed. Every failure (full disk included) throws an Error naming the file.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  // `mode`: permission bits of the new file, less what the process's umask takes away.
+  explicit AtomicFile(std::filesystem::path path, unsigned mode = 0644);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
