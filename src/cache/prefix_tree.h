@@ -15,6 +15,19 @@
 
 namespace lathe::cache {
 
+// Blocks of a tree in a row, for a file: the most recently used first, therefore every block behind the one it follows.
+struct PrefixList {
+  struct Entry {
+    // What the block follows: a number below scopes.size() is a scope, whose first block it is; otherwise entry
+    // number `follows` - scopes.size(), an earlier one.
+    std::uint32_t follows = 0;
+    std::vector<std::uint64_t> keys;  // one per token of the block
+    BlockRef block;
+  };
+  std::vector<std::string> scopes;
+  std::vector<Entry> entries;
+};
+
 class PrefixTree {
  public:
   explicit PrefixTree(BlockPool& pool);
@@ -29,6 +42,13 @@ class PrefixTree {
   // drop; returns whether it succeeded.
   bool evict(std::uint64_t blocks);
   std::uint64_t size() const { return size_; }
+  BlockPool& pool() const { return pool_; }
+
+  // The `most` most recently used blocks, or as many as there are.
+  PrefixList most_recent(std::uint64_t most) const;
+  // Fills an empty tree with what most_recent() gave, in the same order of use. Throws Error, and stays empty, for a
+  // list that spells no tree.
+  void restore(PrefixList list);
 
  private:
   struct Node;
@@ -36,6 +56,10 @@ class PrefixTree {
   using Order = std::pair<std::uint64_t, std::uint64_t>;
   static Order order(const Node& node);
   void touch(Node& node);
+  Node& attach(Node& parent, std::vector<std::uint64_t> keys, BlockRef block, std::uint64_t last_used);
+  Node& root(std::string_view scope);
+  void fill(PrefixList list);
+  void clear();
 
   BlockPool& pool_;
   std::map<std::string, std::unique_ptr<Node>, std::less<>> roots_;

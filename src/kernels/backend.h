@@ -67,6 +67,8 @@ class Backend {
 
   virtual std::string_view name() const = 0;    // "cpu", "cuda:0"
   virtual std::string description() const = 0;  // "2 threads, AVX2"
+  // What the bits of results and the bytes of KV blocks depend on beside their inputs: "cpu, AVX2".
+  virtual std::string arithmetic() const = 0;
   virtual std::unique_ptr<Stream> make_stream() = 0;
 
   // --- memory ---

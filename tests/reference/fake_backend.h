@@ -23,6 +23,7 @@ class FakeBackend final : public kernels::Backend {
 
   std::string_view name() const override { return "fake"; }
   std::string description() const override { return "recording " + inner_->description(); }
+  std::string arithmetic() const override { return inner_->arithmetic(); }
   std::unique_ptr<kernels::Stream> make_stream() override { return inner_->make_stream(); }
 
   kernels::DeviceBuffer allocate(std::uint64_t bytes) override;

@@ -53,6 +53,7 @@ class CpuBackend final : public Backend {
   std::string description() const override {
     return fmt::format("{} thread{}, {}", pool_.size(), pool_.size() == 1 ? "" : "s", kernels_.name);
   }
+  std::string arithmetic() const override { return fmt::format("cpu, {}", kernels_.name); }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CpuStream>(pool_.size()); }
 
   DeviceBuffer allocate(std::uint64_t bytes) override { return {allocate_zeroed(bytes, held_), bytes}; }

@@ -123,6 +123,9 @@ class CudaBackend final : public Backend {
     return fmt::format("{}, compute {}.{}, {} MiB", properties_.name, properties_.major, properties_.minor,
                        properties_.totalGlobalMem >> 20);
   }
+  std::string arithmetic() const override {
+    return fmt::format("cuda, compute {}.{}", properties_.major, properties_.minor);
+  }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(device_); }
 
   DeviceBuffer allocate(std::uint64_t bytes) override {
