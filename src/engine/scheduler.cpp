@@ -59,7 +59,7 @@ struct Scheduler::Sequence {
         scope(std::move(policy)) {
     for (const auto& adapter : job.adapters) {
       adapters.push_back(adapter.get());
-      scope += '\n' + adapter->name;
+      scope += fmt::format("\n{:016x}", adapter->fingerprint);
     }
     if (tokenizer != nullptr && !tokens.empty())
       decoder.emplace(*tokenizer, text::DecodeOptions{.skip_special = !job.request.show_special}, tokens.back());

@@ -131,7 +131,8 @@ SessionStats Session::State::current_stats() const {
           s.prefill_tokens,
           s.decode_tokens,
           s.forward_passes,
-          s.preemptions};
+          s.preemptions,
+          restored_tokens};
 }
 
 void Session::set_cancel_token(const CancelToken* token) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <span>
@@ -29,6 +30,7 @@ struct SessionStats {
   std::uint64_t running = 0, waiting = 0;  // calls
   std::uint64_t prompt_tokens = 0, prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0,
                 preemptions = 0;
+  std::uint64_t restored_tokens = 0;  // by load_prefixes()
 };
 
 // More calls than may wait; try again later.
@@ -65,6 +67,18 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   void set_cancel_token(const CancelToken* token);
   // Makes an adapter available to requests as `name`, its update multiplied by `scale`; throws when the name is taken.
   void add_adapter(const std::string& name, const formats::AdapterFile& file, float scale = 1);
+
+  // The prefix cache between two runs. `fingerprint` is that of the model's files (formats/fingerprint.h). A session
+  // whose prefix cache is off saves and restores nothing.
+  //
+  // Writes the most recently used blocks to a file of at most `most_bytes` bytes, in place of an older one; returns the
+  // tokens they hold. With nothing to write, or no room for a block, 0 and the file as it was. Throws Error naming the
+  // file when it cannot be written (a full disk); the older one is whole then.
+  std::uint64_t save_prefixes(const std::filesystem::path& path, std::uint64_t fingerprint, std::uint64_t most_bytes);
+  // Fills the cache of a session that has run nothing yet from such a file, as far as the KV budget goes; returns the
+  // tokens restored. Throws Error naming the file, with the cache as it was, when it is damaged, or of another model,
+  // KV layout, backend or version of Lathe.
+  std::uint64_t load_prefixes(const std::filesystem::path& path, std::uint64_t fingerprint);
 
   // A request becomes a program of one node.
   api::GenerateResult generate(const api::GenerateRequest& request, const api::TextCallback& on_text = {}) override;

@@ -1,15 +1,17 @@
 // Adapters of a session: prepared on its backend when they are registered, named by requests.
 #include <cmath>
 
+#include "base/hash.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
+#include "formats/fingerprint.h"
 
 namespace lathe::engine {
 
 void Session::add_adapter(const std::string& name, const formats::AdapterFile& file, float scale) {
   if (!std::isfinite(scale)) throw UsageError(fmt::format("an adapter scale of {} is not a number", scale), name);
   auto adapter = std::make_shared<model::Adapter>();
-  adapter->name = name;
+  adapter->fingerprint = hash64_value(scale, formats::fingerprint(file));
   kernels::Backend& backend = state_->model->backend();
   for (const auto& [weight, tensors] : file.low_rank) {
     adapter->low_rank[weight] = {backend.prepare({tensors.a}), backend.prepare({tensors.b}), tensors.scale * scale};

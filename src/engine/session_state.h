@@ -60,6 +60,7 @@ struct Session::State {
   std::unique_ptr<SourceEncoder> encoder;  // null for a model without one
   std::unique_ptr<Drafter> drafter;        // may be null
   Scheduler scheduler;
+  std::uint64_t restored_tokens = 0;  // of SessionStats
   std::vector<std::shared_ptr<ProgramRun>> runs;
   const CancelToken* cancel = nullptr;
 };

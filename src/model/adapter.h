@@ -1,6 +1,7 @@
 // Adapters are data that ride along with a model's weights, chosen per row of a batch.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,7 +19,7 @@ struct LowRank {
 };
 
 struct Adapter {
-  std::string name;  // part of the prefix cache's key: two adapters of one model must differ in it
+  std::uint64_t fingerprint = 0;  // of what it adds: part of the prefix cache's key, also from one run to the next
   std::map<std::string, LowRank, std::less<>> low_rank;  // by weight, without ".weight": "blk.0.attn_q"
 };
 
