@@ -22,9 +22,10 @@ namespace fs = std::filesystem;
 
 struct ServeArgs {
   std::vector<std::string> models, adapters, api_keys, allowed_hosts;
-  std::optional<std::string> tokenizer, key_file, certificate, key, access_log;
+  std::optional<std::string> tokenizer, key_file, certificate, key, access_log, prefix_store;
   std::uint32_t port = 8080, parallel = 16, queue = 256, chunk = 256, latency_batch = 0, session_seconds = 1800;
-  std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20;
+  std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20,
+                prefix_store_size = std::uint64_t{1} << 30;
   std::uint32_t max_connections = 4096, drain_seconds = 30, idle_seconds = 75, header_seconds = 10;
   std::string host = "127.0.0.1";
 };
@@ -156,6 +157,9 @@ int serve_verb(Arguments arguments) {
                 "forget a session of semantic variables that nobody has used so long");
   options.size("--kv-memory", args.kv_memory, "memory for each model's KV blocks; 0: what --parallel contexts need");
   options.size("--memory", args.memory, "memory for models; idle ones are closed to make room; 0: no bound");
+  options.value("--prefix-store", args.prefix_store, "DIR",
+                "keep the prefix cache there from one run to the next: files that tell the tokens of prompts");
+  options.size("--prefix-store-size", args.prefix_store_size, "largest file there, of which a model has one");
   options.size("--max-body", args.max_body, "largest request body");
   options.value("--max-connections", args.max_connections, "N", "open connections at most");
   options.value("--header-timeout", args.header_seconds, "SECONDS", "for a request's head to arrive");
@@ -184,6 +188,8 @@ int serve_verb(Arguments arguments) {
   serve::ServiceOptions service_options;
   service_options.api_keys = api_keys(args);
   AccessLog log(args.access_log);
+  std::optional<serve::PrefixStore> prefix_store;
+  if (args.prefix_store) prefix_store.emplace(*args.prefix_store, args.prefix_store_size);
 
   serve::ServerOptions http;
   http.host = args.host;
@@ -200,7 +206,7 @@ int serve_verb(Arguments arguments) {
   serve::Server server(
       http, [&](const std::shared_ptr<serve::Exchange>& exchange) { service_seen->handle(exchange); },
       [&](const serve::Exchange& exchange) { service_seen->done(exchange); });
-  serve::Models models(runtime, std::move(specs), session, args.memory);
+  serve::Models models(runtime, std::move(specs), session, args.memory, std::move(prefix_store));
   service_options.allowed_hosts = args.allowed_hosts;
   service_options.session_ttl = std::chrono::seconds(args.session_seconds);
   service_options.loopback_only = server.loopback_only();

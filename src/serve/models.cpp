@@ -5,16 +5,18 @@
 
 #include "base/log.h"
 #include "formats/adapter_file.h"
+#include "formats/fingerprint.h"
 #include "serve/openai/error.h"
 
 namespace lathe::serve {
 
 Models::Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session,
-               std::uint64_t memory)
+               std::uint64_t memory, std::optional<PrefixStore> store)
     : runtime_(runtime),
       specs_(std::move(specs)),
       session_(std::move(session)),
       memory_(memory),
+      store_(std::move(store)),
       since_(static_cast<std::int64_t>(std::time(nullptr))) {}
 
 std::vector<std::string> Models::names() const {
@@ -34,7 +36,12 @@ std::vector<std::shared_ptr<LoadedModel>> Models::loaded() const {
 }
 
 void Models::stop() {
-  for (const auto& model : loaded()) model->engine.reset();
+  for (const auto& model : loaded()) close(*model);
+}
+
+void Models::close(LoadedModel& model) const {
+  model.engine.reset();
+  if (store_) store_->save(*model.session, model.name, model.fingerprint);
 }
 
 Lease Models::acquire(std::string_view name) {
@@ -75,6 +82,7 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
   loaded->file = spec.load();
   const std::uint64_t weights = loaded->file.weights.bytes();
   make_room(weights + session_.kv_bytes, spec.name);
+  if (store_) loaded->fingerprint = formats::fingerprint(loaded->file);
   loaded->session = runtime_.open(runtime_.load(loaded->file), loaded->file.tokenizer, session_);
   loaded->file.weights = {};
   loaded->bytes = weights + loaded->session->stats().kv_bytes_budget;
@@ -83,6 +91,7 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
     loaded->session->add_adapter(adapter.name, formats::load_adapter(adapter.path, loaded->file.architecture),
                                  adapter.scale);
   }
+  if (store_) store_->restore(*loaded->session, spec.name, loaded->fingerprint);
   loaded->engine = std::make_unique<engine::EngineThread>(*loaded->session);
   log_info("{}: open, context {}", spec.name, loaded->session->context());
   const std::lock_guard lock(mutex_);
@@ -119,6 +128,7 @@ void Models::make_room(std::uint64_t bytes, const std::string& name) {
       victim = std::move(oldest->second);
       loaded_.erase(oldest);
     }
+    close(*victim);
     ++evictions_;
     log_info("{}: closed to make room for {}", victim->name, name);
   }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "engine/session.h"
 #include "formats/model_file.h"
 #include "serve/chat_format.h"
+#include "serve/prefix_store.h"
 
 namespace lathe::serve {
 
@@ -34,7 +36,8 @@ struct ModelSpec {
 // An open model and the thread that steps it.
 struct LoadedModel {
   std::string name;
-  formats::ModelFile file;  // without weights
+  formats::ModelFile file;        // without weights
+  std::uint64_t fingerprint = 0;  // of that file; 0 without a store
   std::unique_ptr<engine::Session> session;
   ChatFormat chat;
   std::uint64_t bytes = 0;  // weights and the budget of its KV blocks
@@ -52,8 +55,10 @@ struct Lease {
 
 class Models {
  public:
-  // `memory` in bytes; 0: no bound. `session` is what every model is opened with.
-  Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session, std::uint64_t memory);
+  // `memory` in bytes; 0: no bound. `session` is what every model is opened with. `store`, if any, gives a model its
+  // prefixes when it is opened and takes them when it is closed.
+  Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session, std::uint64_t memory,
+         std::optional<PrefixStore> store = {});
 
   // The model of that name, opened if need be (which may take long). Throws ApiError: 404 for an unknown one, 503 when
   // there is no room for it now. An empty name stands for the only model, if there is just one.
@@ -63,18 +68,20 @@ class Models {
   std::vector<std::shared_ptr<LoadedModel>> loaded() const;
   std::int64_t since() const { return since_; }  // Unix time of the start
   std::uint64_t evictions() const { return evictions_; }
-  // Ends the threads that step the models: no request hears of its answer after this. For the time when the server has
-  // ended, before what its requests refer to is gone.
+  // Ends the threads that step the models and saves their prefixes: no request hears of its answer after this. For the
+  // time when the server has ended, before what its requests refer to is gone.
   void stop();
 
  private:
   std::shared_ptr<LoadedModel> open(const ModelSpec& spec);
   void make_room(std::uint64_t bytes, const std::string& name);
+  void close(LoadedModel& model) const;
 
   engine::Runtime& runtime_;
   const std::vector<ModelSpec> specs_;
   engine::SessionOptions session_;
   std::uint64_t memory_;
+  std::optional<PrefixStore> store_;
   std::int64_t since_;
   std::atomic<std::uint64_t> evictions_{0};
   std::mutex opening_;        // one model is opened at a time

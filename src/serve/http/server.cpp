@@ -186,6 +186,8 @@ void Server::run() {
     net::co_spawn(state_->io, state_->watch_signals(), net::detached);
   }
   state_->io.run();
+  error_code ignored;
+  state_->signals.clear(ignored);  // from here on a signal ends the process
 }
 
 Task<void> Server::State::watch_signals() {
