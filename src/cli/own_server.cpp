@@ -60,8 +60,8 @@ OwnServer::~OwnServer() = default;
 
 std::uint16_t OwnServer::port() const { return state_->server.port(); }
 std::string OwnServer::url() const { return fmt::format("http://127.0.0.1:{}", port()); }
-std::uint32_t OwnServer::vocab() const { return state_->lease.model->session->model().architecture().vocab_size; }
-const text::Tokenizer& OwnServer::tokenizer() const { return state_->lease.model->session->tokenizer(); }
-engine::SessionStats OwnServer::stats() const { return state_->lease.model->session->stats(); }
+std::uint32_t OwnServer::vocab() const { return state_->lease.model->any().model().architecture().vocab_size; }
+const text::Tokenizer& OwnServer::tokenizer() const { return state_->lease.model->any().tokenizer(); }
+engine::SessionStats OwnServer::stats() const { return state_->lease.model->any().stats(); }
 
 }  // namespace lathe::cli

@@ -23,7 +23,8 @@ namespace fs = std::filesystem;
 struct ServeArgs {
   std::vector<std::string> models, adapters, api_keys, allowed_hosts;
   std::optional<std::string> tokenizer, key_file, certificate, key, access_log, prefix_store;
-  std::uint32_t port = 8080, parallel = 16, queue = 256, chunk = 256, latency_batch = 0, session_seconds = 1800;
+  std::uint32_t port = 8080, engines = 1, parallel = 16, queue = 256, chunk = 256, latency_batch = 0,
+                session_seconds = 1800;
   std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20,
                 prefix_store_size = std::uint64_t{1} << 30;
   std::uint32_t max_connections = 4096, drain_seconds = 30, idle_seconds = 75, header_seconds = 10;
@@ -149,13 +150,17 @@ int serve_verb(Arguments arguments) {
                "a name of this server that requests may give as Host; needed on loopback behind a proxy");
   options.value("--access-log", args.access_log, "FILE", "append a JSON line for each request; - is standard error");
   options.value("--parallel", args.parallel, "N", "sequences generated together");
+  options.value(
+      "--engines", args.engines, "N",
+      "engines of each model, with a batch, a queue and KV blocks of their own each; a request goes to the one "
+      "that has read its beginning");
   options.value("--queue", args.queue, "N", "calls that may wait beyond those; more are answered with 429");
   options.value("--chunk", args.chunk, "N", "rows of one forward pass: what a long prompt may delay others by");
   options.value("--latency-batch", args.latency_batch, "N",
                 "sequences generated together while a call for latency runs; 0: --parallel");
   options.value("--session-timeout", args.session_seconds, "SECONDS",
                 "forget a session of semantic variables that nobody has used so long");
-  options.size("--kv-memory", args.kv_memory, "memory for each model's KV blocks; 0: what --parallel contexts need");
+  options.size("--kv-memory", args.kv_memory, "memory for each engine's KV blocks; 0: what --parallel contexts need");
   options.size("--memory", args.memory, "memory for models; idle ones are closed to make room; 0: no bound");
   options.value("--prefix-store", args.prefix_store, "DIR",
                 "keep the prefix cache there from one run to the next: files that tell the tokens of prompts");
@@ -171,6 +176,7 @@ int serve_verb(Arguments arguments) {
   apply(output);
   if (args.port > 65535) throw UsageError(fmt::format("--port is {}, at most 65535", args.port));
   if (args.parallel == 0 || args.parallel > 4096) throw UsageError("--parallel must lie between 1 and 4096");
+  if (args.engines == 0 || args.engines > 64) throw UsageError("--engines must lie between 1 and 64");
   if (args.queue == 0) throw UsageError("--queue must be 1 or more");
   if (args.chunk == 0 || args.chunk > 65536) throw UsageError("--chunk must lie between 1 and 65536");
 
@@ -206,7 +212,7 @@ int serve_verb(Arguments arguments) {
   serve::Server server(
       http, [&](const std::shared_ptr<serve::Exchange>& exchange) { service_seen->handle(exchange); },
       [&](const serve::Exchange& exchange) { service_seen->done(exchange); });
-  serve::Models models(runtime, std::move(specs), session, args.memory, std::move(prefix_store));
+  serve::Models models(runtime, std::move(specs), session, args.memory, args.engines, std::move(prefix_store));
   service_options.allowed_hosts = args.allowed_hosts;
   service_options.session_ttl = std::chrono::seconds(args.session_seconds);
   service_options.loopback_only = server.loopback_only();

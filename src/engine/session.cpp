@@ -117,6 +117,8 @@ SessionStats Session::stats() const {
   return state_->stats;
 }
 
+std::uint64_t Session::outstanding() const { return state_->outstanding; }
+
 SessionStats Session::State::current_stats() const {
   const SchedulerStats& s = scheduler.stats();
   return {pool.used_blocks() * pool.block_bytes(),

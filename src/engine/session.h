@@ -63,6 +63,7 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   const text::Tokenizer& tokenizer() const;  // throws when the model has none
   std::uint32_t context() const;             // tokens a sequence may hold
   SessionStats stats() const;                // as of the last step
+  std::uint64_t outstanding() const;         // calls that wait or run, or will once their inputs are there
   // Long calls stop with Cancelled (or, for generation, StopReason::kCancelled) when this token is set.
   void set_cancel_token(const CancelToken* token);
   // Makes an adapter available to requests as `name`, its update multiplied by `scale`; throws when the name is taken.

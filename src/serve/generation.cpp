@@ -48,8 +48,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
       self->exchange_->post([self, error] { self->finished(error); });
     };
     std::string client = exchange_->key_name.empty() ? exchange_->request().peer : exchange_->key_name;
-    auto started =
-        start_.lease.model->session->start(std::move(program), std::move(events), {std::move(client), start_.priority});
+    engine::Session& session = start_.lease.model->route(start_.lease.adapters, start_.requests.front().prompt_ids);
+    auto started = session.start(std::move(program), std::move(events), {std::move(client), start_.priority});
     exchange_->post([self, started] {
       self->run_ = started;
       self->exchange_->on_gone([run = std::weak_ptr(started)] {

@@ -51,6 +51,13 @@ constexpr EngineFigure kFigures[] = {
     {"lathe_preemptions_total", "counter", "Calls set back for want of KV blocks.", &engine::SessionStats::preemptions},
 };
 
+// Over a model's engines.
+std::uint64_t sum(const LoadedModel& model, const EngineFigure& figure) {
+  std::uint64_t total = 0;
+  for (const Engine& one : model.engines) total += one.session->stats().*figure.value;
+  return total;
+}
+
 }  // namespace
 
 void Histogram::add(double seconds) {
@@ -92,8 +99,7 @@ std::string Metrics::prometheus(const Models& models, std::uint32_t connections)
   for (const EngineFigure& figure : kFigures) {
     head(out, figure.name, figure.type, figure.help);
     for (const auto& model : loaded)
-      out += fmt::format("{}{{model=\"{}\"}} {}\n", figure.name, label(model->name),
-                         model->session->stats().*figure.value);
+      out += fmt::format("{}{{model=\"{}\"}} {}\n", figure.name, label(model->name), sum(*model, figure));
   }
   return out;
 }
@@ -101,10 +107,16 @@ std::string Metrics::prometheus(const Models& models, std::uint32_t connections)
 Json Metrics::status(const Models& models, std::uint32_t connections) const {
   Json open = Json::array();
   for (const auto& model : models.loaded()) {
-    const engine::SessionStats stats = model->session->stats();
-    Json one = {{"model", model->name}, {"context", model->session->context()}, {"bytes", model->bytes}};
-    for (const EngineFigure& figure : kFigures)
-      one[figure.name + std::string_view("lathe_").size()] = stats.*figure.value;
+    Json one = {{"model", model->name}, {"context", model->any().context()}, {"bytes", model->bytes}};
+    Json engines = Json::array();
+    for (std::size_t i = 0; i < model->engines.size(); ++i) engines.push_back(Json::object());
+    for (const EngineFigure& figure : kFigures) {
+      const char* name = figure.name + std::string_view("lathe_").size();
+      one[name] = sum(*model, figure);
+      for (std::size_t i = 0; i < engines.size(); ++i)
+        engines[i][name] = model->engines[i].session->stats().*figure.value;
+    }
+    if (engines.size() > 1) one["engines"] = std::move(engines);
     open.push_back(std::move(one));
   }
   return {{"connections", connections},

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ctime>
 
+#include <fmt/ranges.h>
+
 #include "base/log.h"
 #include "formats/adapter_file.h"
 #include "formats/fingerprint.h"
@@ -10,12 +12,28 @@
 
 namespace lathe::serve {
 
+namespace {
+
+// What the prefixes of one engine are stored under.
+std::string store_name(const LoadedModel& model, std::size_t engine) {
+  return engine == 0 ? model.name : fmt::format("{}.{}", model.name, engine + 1);
+}
+
+}  // namespace
+
+engine::Session& LoadedModel::route(std::span<const std::string> adapters, std::span<const text::TokenId> prompt) {
+  std::vector<std::uint64_t> outstanding;
+  for (const Engine& one : engines) outstanding.push_back(one.session->outstanding());
+  return *engines[router.choose(fmt::format("{}", fmt::join(adapters, "\n")), prompt, outstanding)].session;
+}
+
 Models::Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session,
-               std::uint64_t memory, std::optional<PrefixStore> store)
+               std::uint64_t memory, std::size_t engines, std::optional<PrefixStore> store)
     : runtime_(runtime),
       specs_(std::move(specs)),
       session_(std::move(session)),
       memory_(memory),
+      n_engines_(engines),
       store_(std::move(store)),
       since_(static_cast<std::int64_t>(std::time(nullptr))) {}
 
@@ -40,8 +58,9 @@ void Models::stop() {
 }
 
 void Models::close(LoadedModel& model) const {
-  model.engine.reset();
-  if (store_) store_->save(*model.session, model.name, model.fingerprint);
+  for (Engine& one : model.engines) one.thread.reset();
+  for (std::size_t i = 0; store_ && i < model.engines.size(); ++i)
+    store_->save(*model.engines[i].session, store_name(model, i), model.fingerprint);
 }
 
 Lease Models::acquire(std::string_view name) {
@@ -77,23 +96,28 @@ Lease Models::acquire(std::string_view name) {
 }
 
 std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
-  auto loaded = std::make_shared<LoadedModel>();
+  auto loaded = std::make_shared<LoadedModel>(n_engines_, session_.max_batch);
   loaded->name = spec.name;
   loaded->file = spec.load();
   const std::uint64_t weights = loaded->file.weights.bytes();
-  make_room(weights + session_.kv_bytes, spec.name);
+  make_room(weights + n_engines_ * session_.kv_bytes, spec.name);
   if (store_) loaded->fingerprint = formats::fingerprint(loaded->file);
-  loaded->session = runtime_.open(runtime_.load(loaded->file), loaded->file.tokenizer, session_);
+  const auto model = runtime_.load(loaded->file);
   loaded->file.weights = {};
-  loaded->bytes = weights + loaded->session->stats().kv_bytes_budget;
-  loaded->chat = ChatFormat(loaded->file);
-  for (const AdapterSpec& adapter : spec.adapters) {
-    loaded->session->add_adapter(adapter.name, formats::load_adapter(adapter.path, loaded->file.architecture),
-                                 adapter.scale);
+  loaded->bytes = weights;
+  for (std::size_t i = 0; i < n_engines_; ++i) {
+    Engine& one = loaded->engines[i];
+    one.session = runtime_.open(model, loaded->file.tokenizer, session_);
+    loaded->bytes += one.session->stats().kv_bytes_budget;
+    for (const AdapterSpec& adapter : spec.adapters) {
+      one.session->add_adapter(adapter.name, formats::load_adapter(adapter.path, loaded->file.architecture),
+                               adapter.scale);
+    }
+    if (store_) store_->restore(*one.session, store_name(*loaded, i), loaded->fingerprint);
+    one.thread = std::make_unique<engine::EngineThread>(*one.session);
   }
-  if (store_) store_->restore(*loaded->session, spec.name, loaded->fingerprint);
-  loaded->engine = std::make_unique<engine::EngineThread>(*loaded->session);
-  log_info("{}: open, context {}", spec.name, loaded->session->context());
+  loaded->chat = ChatFormat(loaded->file);
+  log_info("{}: open, context {}", spec.name, loaded->any().context());
   const std::lock_guard lock(mutex_);
   loaded->last_used = ++clock_;
   loaded_[spec.name] = loaded;

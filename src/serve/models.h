@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "engine/session.h"
 #include "formats/model_file.h"
 #include "serve/chat_format.h"
+#include "serve/prefix_router.h"
 #include "serve/prefix_store.h"
 
 namespace lathe::serve {
@@ -33,16 +35,28 @@ struct ModelSpec {
   std::vector<AdapterSpec> adapters;
 };
 
-// An open model and the thread that steps it.
+// A session and the thread that steps it.
+struct Engine {
+  std::unique_ptr<engine::Session> session;
+  std::unique_ptr<engine::EngineThread> thread;  // last: it ends before the session
+};
+
+// An open model. Its engines share the weights; each has a batch and KV blocks of its own.
 struct LoadedModel {
+  LoadedModel(std::size_t n_engines, std::size_t places) : engines(n_engines), router(n_engines, places) {}
+  // What is the same in all of them: tokenizer, context, the model's shape.
+  const engine::Session& any() const { return *engines.front().session; }
+  // The engine for a prompt, by what each has read and has to do.
+  engine::Session& route(std::span<const std::string> adapters, std::span<const text::TokenId> prompt);
+
   std::string name;
   formats::ModelFile file;        // without weights
   std::uint64_t fingerprint = 0;  // of that file; 0 without a store
-  std::unique_ptr<engine::Session> session;
   ChatFormat chat;
-  std::uint64_t bytes = 0;  // weights and the budget of its KV blocks
+  std::uint64_t bytes = 0;  // weights and the budget of the KV blocks
   std::uint64_t last_used = 0;
-  std::unique_ptr<engine::EngineThread> engine;  // last: it ends before the session
+  std::vector<Engine> engines;
+  PrefixRouter router;
 };
 
 // A model for the time of one request: it is not closed meanwhile. Given back before the request is answered, so that
@@ -55,10 +69,10 @@ struct Lease {
 
 class Models {
  public:
-  // `memory` in bytes; 0: no bound. `session` is what every model is opened with. `store`, if any, gives a model its
-  // prefixes when it is opened and takes them when it is closed.
+  // `memory` in bytes; 0: no bound. `session` is what each of a model's `engines` engines is opened with. `store`, if
+  // any, gives a model its prefixes when it is opened and takes them when it is closed.
   Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session, std::uint64_t memory,
-         std::optional<PrefixStore> store = {});
+         std::size_t engines = 1, std::optional<PrefixStore> store = {});
 
   // The model of that name, opened if need be (which may take long). Throws ApiError: 404 for an unknown one, 503 when
   // there is no room for it now. An empty name stands for the only model, if there is just one.
@@ -81,6 +95,7 @@ class Models {
   const std::vector<ModelSpec> specs_;
   engine::SessionOptions session_;
   std::uint64_t memory_;
+  std::size_t n_engines_;
   std::optional<PrefixStore> store_;
   std::int64_t since_;
   std::atomic<std::uint64_t> evictions_{0};

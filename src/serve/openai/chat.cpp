@@ -115,7 +115,7 @@ class ChatReply final : public Reply {
   }
 
  private:
-  const text::Tokenizer& tokenizer() const { return model_->session->tokenizer(); }
+  const text::Tokenizer& tokenizer() const { return model_->any().tokenizer(); }
   std::size_t told_tokens(const ChoiceText& choice) const {
     return choice.tokens.size() + sent_tokens_[&choice - choices_.data()];
   }
@@ -207,7 +207,7 @@ class ChatReply final : public Reply {
 api::GenerateRequest engine_request(const ChatRequest& request, const Lease& lease, const ChatPrompt& prompt) {
   api::GenerateRequest call = request.common.request;
   call.prompt_ids = prompt.ids;
-  call.max_tokens = request.max_tokens.value_or(lease.model->session->context());
+  call.max_tokens = request.max_tokens.value_or(lease.model->any().context());
   call.json_schema = request.json_schema;
   call.logprobs = request.logprobs ? static_cast<int>(std::max<std::size_t>(request.top_logprobs, 1)) : 0;
   const ChatFormat& format = lease.model->chat;

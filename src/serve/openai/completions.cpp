@@ -19,7 +19,7 @@ struct Prompt {
 std::vector<Prompt> read_prompts(Fields& fields, const Lease& lease) {
   const Json* value = fields.any("prompt");
   if (value == nullptr) throw ApiError(400, "'prompt' is missing", "prompt", "missing_required_parameter");
-  const text::Tokenizer& tokenizer = lease.model->session->tokenizer();
+  const text::Tokenizer& tokenizer = lease.model->any().tokenizer();
   const auto from_text = [&](const Json& text) {
     return Prompt{encode_prompt(lease, text.get_ref<const std::string&>(), true), text.get<std::string>()};
   };
@@ -122,7 +122,7 @@ class CompletionReply final : public Reply {
   // The older form: parallel lists.
   Json logprobs(std::size_t choice, std::span<const api::GeneratedToken> tokens) {
     if (!settings_.with_logprobs) return nullptr;
-    const text::Tokenizer& tokenizer = model_->session->tokenizer();
+    const text::Tokenizer& tokenizer = model_->any().tokenizer();
     Json names = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
     for (const api::GeneratedToken& token : tokens) {
       const std::string bytes = tokenizer.token_bytes(token.id);

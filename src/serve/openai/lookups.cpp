@@ -63,7 +63,7 @@ void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const bool parse_special = fields.boolean("parse_special").value_or(true);
     const bool with_pieces = fields.boolean("with_pieces").value_or(false);
     fields.finish();
-    const text::Tokenizer& tokenizer = lease.model->session->tokenizer();
+    const text::Tokenizer& tokenizer = lease.model->any().tokenizer();
     const auto ids = tokenizer.encode(*text, {add_special, parse_special});
     Json tokens = Json::array();
     for (const text::TokenId id : ids) {
@@ -82,7 +82,7 @@ void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const Json* tokens = fields.array("tokens");
     if (tokens == nullptr) throw ApiError(400, "'tokens' is missing", "tokens", "missing_required_parameter");
     fields.finish();
-    const text::Tokenizer& tokenizer = lease.model->session->tokenizer();
+    const text::Tokenizer& tokenizer = lease.model->any().tokenizer();
     std::string content = tokenizer.decode(token_list(*tokens, "tokens", tokenizer.size()));
     lease.model.reset();
     answer(exchange, {{"content", std::move(content)}});
@@ -94,7 +94,7 @@ void embeddings(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const Json body = parse_body(exchange->request().body);
     Fields fields(body);
     Lease lease = service.models().acquire(fields.text("model").value_or(""));
-    engine::Session& session = *lease.model->session;
+    engine::Session& session = lease.model->route(lease.adapters, {});
     const Json* input = fields.any("input");
     if (input == nullptr) throw ApiError(400, "'input' is missing", "input", "missing_required_parameter");
     const Json list = input->is_array() ? *input : Json::array({*input});

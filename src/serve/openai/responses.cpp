@@ -182,7 +182,7 @@ void responses(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const ChatPrompt prompt = render_chat(request, start.lease);
     api::GenerateRequest call = request.common.request;
     call.prompt_ids = prompt.ids;
-    call.max_tokens = request.max_tokens.value_or(start.lease.model->session->context());
+    call.max_tokens = request.max_tokens.value_or(start.lease.model->any().context());
     call.json_schema = request.json_schema;
     const ChatFormat& format = start.lease.model->chat;
     call.stop.insert(call.stop.end(), format.stop.begin(), format.stop.end());

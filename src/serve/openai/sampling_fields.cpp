@@ -67,7 +67,7 @@ CommonFields read_common_fields(Fields& fields, const Lease& lease) {
       fields.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
   thread_local std::mt19937_64 random{std::random_device{}()};
   sampling.seed = seed ? static_cast<std::uint64_t>(*seed) : random();
-  sampling.logit_bias = read_bias(fields, lease.model->session->model().architecture().vocab_size);
+  sampling.logit_bias = read_bias(fields, lease.model->any().model().architecture().vocab_size);
   sampling.presence_penalty = static_cast<float>(fields.number("presence_penalty", -2, 2).value_or(0));
   sampling.frequency_penalty = static_cast<float>(fields.number("frequency_penalty", -2, 2).value_or(0));
   request.stop = read_stops(fields);
@@ -87,7 +87,7 @@ CommonFields read_common_fields(Fields& fields, const Lease& lease) {
 }
 
 void check_prompt(const Lease& lease, const std::vector<text::TokenId>& ids) {
-  const std::uint32_t context = lease.model->session->context();
+  const std::uint32_t context = lease.model->any().context();
   if (ids.empty()) throw ApiError(400, "the prompt has no tokens", "prompt", "empty_prompt");
   if (ids.size() >= context) {
     throw ApiError(
@@ -97,7 +97,7 @@ void check_prompt(const Lease& lease, const std::vector<text::TokenId>& ids) {
 }
 
 std::vector<text::TokenId> encode_prompt(const Lease& lease, std::string_view text, bool add_special) {
-  auto ids = lease.model->session->tokenizer().encode(text, {.add_special = add_special, .parse_special = true});
+  auto ids = lease.model->any().tokenizer().encode(text, {.add_special = add_special, .parse_special = true});
   check_prompt(lease, ids);
   return ids;
 }

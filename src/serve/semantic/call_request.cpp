@@ -224,6 +224,33 @@ engine::Goal goal_named(const std::string& criteria, const std::string& field) {
   refuse(field, fmt::format("'{}' is no criterion; latency and throughput are", criteria));
 }
 
+std::string beginning_of(const Json& request) {
+  const auto in = [](const Json* object, const std::string& key) -> const Json* {
+    if (object == nullptr || !object->is_object()) return nullptr;
+    const auto found = object->find(key);
+    return found != object->end() ? &*found : nullptr;
+  };
+  const Json* calls = in(&request, "calls");
+  const Json* call = calls != nullptr && calls->is_array() && !calls->empty() ? &calls->front() : &request;
+  const Json *text = in(call, "template"), *parameters = in(call, "parameters");
+  std::string beginning;
+  if (text == nullptr || !text->is_string()) return beginning;
+  try {
+    for (const auto& [before, name] : pieces_of(text->get_ref<const std::string&>(), "template")) {
+      beginning += before;
+      const Json* value = in(in(&request, "variables"), name);
+      for (const Json& parameter : parameters != nullptr && parameters->is_array() ? *parameters : Json::array()) {
+        const Json* named = in(&parameter, "name");
+        if (named != nullptr && *named == name) value = in(&parameter, "value");
+      }
+      if (value == nullptr || !value->is_string()) break;
+      beginning += value->get_ref<const std::string&>();
+    }
+  } catch (const ApiError&) {  // which the reading of the request tells better
+  }
+  return beginning;
+}
+
 AddedCalls add_calls(const Json& body, const Lease& lease, engine::Program& program, VariableNames& names,
                      const FindVariable& find) {
   Fields request(body);

@@ -43,6 +43,10 @@ AddedCalls add_call(const Json& request, const Lease& lease, engine::Program& pr
 AddedCalls add_calls(const Json& request, const Lease& lease, engine::Program& program, VariableNames& names,
                      const FindVariable& find);
 
+// The text that the first call of such a request begins with, as far as it is known: what decides where it runs best.
+// Of a request that is not valid, anything.
+std::string beginning_of(const Json& request);
+
 // "latency" (and TTFT, TPOT) or "throughput".
 engine::Goal goal_named(const std::string& criteria, const std::string& field);
 

@@ -55,8 +55,8 @@ void open_session(Service& service, const std::shared_ptr<Exchange>& exchange) {
     options.client = exchange->key_name.empty() ? exchange->request().peer : exchange->key_name;
     options.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
     fields.finish();
-    const auto session = SemanticSession::open(new_id("sess_"), exchange->key_name, std::move(lease),
-                                               std::move(options), exchange->loop(), service.metrics());
+    const auto session = std::make_shared<SemanticSession>(new_id("sess_"), exchange->key_name, std::move(lease),
+                                                           std::move(options), exchange->loop(), service.metrics());
     service.sessions().insert(session);
     answer(exchange, {{"session_id", session->id()},
                       {"object", "semantic_session"},

@@ -30,22 +30,27 @@ std::string one_line(const std::exception_ptr& error) { return as_api_error(erro
 
 }  // namespace
 
-SemanticSession::SemanticSession(std::string id, std::string owner, Lease lease, Loop& loop, Metrics& metrics)
+SemanticSession::SemanticSession(std::string id, std::string owner, Lease lease, engine::StartOptions options,
+                                 Loop& loop, Metrics& metrics)
     : id_(std::move(id)),
       owner_(std::move(owner)),
       lease_(std::move(lease)),
+      options_(std::move(options)),
       loop_(loop),
       metrics_(metrics),
       created_(static_cast<std::int64_t>(std::time(nullptr))) {}
 
-std::shared_ptr<SemanticSession> SemanticSession::open(std::string id, std::string owner, Lease lease,
-                                                       engine::StartOptions options, Loop& loop, Metrics& metrics) {
-  std::shared_ptr<SemanticSession> session(
-      new SemanticSession(std::move(id), std::move(owner), std::move(lease), loop, metrics));
+// Not before there are calls: the engine is chosen by what they begin with.
+void SemanticSession::start(const Json& request) {
+  LoadedModel& model = *lease_.model;
+  std::vector<text::TokenId> beginning;
+  if (model.engines.size() > 1) beginning = model.any().tokenizer().encode(beginning_of(request));
+  session_ = &model.route(lease_.adapters, beginning);
+  engine::StartOptions options = options_;
   options.open = true;
   engine::ProgramEvents events;
-  const auto weak = session->weak_from_this();
-  Loop* const on = &loop;
+  const auto weak = weak_from_this();
+  Loop* const on = &loop_;
   events.on_text = [weak, on](engine::NodeId node, const engine::Piece& piece) {
     on->post([weak, node, text = std::string(piece.text)] {
       if (const auto alive = weak.lock()) alive->piece(node, text);
@@ -57,12 +62,13 @@ std::shared_ptr<SemanticSession> SemanticSession::open(std::string id, std::stri
       if (const auto alive = weak.lock()) alive->settle();
     });
   };
-  session->run_ = session->lease_.model->session->start({}, std::move(events), std::move(options));
-  return session;
+  run_ = session_->start({}, std::move(events), std::move(options));
 }
 
-SemanticSession::~SemanticSession() {
-  if (run_ != nullptr) lease_.model->session->close(run_);
+SemanticSession::~SemanticSession() { end_run(); }
+
+void SemanticSession::end_run() {
+  if (const auto run = run_.load()) session_->close(run);
 }
 
 std::string SemanticSession::variable_id(engine::VariableId variable) const {
@@ -80,20 +86,21 @@ std::optional<engine::VariableId> SemanticSession::find(const std::string& var_i
 }
 
 engine::VariableId SemanticSession::find(const std::string& var_id) const {
-  const std::size_t count = run_->look([](const engine::Program& program) { return program.variables.size(); });
+  const std::size_t count = look([](const engine::Program& program) { return program.variables.size(); });
   if (const auto id = find(var_id, count)) return *id;
   throw ApiError(404, fmt::format("there is no variable '{}'", var_id.substr(0, 100)), "var_id", "unknown_variable");
 }
 
 std::string SemanticSession::name_of(engine::VariableId variable) const {
-  return run_->look([&](const engine::Program& program) { return program.variables[variable].name; });
+  return look([&](const engine::Program& program) { return program.variables[variable].name; });
 }
 
 AddedCalls SemanticSession::add(const Json& request, Add add) try {
   const std::lock_guard lock(names_mutex_);
   VariableNames names = names_;
   AddedCalls added;
-  lease_.model->session->extend(run_, [&](engine::Program& program) {
+  if (run_.load() == nullptr) start(request);
+  session_->extend(run_.load(), [&](engine::Program& program) {
     const std::size_t known = program.variables.size();
     added = add(request, lease_, program, names, [&](const std::string& var_id) { return find(var_id, known); });
   });
@@ -110,7 +117,7 @@ AddedCalls SemanticSession::add(const Json& request, Add add) try {
 
 void SemanticSession::set(engine::VariableId variable, std::string value) {
   try {
-    lease_.model->session->set_value(run_, variable, std::move(value));
+    session_->set_value(run_.load(), variable, std::move(value));
   } catch (const Error& refused) {
     throw ApiError(409, refused.what(), name_of(variable), "variable_set");
   }
@@ -120,11 +127,11 @@ void SemanticSession::set(engine::VariableId variable, std::string value) {
 }
 
 void SemanticSession::want(engine::VariableId variable, engine::Goal goal) {
-  lease_.model->session->want(run_, variable, goal);
+  session_->want(run_.load(), variable, goal);
 }
 
 std::string SemanticSession::unset_behind(engine::VariableId variable) const {
-  return run_->look([&](const engine::Program& program) {
+  return look([&](const engine::Program& program) {
     std::vector<engine::VariableId> behind = {variable};
     std::vector<bool> seen(program.variables.size(), false);
     for (std::size_t i = 0; i < behind.size(); ++i) {
@@ -141,7 +148,7 @@ std::string SemanticSession::unset_behind(engine::VariableId variable) const {
 }
 
 bool SemanticSession::at_work() const {
-  return run_->look([](const engine::Program& program) {
+  return look([](const engine::Program& program) {
     for (const engine::Node& node : program.nodes) {
       if (node.progress.state == engine::NodeState::kQueued || node.progress.state == engine::NodeState::kRunning)
         return true;
@@ -151,7 +158,7 @@ bool SemanticSession::at_work() const {
 }
 
 Json SemanticSession::state() const {
-  return run_->look([&](const engine::Program& program) {
+  return look([&](const engine::Program& program) {
     const auto time = [&](Clock::time_point at) {
       return at == Clock::time_point{} ? Json(nullptr) : Json(seconds_between(began_, at));
     };
@@ -228,7 +235,7 @@ Json SemanticSession::variable_json(engine::VariableId id, const engine::Program
 // True when the variable has its value or never will, and the waiter has been told.
 bool SemanticSession::answer_if_ended(engine::VariableId id, const Waiter& waiter) {
   if (waiter.exchange->gone()) return true;
-  const auto [value, failure] = run_->look([&](const engine::Program& program) {
+  const auto [value, failure] = look([&](const engine::Program& program) {
     const engine::Variable& variable = program.variables[id];
     return std::pair(variable.value ? variable_json(id, program) : Json(), variable.error);
   });
@@ -262,7 +269,7 @@ void SemanticSession::await(engine::VariableId id, const std::shared_ptr<Exchang
   if (closed_) throw ApiError(404, "the session has ended", {}, "unknown_session");
   if (answer_if_ended(id, waiter)) return;
   if (!how.wait)
-    return answer(exchange, run_->look([&](const engine::Program& program) { return variable_json(id, program); }));
+    return answer(exchange, look([&](const engine::Program& program) { return variable_json(id, program); }));
   waiters_[id].push_back(waiter);
   // Posted, as it may happen while the waiters are walked.
   exchange->on_gone([this_loop = &loop_, weak = weak_from_this()] {
@@ -275,7 +282,7 @@ void SemanticSession::await(engine::VariableId id, const std::shared_ptr<Exchang
   });
   if (!how.stream) return;
   begin_events(*exchange);
-  const auto producer = run_->look([&](const engine::Program& program) { return program.variables[id].producer; });
+  const auto producer = look([&](const engine::Program& program) { return program.variables[id].producer; });
   if (!producer) return;
   if (const auto so_far = partial_.find(*producer); so_far != partial_.end())
     send_event(*exchange, {{"delta", so_far->second}});
@@ -283,7 +290,7 @@ void SemanticSession::await(engine::VariableId id, const std::shared_ptr<Exchang
 
 // Text of a call that runs. Streams of its output get it, unless a transformation stands between.
 void SemanticSession::piece(engine::NodeId id, const std::string& text) {
-  const auto [output, ended] = run_->look([&](const engine::Program& program) {
+  const auto [output, ended] = look([&](const engine::Program& program) {
     const engine::Node& node = program.nodes[id];
     const bool plain = node.transform.kind == engine::ValueTransform::Kind::kNone;
     return std::pair(plain ? std::optional(node.output) : std::nullopt,
@@ -301,7 +308,7 @@ void SemanticSession::piece(engine::NodeId id, const std::string& text) {
 // Something has its value, or has failed.
 void SemanticSession::settle() {
   use();
-  run_->look([&](const engine::Program& program) {
+  look([&](const engine::Program& program) {
     for (engine::NodeId id = 0; id < program.nodes.size(); ++id) {
       const engine::NodeProgress& progress = program.nodes[id].progress;
       if (progress.state < engine::NodeState::kDone || counted_[id]) continue;
@@ -336,7 +343,7 @@ void SemanticSession::close() {
     }
   }
   waiters_.clear();
-  lease_.model->session->close(run_);
+  end_run();
 }
 
 void SemanticSessions::insert(const std::shared_ptr<SemanticSession>& session) {

@@ -26,9 +26,9 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // From a worker thread. `owner` is the name of the key that may use it.
-  static std::shared_ptr<SemanticSession> open(std::string id, std::string owner, Lease lease,
-                                               engine::StartOptions options, Loop& loop, Metrics& metrics);
+  // `owner` is the name of the key that may use it.
+  SemanticSession(std::string id, std::string owner, Lease lease, engine::StartOptions options, Loop& loop,
+                  Metrics& metrics);
   ~SemanticSession();
 
   const std::string& id() const { return id_; }
@@ -69,7 +69,14 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
     std::shared_ptr<Exchange> exchange;
     bool stream;
   };
-  SemanticSession(std::string id, std::string owner, Lease lease, Loop& loop, Metrics& metrics);
+  void start(const Json& request);
+  void end_run();
+  // Looks at the program, which is empty before there are calls; `body` must be quick.
+  template <class Body>
+  auto look(const Body& body) const {
+    const auto run = run_.load();
+    return run != nullptr ? run->look(body) : body(engine::Program());
+  }
   void piece(engine::NodeId node, const std::string& text);
   void settle();
   std::optional<engine::VariableId> find(const std::string& var_id, std::size_t count) const;
@@ -78,9 +85,11 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
 
   std::string id_, owner_;
   Lease lease_;
+  engine::StartOptions options_;
   Loop& loop_;
   Metrics& metrics_;
-  std::shared_ptr<engine::ProgramRun> run_;
+  engine::Session* session_ = nullptr;                    // of the model's engines: set before run_, and with it
+  std::atomic<std::shared_ptr<engine::ProgramRun>> run_;  // null: no calls yet
   std::int64_t created_;
   Clock::time_point began_ = Clock::now();
   mutable std::mutex names_mutex_;
