@@ -20,13 +20,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint64_t kPrefixStoreSize = 1 << 30;
+
 struct ServeArgs {
   std::vector<std::string> models, adapters, api_keys, allowed_hosts;
   std::optional<std::string> tokenizer, key_file, certificate, key, access_log, prefix_store;
   std::uint32_t port = 8080, engines = 1, parallel = 16, queue = 256, chunk = 256, latency_batch = 0,
                 session_seconds = 1800;
-  std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20,
-                prefix_store_size = std::uint64_t{1} << 30;
+  std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20, prefix_store_size = kPrefixStoreSize;
   std::uint32_t max_connections = 4096, drain_seconds = 30, idle_seconds = 75, header_seconds = 10;
   std::string host = "127.0.0.1";
 };
@@ -179,6 +180,9 @@ int serve_verb(Arguments arguments) {
   if (args.engines == 0 || args.engines > 64) throw UsageError("--engines must lie between 1 and 64");
   if (args.queue == 0) throw UsageError("--queue must be 1 or more");
   if (args.chunk == 0 || args.chunk > 65536) throw UsageError("--chunk must lie between 1 and 65536");
+  if (args.prefix_store_size == 0) throw UsageError("--prefix-store-size must be more than 0");
+  if (!args.prefix_store && args.prefix_store_size != kPrefixStoreSize)
+    throw UsageError("--prefix-store-size decides nothing without --prefix-store");
 
   engine::Runtime runtime(runtime_options(device));
   engine::SessionOptions session;

@@ -24,12 +24,12 @@ TIMEOUT = 120  # seconds, far above what anything here needs even on a loaded ma
 
 
 class Server:
-    """lathe serve as a child process."""
+    """lathe serve as a child process; `popen` is what subprocess.Popen gets beside."""
 
-    def __init__(self, *args, models=("tiny",), scheme="http"):
+    def __init__(self, *args, models=("tiny",), scheme="http", **popen):
         self.stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen([PROGRAM, "serve", *map(str, models), "--port", "0", "--json", *map(str, args)],
-                                        stdout=subprocess.PIPE, stderr=self.stderr)
+                                        stdout=subprocess.PIPE, stderr=self.stderr, **popen)
         line = self.process.stdout.readline()
         if not line:
             raise AssertionError(f"the server did not start: {self.messages()}")
