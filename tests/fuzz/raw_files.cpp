@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "arch/weights.h"
+#include "base/hash.h"
 #include "formats/gguf_architecture.h"
 #include "formats/gguf_writer.h"
 #include "tensor/codecs/block_codec.h"
@@ -269,6 +270,28 @@ RawCTranslate2 raw_ctranslate2(std::uint8_t item_bytes) {
 
 std::string raw_safetensors(std::string_view header, std::string_view data) {
   return raw(std::uint64_t{header.size()}) + std::string(header) + std::string(data);
+}
+
+std::string raw_prefixes() {
+  constexpr std::uint32_t kBlockTokens = 4;
+  constexpr std::uint64_t kBlockBytes = 256;  // on the CPU
+  const auto text = [](std::string_view value) {
+    return raw(static_cast<std::uint32_t>(value.size())) + std::string(value);
+  };
+  std::string table = raw(std::uint64_t{1}) + text("fuzz") + text("int8");
+  for (const std::uint32_t number : {1u, 1u, 1u, kBlockTokens, 1u}) table += raw(number);
+  table += raw(kBlockBytes) + raw(std::uint32_t{2}) + text("full") + text("full\n0123456789abcdef");
+  // Two below the scopes, three behind those.
+  const std::vector<std::uint32_t> follows = {0, 2, 1, 4, 2};
+  table += raw(static_cast<std::uint32_t>(follows.size()));
+  std::string blocks;
+  for (std::size_t i = 0; i < follows.size(); ++i) {
+    table += raw(follows[i]);
+    for (std::uint32_t token = 0; token < kBlockTokens; ++token) table += raw(std::uint64_t{i + token});
+    const std::string bytes(kBlockBytes, static_cast<char>('a' + i));
+    blocks += raw(hash64(bytes)) + bytes;
+  }
+  return "LPFX" + raw(std::uint32_t{1}) + raw(std::uint64_t{table.size()}) + raw(hash64(table)) + table + blocks;
 }
 
 const char* const kTinyConfig =

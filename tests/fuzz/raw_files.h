@@ -90,6 +90,10 @@ std::string raw_safetensors(std::string_view header, std::string_view data);
 std::string raw_hugging_face(std::string_view config = {});
 extern const char* const kTinyConfig;  // its config.json
 
+// KV blocks of two scopes as a file of prefixes (docs/formats/prefix-store.md): one int8 layer of one head, one number
+// a key and value, 4 tokens a block; model 1, computed by "fuzz".
+std::string raw_prefixes();
+
 // A SentencePiece model in pieces: fields of the protocol-buffers wire format.
 std::string proto_varint(std::uint64_t value);
 std::string proto_field(std::uint32_t number, std::string_view bytes);  // length-delimited

@@ -117,6 +117,8 @@ std::vector<std::string> ctranslate2_seeds() {
   return {raw_ctranslate2(4).bytes(), raw_ctranslate2(2).bytes(), raw_ctranslate2(1).bytes()};
 }
 
+std::vector<std::string> prefixes_seeds() { return {raw_prefixes()}; }
+
 std::vector<std::string> llama2c_seeds() { return {raw_llama2c(0), raw_llama2c(1), raw_llama2c(2)}; }
 
 std::vector<std::string> json_tensors_seeds() {

@@ -24,6 +24,7 @@ std::vector<std::string> grammar_seeds();
 std::vector<std::string> json_schema_seeds();
 std::vector<std::string> url_seeds();
 std::vector<std::string> model_seeds();
+std::vector<std::string> prefixes_seeds();
 // Requests to the server.
 std::vector<std::string> serve_seeds();
 

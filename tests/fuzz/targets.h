@@ -24,6 +24,8 @@ std::span<const Target> parser_targets();
 const Target& target_named(std::string_view name);  // one of those
 // From a file to generated text. Apart from the parsers, since it needs the engine.
 const Target& model_target();
+// A file of prefixes into a prefix tree; needs the cache and its backend.
+const Target& prefixes_target();
 // A request to the server, without sockets.
 const Target& serve_target();
 

@@ -11,9 +11,10 @@
 
 namespace {
 
-// By name, since those two targets need more rooms than their seeds do.
+// By name, since those targets need more rooms than their seeds do.
 std::vector<std::string> seeds_of(const std::string& target) {
   if (target == "model") return lathe::fuzz::model_seeds();
+  if (target == "prefixes") return lathe::fuzz::prefixes_seeds();
   if (target == "serve") return lathe::fuzz::serve_seeds();
   return lathe::fuzz::target_named(target).seeds();
 }

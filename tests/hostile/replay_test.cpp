@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "cache/prefix_file.h"
 #include "formats/json_tensors.h"
 #include "formats/model_file.h"
 #include "fuzz/mutator.h"
@@ -60,6 +61,8 @@ TEST_P(Replay, EveryTruncationOfTheFirstSeed) {
 
 INSTANTIATE_TEST_SUITE_P(Model, Replay, testing::Values(model_target()),
                          [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Prefixes, Replay, testing::Values(prefixes_target()),
+                         [](const auto& info) { return std::string(info.param.name); });
 INSTANTIATE_TEST_SUITE_P(Serve, Replay, testing::Values(serve_target()),
                          [](const auto& info) { return std::string(info.param.name); });
 INSTANTIATE_TEST_SUITE_P(Parsers, Replay, testing::ValuesIn(parser_targets().begin(), parser_targets().end()),
@@ -73,6 +76,16 @@ TEST(Seeds, AreModelsThatLoad) {
   }
   EXPECT_NO_THROW(formats::load_model(Bytes::copy_of(raw_hugging_face(), "seed")));
   EXPECT_NO_THROW(formats::load_json_tensors(Bytes::copy_of(json_tensors_seeds()[0], "seed"), {}));
+}
+
+TEST(Seeds, AreFilesOfPrefixes) {
+  constexpr kernels::KvLayout kLayout{kernels::KvCodec::kI8, 1, 1, 1, 4};
+  const std::shared_ptr<kernels::Backend> backend = kernels::make_cpu_backend({.threads = 1});
+  for (const std::string& seed : prefixes_seeds()) {
+    cache::BlockPool pool(backend, kLayout, 1, 16 * backend->kv_block_bytes(kLayout));
+    cache::PrefixTree tree(pool);
+    EXPECT_EQ(cache::load_prefixes(Bytes::copy_of(seed, "seed"), tree, {1, "fuzz"}), 5u);
+  }
 }
 
 TEST(Seeds, AreGrammarsThatCompile) {
