@@ -13,6 +13,7 @@
 #include "cli/adapter_args.h"
 #include "cli/common.h"
 #include "cli/line_editor.h"
+#include "cli/prompt_cache.h"
 #include "cli/sampling_args.h"
 #include "cli/verbs.h"
 #include "text/chat_template.h"
@@ -202,6 +203,7 @@ int chat_verb(Arguments arguments) {
   AdapterArgs adapters;
   DraftArgs draft;
   std::string system;
+  std::optional<std::string> prompt_cache;
   api::GenerateRequest request;
   request.max_tokens = 512;
   Options options("chat", "[MODEL] [options]",
@@ -213,6 +215,7 @@ int chat_verb(Arguments arguments) {
   add_sampling_options(options, sampling);
   add_adapter_option(options, adapters);
   add_draft_options(options, draft);
+  add_prompt_cache_option(options, prompt_cache);
   add_device_options(options, device, "tokens of context; 0: what the model was trained for");
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
@@ -224,7 +227,9 @@ int chat_verb(Arguments arguments) {
   apply(sampling, open.file.generation, request);
   request.adapters = open_adapters(adapters, open);
   Chat chat(open, std::move(request), std::move(system), output.json);
+  load_prompt_cache(prompt_cache, open);
   const int status = chat.run();
+  save_prompt_cache(prompt_cache, open);
   if (output.json) print_json(chat.messages_json());
   return status;
 }

@@ -19,6 +19,7 @@
 #include "base/write_all.h"
 #include "cli/model_folder.h"
 #include "cli/tiny_model.h"
+#include "formats/fingerprint.h"
 
 namespace lathe::cli {
 namespace {
@@ -160,6 +161,7 @@ OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const Out
   open.file = load_model(model);
   open.runtime = std::make_unique<engine::Runtime>(runtime_options(device));
   open.file_bytes = open.file.weights.bytes();
+  open.fingerprint = formats::fingerprint(open.file);
   if (!output.quiet) {
     const arch::Architecture& shape = open.file.architecture;
     log_info("{}: {}, {} layers, {} parameters, {}, {}; {}, {}", open.file.path, shape.family, shape.n_layers,

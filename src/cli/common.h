@@ -66,7 +66,8 @@ std::string_view main_codec(const arch::Weights& weights);
 // A model on a device. `file` keeps everything but the weights, which the device has taken.
 struct OpenModel {
   formats::ModelFile file;
-  std::uint64_t file_bytes = 0;  // of all tensors
+  std::uint64_t file_bytes = 0;   // of all tensors
+  std::uint64_t fingerprint = 0;  // formats::fingerprint
   std::unique_ptr<engine::Runtime> runtime;
   std::shared_ptr<model::Model> model;
   std::unique_ptr<engine::Session> session;

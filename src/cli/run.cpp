@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "cli/adapter_args.h"
 #include "cli/common.h"
+#include "cli/prompt_cache.h"
 #include "cli/sampling_args.h"
 #include "cli/verbs.h"
 #include "engine/sampler.h"
@@ -36,6 +37,7 @@ Json result_json(const api::GenerateResult& result, const OpenModel& open, const
   const std::size_t prefilled = result.prompt_ids.size() - result.cached_prompt_tokens;
   Json object = {{"text", result.text},
                  {"prompt_tokens", result.prompt_ids.size()},
+                 {"cached_tokens", result.cached_prompt_tokens},
                  {"generated_tokens", result.tokens.size()},
                  {"ids", std::move(ids)},
                  {"stop_reason", api::stop_reason_name(result.stop_reason)},
@@ -106,7 +108,7 @@ int run_verb(Arguments arguments) {
   SamplingArgs sampling;
   AdapterArgs adapters;
   DraftArgs draft;
-  std::optional<std::string> text, file, grammar, schema;
+  std::optional<std::string> text, file, grammar, schema, prompt_cache;
   std::optional<std::uint32_t> beams, n_best;
   std::optional<float> length_penalty;
   bool echo = false, no_special = false;
@@ -128,6 +130,7 @@ int run_verb(Arguments arguments) {
                 "only JSON that this schema allows; a text begins with {. {\"type\":\"object\"} is any object");
   add_adapter_option(options, adapters);
   add_draft_options(options, draft);
+  add_prompt_cache_option(options, prompt_cache);
   const engine::BeamOptions usual;
   options.value("--beams", beams, "N", "search for the likeliest text with N beams instead of choosing token by token",
                 "no search");
@@ -150,6 +153,7 @@ int run_verb(Arguments arguments) {
     engine::validate(search);
     if (draft.draft)
       throw UsageError("--draft guesses for one text, --beams follows several", {}, "leave one of them out");
+    if (prompt_cache) throw UsageError("--beams begins with no cache", {}, "leave out --prompt-cache, or --beams");
     if (request.logprobs > 0)
       throw UsageError("--logprobs shows single tokens, --beams whole texts", {}, "leave one of them out");
     if (const std::string_view given = sampling_option_given(sampling); !given.empty())
@@ -180,6 +184,7 @@ int run_verb(Arguments arguments) {
   request.adapters = open_adapters(adapters, open);
 
   if (beams) return run_beams(open, request, search, output);
+  load_prompt_cache(prompt_cache, open);
   const bool stream = !output.json && request.logprobs == 0;
   const bool story = tiny && !text && !file && !grammar && !schema;
   if (stream && (echo || story)) print_text(request.prompt);
@@ -188,6 +193,7 @@ int run_verb(Arguments arguments) {
     return true;
   });
   const bool interrupted = result.stop_reason == api::StopReason::kCancelled;
+  save_prompt_cache(prompt_cache, open);
 
   if (output.json) {
     print_json(result_json(result, open, request));
