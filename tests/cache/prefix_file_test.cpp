@@ -311,34 +311,45 @@ TEST_F(PrefixFileTest, TablesThatSpellNoTreeAreRefused) {
   EXPECT_NE(refusal(forged([](std::string& t) { t += "more"; })), "no error");
 }
 
-// As when the disk is full at that byte.
-TEST_F(PrefixFileTest, AFileThatCannotGrowLeavesTheOldOne) {
+// RLIMIT_FSIZE: as when the disk is full at that byte, or as if the process were killed there.
+TEST_F(PrefixFileTest, AFileThatCannotBeFinishedLeavesTheOldOne) {
   Cache old;
   old.fill("old", {77});
   save(old);
   const std::string before = read_file(path_);
-  const std::uint64_t size =
-      (save_prefixes(folder_ / "other", full_.tree, kOrigin, kNoLimit), std::filesystem::file_size(folder_ / "other"));
-  for (rlim_t limit = 0; limit < size; limit += 1 + size / 13) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      ::signal(SIGXFSZ, SIG_IGN);  // write() then fails
-      const rlimit bytes{limit, limit};
-      ::setrlimit(RLIMIT_FSIZE, &bytes);
-      try {
-        save(full_);
-      } catch (const Error& error) {
-        ::_exit(std::string(error.what()).find("p.prefixes: cannot write") != std::string::npos ? 7 : 8);
+  save_prefixes(folder_ / "other", full_.tree, kOrigin, kNoLimit);
+  const std::uint64_t size = std::filesystem::file_size(folder_ / "other");
+  std::filesystem::remove(folder_ / "other");
+  for (const auto on_limit : {SIG_IGN, SIG_DFL}) {
+    for (rlim_t limit = 0; limit < size; limit += 1 + size / 13) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        ::signal(SIGXFSZ, on_limit);
+        const rlimit core{0, 0}, bytes{limit, limit};
+        ::setrlimit(RLIMIT_CORE, &core);
+        ::setrlimit(RLIMIT_FSIZE, &bytes);
+        try {
+          save(full_);
+        } catch (const Error& error) {
+          ::_exit(std::string(error.what()).find("p.prefixes: cannot write") != std::string::npos ? 7 : 8);
+        }
+        ::_exit(0);
       }
-      ::_exit(0);
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      EXPECT_EQ(read_file(path_), before) << limit;
+      if (on_limit == SIG_DFL) {
+        ASSERT_TRUE(WIFSIGNALED(status)) << limit;
+        continue;
+      }
+      ASSERT_TRUE(WIFEXITED(status));
+      EXPECT_EQ(WEXITSTATUS(status), 7) << limit;
+      EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1);
     }
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFEXITED(status));
-    EXPECT_EQ(WEXITSTATUS(status), 7) << limit;
-    EXPECT_EQ(read_file(path_), before);
-    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 2);
   }
+  save(full_);  // the rests of the dead are in nobody's way
+  Cache restored;
+  EXPECT_EQ(load(restored), 6u);
 }
 
 }  // namespace
