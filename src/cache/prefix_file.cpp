@@ -62,17 +62,25 @@ std::string read_string(ByteReader& reader, std::string_view what) {
   return reader.string(reader.read<std::uint32_t>(what), what);
 }
 
+// A text of a file as messages may repeat it: not much of it, and nothing that a terminal or a log would obey.
+std::string shown(std::string_view text) {
+  std::string result(text.substr(0, 80));
+  std::replace_if(
+      result.begin(), result.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return result;
+}
+
 // Throws unless the table begins as header() would.
 void check_header(ByteReader& reader, const BlockPool& pool, const PrefixOrigin& origin) {
   if (reader.read<std::uint64_t>("the model's fingerprint") != origin.model)
     fail(reader.name(), "holds prefixes of another model");
   const std::string computation = read_string(reader, "what computed the blocks");
   if (computation != origin.computation)
-    fail(reader.name(), "holds prefixes computed by \"{}\", not by \"{}\"", computation, origin.computation);
+    fail(reader.name(), "holds prefixes computed by \"{}\", not by \"{}\"", shown(computation), origin.computation);
   const kernels::KvLayout& layout = pool.layout();
   const std::string codec = read_string(reader, "the KV codec");
   if (codec != kernels::kv_codec_name(layout.codec))
-    fail(reader.name(), "holds KV blocks in {}, not in {}", codec, kernels::kv_codec_name(layout.codec));
+    fail(reader.name(), "holds KV blocks in {}, not in {}", shown(codec), kernels::kv_codec_name(layout.codec));
   for (const auto& [name, expected] : {std::pair<std::string_view, std::uint64_t>{"KV heads", layout.n_kv_heads},
                                        {"a key's size", layout.k_dim},
                                        {"a value's size", layout.v_dim},

@@ -2,7 +2,6 @@
 
 #include <signal.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -40,9 +39,9 @@ std::string in_file_name(std::string_view name) {
 
 // Whether `name` is that of a file which AtomicFile was writing for a store when its process died.
 bool is_rest_of_the_dead(std::string_view name) {
-  constexpr std::string_view kMark = ".prefixes.partial-";
+  constexpr std::string_view kMark = ".partial-";
   const std::size_t mark = name.rfind(kMark);
-  if (mark == std::string_view::npos) return false;
+  if (mark == std::string_view::npos || !name.substr(0, mark).ends_with(kExtension)) return false;
   const std::string_view number = name.substr(mark + kMark.size());
   pid_t process = 0;
   const auto [end, status] = std::from_chars(number.data(), number.data() + number.size(), process);
@@ -54,13 +53,15 @@ bool is_rest_of_the_dead(std::string_view name) {
 
 PrefixStore::PrefixStore(fs::path folder, std::uint64_t most_bytes)
     : folder_(std::move(folder)), most_bytes_(most_bytes) {
-  std::error_code code;
-  if (fs::create_directories(folder_, code)) fs::permissions(folder_, fs::perms::owner_all, code);
-  if (!code && !fs::is_directory(folder_, code) && !code) code = std::make_error_code(std::errc::not_a_directory);
+  std::error_code code, ignored;
+  if (fs::create_directories(folder_, code)) {
+    fs::permissions(folder_, fs::perms::owner_all, code);
+  } else if (!code && !fs::is_directory(folder_, ignored)) {
+    code = std::make_error_code(std::errc::not_a_directory);
+  }
   if (code)
     throw Error("cannot be made a folder: " + code.message(), folder_.string(), "choose another --prefix-store");
   for (fs::directory_iterator entry(folder_, code), end; !code && entry != end; entry.increment(code)) {
-    std::error_code ignored;
     if (is_rest_of_the_dead(entry->path().filename().string())) fs::remove(entry->path(), ignored);
   }
 }

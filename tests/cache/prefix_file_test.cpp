@@ -308,6 +308,13 @@ TEST_F(PrefixFileTest, TablesThatSpellNoTreeAreRefused) {
     EXPECT_NE(refusal(forged([&](std::string& t) { put(t, entry(t, 0) - 4 - scopes, count); })), "no error") << count;
   }
   EXPECT_NE(refusal(forged([](std::string& t) { t.clear(); })), "no error");
+  // What a message repeats of a file is tame.
+  const std::string message = refusal(forged([&](std::string& t) {
+    put(t, 8, 6000);
+    t.replace(12, 6, std::string(3000, '\n') + std::string(3000, '\x1b'));
+  }));
+  EXPECT_NE(message.find("computed by \"????"), std::string::npos);
+  EXPECT_LT(message.size(), 200u);
   EXPECT_NE(refusal(forged([](std::string& t) { t += "more"; })), "no error");
 }
 
