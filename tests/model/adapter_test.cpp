@@ -23,7 +23,7 @@ PackedTensor matrix(std::uint64_t rows, std::uint64_t cols, std::span<const floa
 MadeAdapter make_adapter(const TinyModel& tiny, kernels::Backend& backend, std::span<const std::string> targets,
                          std::uint64_t rank, float scale, std::uint64_t seed) {
   MadeAdapter made;
-  made.adapter.name = "adapter " + std::to_string(seed);
+  made.adapter.fingerprint = seed;
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal(0, 0.2f);
   for (const std::string& target : targets) {
