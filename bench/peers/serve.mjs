@@ -1,10 +1,12 @@
 // A Lathe server beside llama.cpp's (or a fork's) on the same file, threads and load, the two in turn, several times
 // over; prints the medians of each and of the ratios, pair by pair, as a Markdown table.
-//   node bench/peers/serve.mjs --peer PATH/llama-server [--threads 2] [--streams 1,4,16,64] [--prompt 64] [--generate 64]
+//   npm install --prefix bench/peers
+//   node bench/peers/serve.mjs [--peer PATH/llama-server] [--threads 2] [--streams 1,4,16,64] [--prompt 64] [--generate 64]
 //     [--rounds 3] MODEL.gguf ...
 // Either server runs alone. The load is that of `lathe bench serve --url`: streamed completions of random token ids that
-// no cache has seen, greedy, end tokens ignored. The peer gets as many slots as there are streams (-np), each with the
-// context that the load needs, continuous batching, and its own defaults otherwise.
+// no cache has seen, greedy, end tokens ignored. A llama-server gets as many slots as there are streams (-np), each with
+// the context that the load needs, continuous batching, and its own defaults otherwise; without --peer the peer is
+// llama.cpp behind node-llama-cpp's batching (batching.mjs), which has no HTTP between.
 import {execFileSync, spawn} from "node:child_process";
 import {createServer} from "node:net";
 import {dirname, join} from "node:path";
@@ -20,7 +22,7 @@ for (let args = process.argv.slice(2); args.length > 0; ) {
   else throw new Error(`unknown option ${arg}; there are ${Object.keys(options).map((name) => "--" + name).join(" ")}`);
 }
 const {peer, threads, prompt, generate, rounds, lathe} = options;
-if (!peer || models.length === 0) throw new Error("give --peer PATH/llama-server and a model");
+if (models.length === 0) throw new Error("give a model");
 
 const freePort = () => new Promise((resolve) => {
   const socket = createServer().listen(0, "127.0.0.1", () => {
@@ -50,6 +52,9 @@ async function measure(command, args, port, vocab, streams) {
   }
 }
 
+const runBatching = (model, streams, vocab) => JSON.parse(execFileSync("node", [join(here, "batching.mjs"), model, threads, streams,
+  prompt, generate, vocab].map(String), {stdio: ["ignore", "pipe", "ignore"]})).streams[0];
+
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
 row(["model", "streams", "tokens/s Lathe", "peer", "ratio", "first token p50 ms Lathe", "peer", "p99 Lathe", "peer", "between tokens p99 ms Lathe", "peer"]);
@@ -64,7 +69,7 @@ for (const model of models) {
       const ours = await measure(lathe, ["serve", model, "-t", threads, "--port", port, "--parallel", streams, "--ctx", context,
         "--quiet"], port, vocab, streams);
       port = await freePort();
-      const theirs = await measure(peer, ["-m", model, "-t", threads, "-tb", threads, "--port", port, "-np", streams, "-c", context * streams,
+      const theirs = peer === "" ? runBatching(model, streams, vocab) : await measure(peer, ["-m", model, "-t", threads, "-tb", threads, "--port", port, "-np", streams, "-c", context * streams,
         "-cb"], port, vocab, streams);
       pairs.push({ours, theirs});
     }

@@ -120,6 +120,32 @@ void drop_pages(std::span<const std::byte> bytes) {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+std::shared_ptr<void> map_scratch(const std::filesystem::path& folder, std::uint64_t bytes) {
+  std::string name = (folder / "lathe-scratch-XXXXXX").string();
+  const Descriptor descriptor(::mkostemp(name.data(), O_CLOEXEC));
+  if (descriptor.get() < 0) fail_errno(folder, "make a scratch file");
+  ::unlink(name.c_str());
+  if (const int code = ::posix_fallocate(descriptor.get(), 0, static_cast<off_t>(bytes)); code != 0) {
+    throw Error(fmt::format("cannot reserve {:.1f} MiB for scratch: {}", static_cast<double>(bytes) / (1 << 20),
+                            std::strerror(code)),
+                folder.string(), "free some space there, or use a shorter context");
+  }
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.get(), 0);
+  if (memory == MAP_FAILED) fail_errno(folder, "map a scratch file");
+  return {memory, [bytes](void* mapped) { ::munmap(mapped, bytes); }};
+}
+
+void page_out(void* memory, std::uint64_t bytes) {
+#ifdef MADV_PAGEOUT
+  static const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) & ~(page - 1);
+  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) & ~(page - 1);
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_PAGEOUT);
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
 std::string read_file(const std::filesystem::path& path, std::uint64_t limit) {
   if (path == "-") return read_descriptor(STDIN_FILENO, "standard input", limit);
   struct ::stat status;

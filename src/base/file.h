@@ -20,6 +20,15 @@ Bytes map_file(const std::filesystem::path& path);
 // they are. Does nothing to bytes that are not of a mapped file.
 void drop_pages(std::span<const std::byte> bytes);
 
+// Memory of zeros that lies in a file of `folder`, which nobody else sees and which goes with the last reference: the
+// system writes what it has no room for there. The room is reserved: throws Error naming the folder when it is not
+// there.
+std::shared_ptr<void> map_scratch(const std::filesystem::path& folder, std::uint64_t bytes);
+
+// Asks the system to write the pages wholly inside such memory to their file and to keep them there until they are read
+// or written again.
+void page_out(void* memory, std::uint64_t bytes);
+
 // Reads a whole file of at most `limit` bytes ("-" reads standard input).
 std::string read_file(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{1} << 30);
 

@@ -35,10 +35,11 @@ bool BlockRef::shared() const { return pool_ != nullptr && pool_->references_[in
 void* BlockRef::address(std::uint32_t layer) const { return pool_->address(index_, layer); }
 
 BlockPool::BlockPool(std::shared_ptr<kernels::Backend> backend, const kernels::KvLayout& layout, std::uint32_t n_layers,
-                     std::uint64_t budget)
+                     std::uint64_t budget, std::filesystem::path folder)
     : backend_(std::move(backend)),
       layout_(layout),
       n_layers_(n_layers),
+      folder_(std::move(folder)),
       layer_bytes_(backend_->kv_block_bytes(layout)) {
   if (block_bytes() == 0) fail("KV cache", "a block of {} layers holds nothing", n_layers);
   total_blocks_ = std::min<std::uint64_t>(budget / block_bytes(), std::numeric_limits<std::uint32_t>::max());
@@ -63,7 +64,8 @@ void BlockPool::grow() {
                       "use a shorter context, fewer sequences or a larger budget");
   }
   const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(slab_blocks_, total_blocks_ - first));
-  kernels::DeviceBuffer slab = backend_->allocate(count * block_bytes());
+  const std::uint64_t bytes = count * block_bytes();
+  kernels::DeviceBuffer slab = folder_.empty() ? backend_->allocate(bytes) : backend_->allocate_in_file(folder_, bytes);
   free_.reserve(first + count);
   references_.reserve(first + count);
   slabs_.push_back(std::move(slab));  // from here on nothing throws

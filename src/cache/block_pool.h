@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -42,15 +43,20 @@ class BlockRef {
 
 class BlockPool {
  public:
-  // `budget` bytes of blocks at most; memory is taken from the backend as it is needed.
+  // `budget` bytes of blocks at most; memory is taken from the backend as it is needed, in files of `folder` if one is
+  // given.
   BlockPool(std::shared_ptr<kernels::Backend> backend, const kernels::KvLayout& layout, std::uint32_t n_layers,
-            std::uint64_t budget);
+            std::uint64_t budget, std::filesystem::path folder = {});
   ~BlockPool();
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
 
   // Throws OutOfBlocks.
   BlockRef allocate();
+  // One layer's share of a block will not be read for a while.
+  void page_out(void* address) {
+    if (!folder_.empty()) backend_->page_out(address, layer_bytes_);
+  }
   // Copies every layer of `source` into a new block.
   BlockRef copy_of(kernels::Stream& stream, const BlockRef& source);
 
@@ -70,6 +76,7 @@ class BlockPool {
   std::shared_ptr<kernels::Backend> backend_;
   kernels::KvLayout layout_;
   std::uint32_t n_layers_;
+  std::filesystem::path folder_;
   std::uint64_t layer_bytes_, total_blocks_, used_blocks_ = 0;
   std::uint32_t slab_blocks_;
   std::vector<kernels::DeviceBuffer> slabs_;

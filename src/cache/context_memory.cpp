@@ -82,12 +82,30 @@ void ContextMemory::choose(kernels::Stream& stream, std::uint32_t layer, kernels
     }
   }
   memory.chosen = best_of(scores, options_.shown);
-  const std::uint64_t unit = pool_.layout().block_tokens;
-  const std::span<void* const> all = tokens_.addresses(layer);
+  keep(layer, memory.chosen);
   memory.addresses.clear();
   for (const std::uint32_t index : memory.chosen) {
-    const auto blocks = all.subspan(first_token(index) / unit, options_.block / unit);
+    const auto blocks = addresses(layer, index);
     memory.addresses.insert(memory.addresses.end(), blocks.begin(), blocks.end());
+  }
+}
+
+std::span<void* const> ContextMemory::addresses(std::uint32_t layer, std::uint32_t index) const {
+  const std::uint64_t unit = pool_.layout().block_tokens;
+  return tokens_.addresses(layer).subspan(first_token(index) / unit, options_.block / unit);
+}
+
+// These blocks are read now; of a layer's others the least recently shown leave memory, beyond those it may keep there
+// (InfLLM's cache of blocks, by recency).
+void ContextMemory::keep(std::uint32_t layer, std::span<const std::uint32_t> blocks) {
+  std::vector<std::uint32_t>& resident = layers_[layer].resident;
+  for (const std::uint32_t index : blocks) {
+    std::erase(resident, index);
+    resident.push_back(index);
+  }
+  while (resident.size() > options_.shown + options_.cached) {
+    for (void* address : addresses(layer, resident.front())) pool_.page_out(address);
+    resident.erase(resident.begin());
   }
 }
 
@@ -126,6 +144,8 @@ void ContextMemory::commit(kernels::Stream& stream, std::uint64_t count) {
 void ContextMemory::make_block(kernels::Stream& stream) {
   for (std::uint32_t layer = 0; layer < layers_.size(); ++layer) {
     if (layers_[layer].mass.data() != nullptr) know(stream, layer);
+    const auto index = static_cast<std::uint32_t>(size_);
+    keep(layer, {&index, 1});
   }
   ++size_;
 }

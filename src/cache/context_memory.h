@@ -45,8 +45,11 @@ class ContextMemory {
     kernels::DeviceBuffer mass;   // [n_heads][columns_]: what each token from mass_begin_ on has received
     std::vector<float> known_by;  // [blocks][n_heads * k_dim]
     std::vector<std::uint32_t> chosen;
-    std::vector<void*> addresses;  // of the chosen blocks' pool blocks
+    std::vector<void*> addresses;         // of the chosen blocks' pool blocks
+    std::vector<std::uint32_t> resident;  // blocks that have not left memory, the most recently shown last
   };
+  std::span<void* const> addresses(std::uint32_t layer, std::uint32_t index) const;
+  void keep(std::uint32_t layer, std::span<const std::uint32_t> blocks);
   void make_block(kernels::Stream& stream);
   void know(kernels::Stream& stream, std::uint32_t layer);
   void move_mass(kernels::Stream& stream);

@@ -13,9 +13,9 @@ namespace {
 constexpr std::uint64_t kDefaultSinks = 4, kDefaultWindow = 1024, kMostTokens = std::uint64_t{1} << 40;
 
 [[noreturn]] void refuse(std::string_view text, std::string_view problem) {
-  throw UsageError(
-      fmt::format("KV policy \"{}\" {}", text, problem), "",
-      "policies: full, sinks, sinks:SINKS+WINDOW, infllm, infllm:SINKS+WINDOW[,block=N][,blocks=N][,repr=N][,step=N]");
+  throw UsageError(fmt::format("KV policy \"{}\" {}", text, problem), "",
+                   "policies: full, sinks, sinks:SINKS+WINDOW, infllm, "
+                   "infllm:SINKS+WINDOW[,block=N][,blocks=N][,repr=N][,step=N][,cached=N]");
 }
 
 // "4+256"
@@ -50,6 +50,7 @@ MemoryOptions memory_options(std::string_view text, std::string_view whole) {
                                   : name == "blocks" ? &options.shown
                                   : name == "repr"   ? &options.representatives
                                   : name == "step"   ? &options.step
+                                  : name == "cached" ? &options.cached
                                                      : nullptr;
     if (number == nullptr) refuse(whole, "has a setting that is not known");
     const auto read = std::from_chars(value.data(), value.data() + value.size(), *number);

@@ -26,6 +26,7 @@ struct MemoryOptions {
   std::uint64_t shown = 16;           // blocks shown at a time
   std::uint64_t representatives = 4;  // tokens that stand for a block
   std::uint64_t step = 128;           // tokens of a prompt that share one choice
+  std::uint64_t cached = 16;          // more blocks of a layer that stay in memory where others may leave for a disk
   MemoryChoice choice = MemoryChoice::kBest;
 };
 

@@ -97,6 +97,8 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
       "--kv-policy", args.kv_policy, "POLICY",
       "which cached tokens are attended to: full; sinks[:FIRST+LAST] (the first few and the last); infllm[:FIRST+LAST"
       "[,blocks=N]...] (those, and blocks of the rest that fit the question; docs/long-context.md)");
+  options.value("--kv-disk", args.kv_disk, "DIR",
+                "keep cached keys and values in files there, for contexts that memory cannot hold");
 }
 
 std::string model_name(const ModelArgs& args) {
@@ -172,6 +174,7 @@ OpenModel open_model(const ModelArgs& model, const DeviceArgs& device, const Out
   session_options.context = device.context;
   session_options.kv_codec = kv_codec_from(device.kv_codec);
   session_options.kv_policy = device.kv_policy;
+  session_options.kv_folder = device.kv_disk.value_or("");
   if (tweak) tweak(open.file.architecture, session_options);
   session_options.draft = open_draft(draft, *open.runtime);
 

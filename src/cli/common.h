@@ -41,6 +41,7 @@ struct DeviceArgs {
   std::string kernel = "auto";
   std::string kv_codec = "f16";
   std::string kv_policy = "full";
+  std::optional<std::string> kv_disk;  // folder
   std::uint32_t context = 0;
 };
 

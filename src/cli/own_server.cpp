@@ -14,6 +14,7 @@ engine::SessionOptions session_options(const DeviceArgs& device, const OwnServer
   options.context = device.context;
   options.kv_codec = kv_codec_from(device.kv_codec);
   options.kv_policy = device.kv_policy;
+  options.kv_folder = device.kv_disk.value_or("");
   options.max_batch = asked.parallel;
   options.chunk = asked.chunk;
   options.latency_batch = asked.latency_batch;

@@ -189,6 +189,7 @@ int serve_verb(Arguments arguments) {
   session.context = device.context;
   session.kv_codec = kv_codec_from(device.kv_codec);
   session.kv_policy = device.kv_policy;
+  session.kv_folder = device.kv_disk.value_or("");
   session.max_batch = args.parallel;
   session.max_waiting = args.queue;
   session.chunk = args.chunk;

@@ -28,6 +28,7 @@ std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options
   const std::uint64_t texts = twice ? 2 : 1;
   const std::uint64_t wanted =
       checked_mul(block, options.max_batch * texts * (context / kBlockTokens + 2), "KV budget");
+  if (!options.kv_folder.empty()) return wanted;  // the disk says what there is room for
   const std::uint64_t free =
       static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return std::max(block, std::min(wanted, free / 10 * 8));

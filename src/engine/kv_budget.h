@@ -11,7 +11,8 @@ namespace lathe::engine {
 
 kernels::KvLayout kv_layout(const model::Model& model, kernels::KvCodec codec);
 
-// Bytes: `asked`, or when that is 0 what max_batch full contexts need, within most of the free memory.
+// Bytes: `asked`, or when that is 0 what max_batch full contexts need, within most of the free memory if
+// they lie in memory.
 std::uint64_t kv_budget(const model::Model& model, const SessionOptions& options, std::uint32_t context,
                         std::uint64_t asked = 0);
 

@@ -38,6 +38,7 @@ struct SessionOptions {
   std::uint32_t context = 0;  // tokens; 0: the model's trained context
   kernels::KvCodec kv_codec = kernels::KvCodec::kF16;
   std::string kv_policy = "full";   // cache::kv_policy_named
+  std::string kv_folder;            // where KV blocks lie in files, so that they may leave memory; empty: nowhere
   std::uint32_t max_batch = 8;      // sequences decoded together
   std::uint32_t chunk = 256;        // rows of one forward pass at most
   std::uint32_t latency_batch = 0;  // sequences decoded together while one of them is for latency; 0: max_batch

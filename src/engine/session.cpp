@@ -74,7 +74,7 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
                                                 : std::uint64_t{options.max_batch} + options.max_waiting),
       forward(model, options.chunk, options.context),
       pool(model->shared_backend(), kv_layout(*model, options.kv_codec), model->state_layers(),
-           kv_budget(*model, options, options.context, kv_bytes)),
+           kv_budget(*model, options, options.context, kv_bytes), options.kv_folder),
       encoder(make_source_encoder(*model, options.context, pool)),
       drafter(make_drafter(options, model, tokenizer)),
       scheduler(forward, pool, writing_tokenizer().get(),

@@ -19,6 +19,13 @@ std::string_view kv_codec_name(KvCodec codec) {
   return "?";
 }
 
+DeviceBuffer Backend::allocate_in_file(const std::filesystem::path&, std::uint64_t) {
+  throw UsageError("has memory of its own and keeps nothing in files", std::string(name()),
+                   "leave out --kv-disk, or use --device cpu");
+}
+
+void Backend::page_out(void*, std::uint64_t) {}
+
 DeviceBuffer Backend::upload_floats(Stream& stream, std::span<const float> values) {
   DeviceBuffer buffer = allocate(values.size_bytes());
   if (!values.empty()) upload(stream, buffer.data(), values.data(), values.size_bytes());

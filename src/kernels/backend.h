@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -73,7 +74,11 @@ class Backend {
 
   // --- memory ---
   virtual DeviceBuffer allocate(std::uint64_t bytes) = 0;  // 64-byte aligned, zeroed; throws Error when there is none
-  virtual std::uint64_t allocated_bytes() const = 0;       // by allocate() and prepare_*(), still held
+  // The same in a file of `folder`, for what is seldom read; not counted below. Devices of their own memory refuse it.
+  virtual DeviceBuffer allocate_in_file(const std::filesystem::path& folder, std::uint64_t bytes);
+  // Will not be read for a while: what lies in a file may leave memory.
+  virtual void page_out(void* memory, std::uint64_t bytes);
+  virtual std::uint64_t allocated_bytes() const = 0;  // by allocate() and prepare_*(), still held
   virtual void upload(Stream& stream, void* target, const void* source, std::uint64_t bytes) = 0;
   virtual void download(Stream& stream, void* target, const void* source, std::uint64_t bytes) = 0;  // waits
   virtual void copy(Stream& stream, void* target, const void* source, std::uint64_t bytes) = 0;      // device to device

@@ -92,6 +92,25 @@ TEST(MapFile, RefusesWhatIsNoFile) {
   ::close(writer);
 }
 
+TEST(MapScratch, KeepsWhatIsWrittenAndNothingBehind) {
+  const TempDir folder;
+  constexpr std::size_t kBytes = 3 << 20;
+  {
+    const auto memory = map_scratch(folder.path(), kBytes);
+    auto* bytes = static_cast<unsigned char*>(memory.get());
+    EXPECT_EQ(std::count(bytes, bytes + kBytes, 0), static_cast<std::ptrdiff_t>(kBytes));
+    for (std::size_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<unsigned char>(i * 7 + i / 256);
+    page_out(bytes + 100, kBytes - 200);
+    page_out(bytes, 10);
+    for (std::size_t i = 0; i < kBytes; ++i) ASSERT_EQ(bytes[i], static_cast<unsigned char>(i * 7 + i / 256));
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "nobody else sees the file";
+  }
+  EXPECT_NE(error_of([&] { map_scratch(folder / "absent", kBytes); }).find("absent: cannot make a scratch file"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { map_scratch(folder.path(), std::uint64_t{1} << 60); }).find("cannot reserve"),
+            std::string::npos);
+}
+
 TEST(ReadFile, KeepsItsLimit) {
   const TempDir folder;
   write_file(folder / "a", std::string(100'000, 'x'));

@@ -59,6 +59,25 @@ TEST_F(ContextMemoryTest, NeighboursAndPassesDoNotChangeWhatIsSaid) {
   }
 }
 
+// Blocks that leave memory come back as they were.
+TEST_F(ContextMemoryTest, OnADiskTheSameIsSaid) {
+  const auto folder = std::filesystem::path(::testing::TempDir());
+  const api::GenerateRequest asked = request(230);
+  const std::string expected = open(kPolicy)->generate(asked).text;
+  SessionOptions options;
+  options.context = 4096;
+  options.kv_folder = folder;
+  for (const char* settings : {"", ",cached=0"}) {
+    options.kv_policy = std::string(kPolicy) + settings;
+    EXPECT_EQ(runtime_.open(model_, file_.tokenizer, options)->generate(asked).text, expected) << settings;
+  }
+  options.kv_policy = "full";
+  EXPECT_EQ(runtime_.open(model_, file_.tokenizer, options)->generate(asked).text, open("full")->generate(asked).text);
+  options.kv_folder = folder / "absent";
+  const auto nowhere = runtime_.open(model_, file_.tokenizer, options);
+  EXPECT_THROW(nowhere->generate(asked), Error);
+}
+
 TEST_F(ContextMemoryTest, ReadsManyTimesTheTrainedContext) {
   const api::GenerateResult result = open(kPolicy, 256, 16384)->generate(request(900));
   EXPECT_GT(result.prompt_ids.size(), 3 * file_.architecture.context_length);

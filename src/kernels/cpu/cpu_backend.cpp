@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/thread_pool.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/attention.h"
@@ -57,6 +58,10 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CpuStream>(pool_.size()); }
 
   DeviceBuffer allocate(std::uint64_t bytes) override { return {allocate_zeroed(bytes, held_), bytes}; }
+  DeviceBuffer allocate_in_file(const std::filesystem::path& folder, std::uint64_t bytes) override {
+    return {map_scratch(folder, bytes), bytes};
+  }
+  void page_out(void* memory, std::uint64_t bytes) override { lathe::page_out(memory, bytes); }
   std::uint64_t allocated_bytes() const override { return held_->load(std::memory_order_relaxed); }
   void upload(Stream&, void* target, const void* source, std::uint64_t bytes) override { move(target, source, bytes); }
   void download(Stream&, void* target, const void* source, std::uint64_t bytes) override {

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "kernels/attention.h"
-#include "kernels/backend.h"
 #include "kernels/cpu/kv_block.h"
 #include "kernels/cpu/lut_input.h"
 #include "kernels/cpu/plane_input.h"
 #include "kernels/cpu/q8_input.h"
+#include "tensor/op_kinds.h"
 
 namespace lathe::kernels::cpu {
 
