@@ -18,7 +18,8 @@ from harness import ServeTest, http_request
 
 SECONDS = float(os.environ.get("LATHE_SOAK_SECONDS", "40"))
 CLIENTS = 12
-GROWTH = 8 << 20  # bytes of resident memory between the first and the last quarter
+GROWTH = 8 << 20  # bytes of resident memory between the second and the last quarter
+OWN_MEMORY = not os.environ.get("LATHE_SANITIZE")  # a sanitizer keeps what is freed, and more
 
 
 def read_to_end(connection):
@@ -160,7 +161,8 @@ class Soak(ServeTest):
         print(f"{sum(done.values())} requests in {SECONDS:.0f} s: {dict(done)}; resident at most {early / 1e6:.1f} MB in the "
               f"second quarter, {late / 1e6:.1f} MB in the last; descriptors at most {max(descriptors)}, "
               f"at rest {self.server.descriptors()}")
-        self.assertLess(late, early + GROWTH)
+        if OWN_MEMORY:
+            self.assertLess(late, early + GROWTH)
         self.assertLess(self.server.descriptors(), 32)
 
 
@@ -197,7 +199,8 @@ class Crowd(ServeTest):
         most = max(most, self.server.rss())
         print(f"{self.CONNECTIONS} connections, {self.GENERATING} of them generating 1,000 tokens each: {(most - before) / 1e6:.1f} MB, "
               f"KV blocks included, {time.monotonic() - begin:.1f} s")
-        self.assertLess(most - before, self.MEMORY)
+        if OWN_MEMORY:
+            self.assertLess(most - before, self.MEMORY)
         for connection in idle + busy:
             connection.close()
 
