@@ -55,7 +55,20 @@ int usable_cores() {
   return std::min(cores, quota_cores(cores));
 }
 
+// On a cache line of its own: what one thread waits for is not moved about by what others count.
+template <class T>
+struct alignas(64) OnItsLine : std::atomic<T> {
+  OnItsLine() : std::atomic<T>(0) {}
+};
+
 struct ThreadPool::State {
+  OnItsLine<std::size_t> next;
+  OnItsLine<std::uint32_t> epoch;  // loops begun: what workers wait for
+  // Workers inside the loop, and whether more may enter. A loop is over when its caller has found no range left and
+  // nobody is inside: a worker that another process keeps from running is not waited for unless it holds a range.
+  static constexpr std::uint32_t kOpen = std::uint32_t{1} << 31;
+  OnItsLine<std::uint32_t> gate;
+
   std::vector<std::thread> workers;
   int size = 1;
   int spins = kSpins;
@@ -63,16 +76,9 @@ struct ThreadPool::State {
   std::mutex loop_mutex;  // one loop at a time
   FunctionRef<void(std::size_t, std::size_t, int)>* body = nullptr;
   std::size_t count = 0, grain = 1;
-  alignas(64) std::atomic<std::size_t> next{0};
-  alignas(64) std::atomic<std::uint32_t> epoch{0};  // loops begun: what workers wait for
-  // Workers inside the loop, and whether more may enter. A loop is over when its caller has found no range left and
-  // nobody is inside: a worker that another process keeps from running is not waited for unless it holds a range.
-  static constexpr std::uint32_t kOpen = std::uint32_t{1} << 31;
-  alignas(64) std::atomic<std::uint32_t> gate{0};
-  std::atomic<bool> stopping{false};
-
   std::mutex error_mutex;
   std::exception_ptr error;
+  std::atomic<bool> stopping{false};
 
   void work(int worker) {
     current_worker = worker;
