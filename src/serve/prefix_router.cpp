@@ -20,7 +20,7 @@ std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {  // the finalizer o
 
 std::size_t PrefixRouter::choose(std::string_view scope, std::span<const text::TokenId> prompt,
                                  std::span<const std::uint64_t> outstanding) {
-  if (engines_ == 1) return 0;
+  if (engines_ <= 1) return 0;
   std::vector<std::uint64_t> prefixes;
   std::uint64_t hash = std::hash<std::string_view>{}(scope);
   for (std::size_t i = 0; i < prompt.size(); ++i) {
