@@ -45,7 +45,7 @@ std::size_t PrefixRouter::choose(std::string_view scope, std::span<const text::T
     const std::uint64_t cost = prompt.size() - read[engine] * kBlock + kBeside * calls + kBefore * before;
     if (cost < least) best = engine, least = cost;
   }
-  turn_ = (best + 1) % engines_;
+  turn_ = best + 1;
   for (const std::uint64_t prefix : prefixes) remember(prefix, best);
   return best;
 }

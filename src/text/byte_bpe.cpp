@@ -10,10 +10,6 @@
 namespace lathe::text {
 namespace {
 
-std::uint64_t pair_key(TokenId left, TokenId right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
-}
-
 class ByteBpe final : public Model {
  public:
   explicit ByteBpe(const TokenizerSpec& spec)

@@ -12,10 +12,6 @@
 namespace lathe::text {
 namespace {
 
-std::uint64_t pair_key(TokenId left, TokenId right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
-}
-
 class CharBpe final : public Model {
  public:
   explicit CharBpe(const TokenizerSpec& spec)

@@ -21,6 +21,11 @@ struct MergeTarget {
   TokenId id = kNoToken;
 };
 
+// What a table of merges knows a pair by.
+inline std::uint64_t pair_key(TokenId left, TokenId right) {
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+}
+
 // Working memory, reused from word to word.
 struct MergeScratch {
   std::vector<Symbol> symbols;

@@ -9,8 +9,8 @@
 namespace lathe::text::grammar {
 namespace {
 
-constexpr int kMaxNesting = 50;
-constexpr std::uint32_t kMaxCount = 10'000;
+constexpr int kMaxGroups = 50;
+constexpr std::uint32_t kMaxTimes = 10'000;
 
 class PatternParser {
  public:
@@ -73,7 +73,7 @@ class PatternParser {
   }
 
   Expression group(int depth) {
-    if (depth == kMaxNesting) refuse("too many open parentheses");
+    if (depth == kMaxGroups) refuse("too many open parentheses");
     ++at_;
     if (take('?') && !take(':')) refuse("only (...) and (?:...) are supported");
     std::vector<Expression> ways;
@@ -108,7 +108,7 @@ class PatternParser {
     std::uint32_t value = 0;
     for (; peek() >= '0' && peek() <= '9'; ++at_) {
       value = value * 10 + static_cast<std::uint32_t>(peek() - '0');
-      if (value > kMaxCount) refuse("the repetition count is too large");
+      if (value > kMaxTimes) refuse("the repetition count is too large");
     }
     return value;
   }

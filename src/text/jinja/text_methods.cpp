@@ -15,7 +15,7 @@ namespace lathe::jinja {
 namespace {
 
 template <std::string (*F)(std::string_view)>
-Value map_text(Interpreter& in, Arguments& args) {
+Value map_method(Interpreter& in, Arguments& args) {
   const Value text = bind(args, "this method", {"self"}, 1)[0];
   return string_like(in.heap(), text, F(text.text()));
 }
@@ -115,7 +115,7 @@ Value partition(Interpreter& in, Arguments& args) {
                       as_values(in, a[0], {text.substr(0, at), separator, text.substr(at + separator.size())}));
 }
 
-Value replace(Interpreter& in, Arguments& args) {
+Value replace_method(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "replace", {"self", "old", "new", "count"}, 3);
   Heap& heap = in.heap();
   const Value from = a[0].markup() ? html_escape(heap, a[1]) : a[1];
@@ -125,7 +125,7 @@ Value replace(Interpreter& in, Arguments& args) {
                                   text_argument(to, "replace: new"), int_argument(a[3], -1, "replace: count")));
 }
 
-Value join(Interpreter& in, Arguments& args) {
+Value join_method(Interpreter& in, Arguments& args) {
   const Values a = bind(args, "join", {"self", "iterable"}, 2);
   require_defined(a[1]);
   TextBuilder out(in.heap());
@@ -201,7 +201,7 @@ Value expandtabs(Interpreter& in, Arguments& args) {
   return string_like(in.heap(), a[0], out.take());
 }
 
-Value format(Interpreter& in, Arguments& args) {
+Value format_method(Interpreter& in, Arguments& args) {
   const Value text = args.positional.at(0);
   args.positional.erase(args.positional.begin());
   return brace_format(in.heap(), text, args);
@@ -218,14 +218,14 @@ Builtin find_text_method(std::string_view name) {
                   {"splitlines", splitlines},
                   {"partition", partition<false>},
                   {"rpartition", partition<true>},
-                  {"replace", replace},
-                  {"upper", map_text<to_upper>},
-                  {"lower", map_text<to_lower>},
-                  {"casefold", map_text<to_lower>},
-                  {"title", map_text<to_title>},
-                  {"capitalize", map_text<to_capitalized>},
-                  {"swapcase", map_text<swap_case>},
-                  {"join", join},
+                  {"replace", replace_method},
+                  {"upper", map_method<to_upper>},
+                  {"lower", map_method<to_lower>},
+                  {"casefold", map_method<to_lower>},
+                  {"title", map_method<to_title>},
+                  {"capitalize", map_method<to_capitalized>},
+                  {"swapcase", map_method<swap_case>},
+                  {"join", join_method},
                   {"ljust", justify<Side::kLeft>},
                   {"rjust", justify<Side::kRight>},
                   {"center", justify<Side::kBoth>},
@@ -233,7 +233,7 @@ Builtin find_text_method(std::string_view name) {
                   {"removeprefix", remove_affix<true>},
                   {"removesuffix", remove_affix<false>},
                   {"expandtabs", expandtabs},
-                  {"format", format}},
+                  {"format", format_method}},
                  name);
 }
 
