@@ -158,22 +158,15 @@ PackedTensor balanced_from_integers(const PackedTensor& integers) {
 PackedTensor BalancedCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                                    std::span<const float> importance, std::string name) const {
   check_params(params);
-  const std::uint64_t cols = shape.cols();
-  std::vector<std::uint8_t> levels;
-  std::vector<IntGrid> grids;
-  levels.reserve(values.size());
-  for_each_group(values, shape, int_group_columns(params, cols), importance, name,
-                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
-                   const IntGrid grid = fit_balanced_grid(x, weights, params.bits);
-                   if (!std::isfinite(grid.scale)) {
-                     fail_too_large(values.subspan(row * cols, cols), row, this->name(), name);
-                   }
-                   grids.push_back(grid);
-                   for (const float value : x) {
-                     levels.push_back(static_cast<std::uint8_t>(nearest_balanced_level(grid, value, params.bits)));
-                   }
-                 });
-  return balanced_from_integers(pack_int_groups(name, integers_codec(), shape, integers_params(params), levels, grids));
+  const auto rounded = round_groups(
+      values, shape, int_group_columns(params, shape.cols()), importance, this->name(), name,
+      [&](std::span<const float> x, std::span<const float> weights) {
+        return fit_balanced_grid(x, weights, params.bits);
+      },
+      [&](const auto& grid, float value) { return nearest_balanced_level(grid, value, params.bits); },
+      [](const auto& grid) { return grid.scale; });
+  return balanced_from_integers(
+      pack_int_groups(name, integers_codec(), shape, integers_params(params), rounded.codes, rounded.grids));
 }
 
 PackedTensor BalancedCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {

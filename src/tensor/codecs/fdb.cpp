@@ -117,21 +117,12 @@ PackedTensor pack_fdb(const std::string& name, const Shape& shape, const CodecPa
 PackedTensor FdbCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                               std::span<const float> importance, std::string name) const {
   check_params(params);
-  const std::uint64_t cols = shape.cols();
-  std::vector<std::uint8_t> codes;
-  std::vector<FdbGrid> grids;
-  codes.reserve(values.size());
-  for_each_group(values, shape, int_group_columns(params, cols), importance, name,
-                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
-                   const FdbGrid grid = fit_fdb_grid(x, weights);
-                   if (!std::isfinite(grid.first)) {
-                     fail_too_large(values.subspan(row * cols, cols), row, this->name(), name);
-                   }
-                   grids.push_back(grid);
-                   for (const float value : x)
-                     codes.push_back(static_cast<std::uint8_t>(nearest_fdb_code(grid, value)));
-                 });
-  return pack_fdb(name, shape, params, codes, grids);
+  const auto rounded = round_groups(
+      values, shape, int_group_columns(params, shape.cols()), importance, this->name(), name,
+      [&](std::span<const float> x, std::span<const float> weights) { return fit_fdb_grid(x, weights); },
+      [&](const auto& grid, float value) { return nearest_fdb_code(grid, value); },
+      [](const auto& grid) { return grid.first; });
+  return pack_fdb(name, shape, params, rounded.codes, rounded.grids);
 }
 
 PackedTensor FdbCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {

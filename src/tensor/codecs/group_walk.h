@@ -3,9 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tensor/codecs/checks.h"
@@ -33,6 +35,31 @@ void for_each_group(std::span<const float> values, const Shape& shape, std::uint
            importance.empty() ? std::span<const float>(even).first(count) : importance.subspan(begin, count));
     }
   }
+}
+
+template <class Grid>
+struct GroupCodes {
+  std::vector<std::uint8_t> codes;  // of every value, by rows
+  std::vector<Grid> grids;          // of every group
+};
+
+// Rounds every value to its group's grid: fit(x, weights) gives the grid, code(grid, value) the value's number in it,
+// and scale(grid) what has to be finite. Throws an Error naming the tensor where it is not.
+template <class Fit, class Code, class Scale>
+auto round_groups(std::span<const float> values, const Shape& shape, std::uint64_t group,
+                  std::span<const float> importance, std::string_view codec, const std::string& name, const Fit& fit,
+                  const Code& code, const Scale& scale) {
+  const std::uint64_t cols = shape.cols();
+  GroupCodes<decltype(fit(values, importance))> rounded;
+  rounded.codes.reserve(values.size());
+  for_each_group(values, shape, group, importance, name,
+                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
+                   const auto grid = fit(x, weights);
+                   if (!std::isfinite(scale(grid))) fail_too_large(values.subspan(row * cols, cols), row, codec, name);
+                   rounded.grids.push_back(grid);
+                   for (const float value : x) rounded.codes.push_back(static_cast<std::uint8_t>(code(grid, value)));
+                 });
+  return rounded;
 }
 
 }  // namespace lathe

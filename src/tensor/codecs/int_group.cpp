@@ -133,22 +133,14 @@ void IntGroupCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, st
 PackedTensor IntGroupCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                                    std::span<const float> importance, std::string name) const {
   check_params(params, this->name());
-  const std::uint64_t cols = shape.cols();
-  std::vector<std::uint8_t> levels;
-  std::vector<IntGrid> grids;
-  levels.reserve(values.size());
-  for_each_group(values, shape, int_group_columns(params, cols), importance, name,
-                 [&](std::uint64_t row, std::uint64_t, std::span<const float> x, std::span<const float> weights) {
-                   const IntGrid grid = fit_int_grid(x, weights, params.bits, kind_);
-                   if (!std::isfinite(grid.scale)) {
-                     fail_too_large(values.subspan(row * cols, cols), row, this->name(), name);
-                   }
-                   grids.push_back(grid);
-                   for (const float value : x) {
-                     levels.push_back(static_cast<std::uint8_t>(nearest_int_level(grid, value, params.bits)));
-                   }
-                 });
-  return pack_int_groups(name, *this, shape, params, levels, grids);
+  const auto rounded = round_groups(
+      values, shape, int_group_columns(params, shape.cols()), importance, this->name(), name,
+      [&](std::span<const float> x, std::span<const float> weights) {
+        return fit_int_grid(x, weights, params.bits, kind_);
+      },
+      [&](const auto& grid, float value) { return nearest_int_level(grid, value, params.bits); },
+      [](const auto& grid) { return grid.scale; });
+  return pack_int_groups(name, *this, shape, params, rounded.codes, rounded.grids);
 }
 
 PackedTensor pack_int_groups(const std::string& name, const IntGroupCodec& codec, const Shape& shape,
