@@ -1,6 +1,6 @@
 #include "serve/prefix_router.h"
 
-#include <functional>
+#include "base/hash.h"
 
 namespace lathe::serve {
 namespace {
@@ -9,23 +9,16 @@ namespace {
 // in the same time: a step of the batch grows by one row of some hundred answers, a place becomes free after an answer.
 constexpr std::uint64_t kBeside = 64, kBefore = 1024;
 
-std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {  // the finalizer of SplitMix64 (Steele et al. 2014)
-  hash += value + 0x9e3779b97f4a7c15;
-  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
-  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111eb;
-  return hash ^ (hash >> 31);
-}
-
 }  // namespace
 
 std::size_t PrefixRouter::choose(std::string_view scope, std::span<const text::TokenId> prompt,
                                  std::span<const std::uint64_t> outstanding) {
   if (engines_ <= 1) return 0;
   std::vector<std::uint64_t> prefixes;
-  std::uint64_t hash = std::hash<std::string_view>{}(scope);
-  for (std::size_t i = 0; i < prompt.size(); ++i) {
-    hash = mix(hash, static_cast<std::uint64_t>(prompt[i]));
-    if ((i + 1) % kBlock == 0) prefixes.push_back(hash);
+  std::uint64_t hash = hash64(scope);
+  for (std::size_t end = kBlock; end <= prompt.size(); end += kBlock) {
+    hash = hash64(std::as_bytes(prompt.subspan(end - kBlock, kBlock)), hash);
+    prefixes.push_back(hash);
   }
   const std::lock_guard lock(mutex_);
   std::vector<std::size_t> read(engines_, 0);  // blocks of this prompt, by engine
