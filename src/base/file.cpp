@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "base/write_all.h"
 
@@ -47,6 +48,13 @@ struct Mappings {
 Mappings& mappings() {
   static Mappings& living = *new Mappings;
   return living;
+}
+
+// Begin and end of the pages that lie wholly inside these bytes; none when end <= begin.
+std::pair<std::uintptr_t, std::uintptr_t> pages_inside(const void* memory, std::uint64_t bytes) {
+  static const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory);
+  return {(begin + page - 1) & ~(page - 1), (begin + bytes) & ~(page - 1)};
 }
 
 Descriptor open_for_reading(const std::filesystem::path& path, struct ::stat& status) {
@@ -110,9 +118,7 @@ Bytes map_file(const std::filesystem::path& path) {
 }
 
 void drop_pages(std::span<const std::byte> bytes) {
-  static const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) & ~(page - 1);
-  const auto end = (reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size()) & ~(page - 1);
+  const auto [begin, end] = pages_inside(bytes.data(), bytes.size());
   if (end <= begin) return;
   const std::lock_guard lock(mappings().mutex);
   const auto next = mappings().end_by_begin.upper_bound(begin);
@@ -137,9 +143,7 @@ std::shared_ptr<void> map_scratch(const std::filesystem::path& folder, std::uint
 
 void page_out(void* memory, std::uint64_t bytes) {
 #ifdef MADV_PAGEOUT
-  static const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) & ~(page - 1);
-  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) & ~(page - 1);
+  const auto [begin, end] = pages_inside(memory, bytes);
   if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_PAGEOUT);
 #else
   (void)memory, (void)bytes;
