@@ -108,15 +108,16 @@ Json Metrics::status(const Models& models, std::uint32_t connections) const {
   Json open = Json::array();
   for (const auto& model : models.loaded()) {
     Json one = {{"model", model->name}, {"context", model->any().context()}, {"bytes", model->bytes}};
-    Json engines = Json::array();
-    for (std::size_t i = 0; i < model->engines.size(); ++i) engines.push_back(Json::object());
-    for (const EngineFigure& figure : kFigures) {
-      const char* name = figure.name + std::string_view("lathe_").size();
-      one[name] = sum(*model, figure);
-      for (std::size_t i = 0; i < engines.size(); ++i)
-        engines[i][name] = model->engines[i].session->stats().*figure.value;
+    for (const Engine& engine : model->engines) {
+      const engine::SessionStats stats = engine.session->stats();
+      Json figures = Json::object();
+      for (const EngineFigure& figure : kFigures) {
+        const char* name = figure.name + std::string_view("lathe_").size();
+        figures[name] = stats.*figure.value;
+        one[name] = one.value(name, std::uint64_t{0}) + stats.*figure.value;
+      }
+      if (model->engines.size() > 1) one["engines"].push_back(std::move(figures));
     }
-    if (engines.size() > 1) one["engines"] = std::move(engines);
     open.push_back(std::move(one));
   }
   return {{"connections", connections},

@@ -239,9 +239,9 @@ std::string beginning_of(const Json& request) {
     for (const auto& [before, name] : pieces_of(text->get_ref<const std::string&>(), "template")) {
       beginning += before;
       const Json* value = in(in(&request, "variables"), name);
-      for (const Json& parameter : parameters != nullptr && parameters->is_array() ? *parameters : Json::array()) {
-        const Json* named = in(&parameter, "name");
-        if (named != nullptr && *named == name) value = in(&parameter, "value");
+      for (std::size_t i = 0; parameters != nullptr && parameters->is_array() && i < parameters->size(); ++i) {
+        const Json* named = in(&(*parameters)[i], "name");
+        if (named != nullptr && *named == name) value = in(&(*parameters)[i], "value");
       }
       if (value == nullptr || !value->is_string()) break;
       beginning += value->get_ref<const std::string&>();
