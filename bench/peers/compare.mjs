@@ -12,16 +12,11 @@ import {mkdtempSync, readdirSync} from "node:fs";
 import {tmpdir} from "node:os";
 import {dirname, join} from "node:path";
 import {fileURLToPath} from "node:url";
+import {readOptions} from "./options.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const options = {headers: "", kernel: "auto", variant: "", threads: 2, prompt: 256, generate: 64, rounds: 5, batch: 1, lathe: join(here, "../../build/release/bin/lathe")};
-const models = [];
-for (let args = process.argv.slice(2); args.length > 0; ) {
-  const arg = args.shift();
-  if (!arg.startsWith("--")) models.push(arg);
-  else if (arg.slice(2) in options && args.length > 0) options[arg.slice(2)] = args.shift();
-  else throw new Error(`unknown option ${arg}; there are ${Object.keys(options).map((name) => "--" + name).join(" ")}`);
-}
+const models = readOptions(options);
 const {headers, kernel, variant, threads, prompt, generate, rounds, batch, lathe} = options;
 
 const run = (command, args) => JSON.parse(execFileSync(command, args.map(String), {stdio: ["ignore", "pipe", "ignore"]}));

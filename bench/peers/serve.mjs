@@ -11,18 +11,12 @@ import {execFileSync, spawn} from "node:child_process";
 import {createServer} from "node:net";
 import {dirname, join} from "node:path";
 import {fileURLToPath} from "node:url";
+import {readOptions} from "./options.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const options = {peer: "", threads: 2, streams: "1,4,16,64", prompt: 64, generate: 64, rounds: 3, lathe: join(here, "../../build/release/bin/lathe")};
-const models = [];
-for (let args = process.argv.slice(2); args.length > 0; ) {
-  const arg = args.shift();
-  if (!arg.startsWith("--")) models.push(arg);
-  else if (arg.slice(2) in options && args.length > 0) options[arg.slice(2)] = args.shift();
-  else throw new Error(`unknown option ${arg}; there are ${Object.keys(options).map((name) => "--" + name).join(" ")}`);
-}
+const models = readOptions(options);
 const {peer, threads, prompt, generate, rounds, lathe} = options;
-if (models.length === 0) throw new Error("give a model");
 
 const freePort = () => new Promise((resolve) => {
   const socket = createServer().listen(0, "127.0.0.1", () => {
