@@ -1,5 +1,6 @@
-// Programs of calls with semantic variables, run by a Lathe server: the client's side. All calls are submitted at once;
-// the server runs them as their inputs come, and values go from call to call without coming here. C++17 and later.
+// Programs of calls with semantic variables, run by a Lathe server: the client's side, in liblathe-client. All calls
+// are submitted at once; the server runs them as their inputs come, and values go from call to call without coming
+// here. C++17 and later.
 #pragma once
 
 #include <map>
@@ -25,10 +26,19 @@ struct SemanticCall {
   bool ignore_eos = false;
 };
 
+// A program in one request, which takes one round trip: the texts of the variables `wanted` by their names, or, when
+// none are named, of the outputs that no call reads. `url` is the server's, as "http://127.0.0.1:8080"; `key` and
+// `model` may be empty. Throws std::runtime_error with one line that says what is wrong: no connection, a program that
+// cannot run, a wanted variable whose call failed.
+std::map<std::string, std::string> run_program(const std::string& url, const std::vector<SemanticCall>& calls,
+                                               const std::map<std::string, std::string>& values = {},
+                                               const std::vector<std::string>& wanted = {}, const std::string& key = {},
+                                               const std::string& model = {});
+
 enum class Criterion { kNone, kLatency, kThroughput };
 
-// A session of a server, ended when this is destroyed. Every member throws std::runtime_error with one line that says
-// what is wrong: no connection, a program that cannot run, a call that failed.
+// A session of a server, ended when this is destroyed, for programs that grow or are looked at while they run. Every
+// member throws std::runtime_error as run_program does.
 class SemanticClient {
  public:
   // `url` is the server's, as "http://127.0.0.1:8080". `key` and `model` may be empty.

@@ -3,15 +3,18 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "cli/common.h"
+#include "cli/own_server.h"
+#include "cli/program_workloads.h"
 
 namespace lathe::cli {
 
 struct ProgramBench {
-  std::string workload;  // empty: none
-  std::uint32_t rtt_ms = 100, calls = 16, shared = 1024, generate = 32, parallel = 16, chunk = 256, repeat = 3;
+  WorkloadOptions workload;  // no name: none
+  OwnServerOptions server;
+  std::uint32_t rtt_ms = 100, generate = 32, chats = 0, repeat = 3;
+  bool no_prefix_cache = false;
 };
 
 void add_program_bench_options(Options& options, ProgramBench& bench);

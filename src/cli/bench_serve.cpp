@@ -95,7 +95,8 @@ int bench_serve_verb(Arguments arguments) {
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
-  if (!programs.workload.empty()) {
+  if (!programs.workload.name.empty()) {
+    programs.server.chunk = chunk;
     if (url) throw UsageError("--workload starts its own server", {}, "leave --url out");
     return bench_programs(programs, model, device, output);
   }

@@ -18,6 +18,7 @@ engine::SessionOptions session_options(const DeviceArgs& device, const OwnServer
   options.max_batch = asked.parallel;
   options.chunk = asked.chunk;
   options.latency_batch = asked.latency_batch;
+  options.prefix_cache = asked.prefix_cache;
   return options;
 }
 

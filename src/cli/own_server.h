@@ -11,6 +11,7 @@ namespace lathe::cli {
 
 struct OwnServerOptions {
   std::uint32_t parallel = 16, chunk = 256, latency_batch = 0;
+  bool prefix_cache = true;
   std::string api_key;  // empty: everybody on this machine may ask
 };
 

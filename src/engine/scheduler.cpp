@@ -138,6 +138,21 @@ bool Scheduler::batch_has_room_for(const Sequence& sequence) const {
   return urgent == 0 || running_.size() < options_.latency_batch;
 }
 
+// How much of what the sequence has to read stands in the next pass, which has `room` more rows; `urgent` when a call
+// for latency decodes in it. A guess takes what room there is.
+std::size_t Scheduler::rows_of_pass(const Sequence& sequence, std::size_t room, bool urgent) const {
+  const std::size_t wanted = sequence.pending() + sequence.draft.size();
+  if (urgent && sequence.goal() == Goal::kThroughput && sequence.pending() > 1) {
+    const std::size_t taken = options_.chunk - room;
+    if (taken >= options_.latency_batch) return 0;
+    const std::size_t bearable = std::min<std::size_t>(room, options_.latency_batch - taken);
+    // A policy whose steps are larger reads whole ones all the same: it would never get on otherwise.
+    if (const std::size_t count = options_.policy->rows_of_pass(sequence.stored(), wanted, bearable); count > 0)
+      return count;
+  }
+  return options_.policy->rows_of_pass(sequence.stored(), wanted, room);
+}
+
 // Whether a running sequence is computing blocks that `sequence` could share, beyond the `cached` tokens it has.
 bool Scheduler::prefix_is_being_read(const Sequence& sequence, std::size_t cached) const {
   const std::size_t block = pool_.layout().block_tokens;
@@ -281,13 +296,14 @@ void Scheduler::step(const CancelToken* cancel) {
   std::vector<std::size_t> counts;
   std::size_t room = options_.chunk;
   std::uint64_t claimed = 0;  // blocks that the batch so far will take
+  const bool urgent = options_.latency_batch > 0 && std::any_of(running_.begin(), running_.end(), [](const auto& one) {
+                        return one->goal() == Goal::kLatency && one->pending() == 1;
+                      });
   for (const bool decoding : {true, false}) {
     for (auto it = running_.begin(); it != running_.end() && room > 0; ++it) {
       Sequence& sequence = **it;
       if ((sequence.pending() == 1) != decoding) continue;
-      // A guess takes what room there is, and nobody's blocks.
-      std::size_t count =
-          options_.policy->rows_of_pass(sequence.stored(), sequence.pending() + sequence.draft.size(), room);
+      std::size_t count = rows_of_pass(sequence, room, urgent);
       if (count == 0) continue;
       const std::uint64_t wanted = claimed + sequence.state->blocks_needed(count);
       if (!sequence.draft.empty() && pool_.free_blocks() < wanted && !tree_.evict(wanted)) {

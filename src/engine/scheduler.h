@@ -59,8 +59,8 @@ struct Job {
 struct SchedulerOptions {
   std::uint32_t context = 0, max_batch = 1, chunk = 1;
   // While a call for latency runs, those for throughput join only up to so many sequences, as do further ones for
-  // latency (Parrot, section 5.4: the load an engine may take is what the most urgent of its calls allows); 0:
-  // max_batch.
+  // latency, and prompts of those for throughput are read as far as a pass has fewer rows (Parrot, section 5.4: the
+  // load an engine may take is what the most urgent of its calls allows); 0: max_batch and chunk.
   std::uint32_t latency_batch = 0;
   bool prefix_cache = true;
   std::shared_ptr<const cache::KvPolicy> policy;
@@ -103,6 +103,7 @@ class Scheduler {
   std::uint64_t source_blocks(const Sequence& sequence) const;
   Sequences::iterator next_waiting(const std::vector<const Sequence*>& passed_over);
   bool batch_has_room_for(const Sequence& sequence) const;
+  std::size_t rows_of_pass(const Sequence& sequence, std::size_t room, bool urgent) const;
   bool prefix_is_being_read(const Sequence& sequence, std::size_t cached) const;
   std::uint64_t blocks_promised() const;
   void end_cancelled(const CancelToken* cancel);

@@ -30,6 +30,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/session/*", show_session},
     {"DELETE", "/v1/session/*", delete_session},
     {"POST", "/v1/semantic_call", semantic_call},
+    {"POST", "/v1/program", whole_program},
     {"POST", "/v1/semantic_var/*", set_variable},
     {"GET", "/v1/semantic_var/*", get_variable},
 };

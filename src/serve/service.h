@@ -69,6 +69,7 @@ void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange);
 void open_session(Service& service, const std::shared_ptr<Exchange>& exchange);
 void show_session(Service& service, const std::shared_ptr<Exchange>& exchange);
 void delete_session(Service& service, const std::shared_ptr<Exchange>& exchange);
+void whole_program(Service& service, const std::shared_ptr<Exchange>& exchange);
 void semantic_call(Service& service, const std::shared_ptr<Exchange>& exchange);
 void set_variable(Service& service, const std::shared_ptr<Exchange>& exchange);
 void get_variable(Service& service, const std::shared_ptr<Exchange>& exchange);

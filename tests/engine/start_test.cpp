@@ -212,6 +212,49 @@ TEST_F(StartTest, APromptThatSeveralShareIsReadOnce) {
 }
 
 // A prompt of several chunks joins while another call decodes: between two of the latter's tokens lies one pass.
+TEST_F(StartTest, WhileACallForLatencyRunsOthersTakeNoMoreThanItBears) {
+  Session& session = open({.context = 512, .max_batch = 8, .chunk = 64, .latency_batch = 2, .prefix_cache = false});
+  std::string prompt = "Once upon a time";
+  for (int i = 0; i < 40; ++i) prompt += " and on and on";
+  const auto alone = session.generate(greedy(prompt, 4));
+  // A chat, and two calls that nobody waits for by themselves.
+  auto chat = start(session, greedy("Tom", 60));
+  Program program;
+  const VariableId all = program.add_variable("all");
+  Node reduce;
+  reduce.request = greedy("", 2);
+  reduce.output = all;
+  for (int i = 0; i < 2; ++i) {
+    Node map;
+    map.prompt.emplace_back(prompt);
+    map.request = greedy("", 4);
+    map.output = program.add_variable("map" + std::to_string(i));
+    reduce.prompt.emplace_back(map.output);
+    program.add_node(std::move(map));
+  }
+  program.add_node(std::move(reduce));
+  deduce_goals(program, all, Goal::kLatency);
+  ASSERT_EQ(program.nodes[0].goal, Goal::kThroughput);
+  const auto run = session.start(std::move(program), {});
+  std::uint64_t prefilled = 0, passes_with_prompts = 0;
+  while (chat.result.wait_for(0s) != std::future_status::ready) {
+    const SessionStats before = session.stats();
+    ASSERT_TRUE(session.step());
+    const SessionStats after = session.stats();
+    EXPECT_LE(after.running, 2u);
+    if (after.decode_tokens == before.decode_tokens) continue;  // the chat's own prompt
+    EXPECT_LE(after.prefill_tokens - before.prefill_tokens, 1u) << "beside a token of the chat";
+    prefilled += after.prefill_tokens - before.prefill_tokens;
+    passes_with_prompts += after.prefill_tokens > before.prefill_tokens ? 1 : 0;
+  }
+  EXPECT_GT(passes_with_prompts, 40u) << "and they get on";
+  while (session.step()) {
+  }
+  ASSERT_TRUE(run->finished());
+  EXPECT_EQ(run->error(), nullptr);
+  EXPECT_EQ(*run->program.variables[run->program.nodes[0].output].value, alone.text);
+}
+
 TEST_F(StartTest, ALongPromptDelaysRunningCallsByOneChunkAtMost) {
   Session& session = open({.context = 512, .max_batch = 2, .chunk = 8, .prefix_cache = false});
   std::vector<std::uint64_t> passes;  // forward passes at each token of the running call

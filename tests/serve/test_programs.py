@@ -77,7 +77,25 @@ class RunProgram(unittest.TestCase):
             self.assertEqual(report["program"]["prompt_tokens"] > 0, True)
             if workload == "chain":  # four round trips against one
                 self.assertGreater(report["call_by_call"]["seconds"], 4 * 0.020)
+                self.assertGreater(report["program"]["seconds"], 0.020)
+            self.assertGreater(report["program"]["kv_bytes"], 0)
+            self.assertNotIn("between_chat_tokens_seconds", report)
         run("bench", "serve", "--workload", "magic", status=2)
+
+    def test_a_shared_prompt_takes_memory_and_time_once(self):
+        reports = [json.loads(run("bench", "serve", "tiny", "--workload", "shared-prompt", "--calls", 16, "--answer", 100, "--rtt", 0,
+                                  "--repeat", 1, "--system", 1000, "--json", *more)[0])
+                   for more in ((), ("--no-prefix-cache",))]
+        shared, unshared = (report["program"] for report in reports)
+        self.assertLess(shared["prefill_tokens"], 0.25 * unshared["prefill_tokens"])
+        self.assertLess(shared["kv_bytes"], 0.25 * unshared["kv_bytes"])
+
+    def test_chats_beside_a_program_are_told(self):
+        report = json.loads(run("bench", "serve", "tiny", "--workload", "map-reduce", "--calls", 4, "--answer", 8, "--repeat", 1,
+                                "--chats", 2, "--latency-batch", 2, "--json")[0])
+        for pace in (report, report["call_by_call"], report["program"]):
+            self.assertGreater(pace["between_chat_tokens_seconds"]["count"], 10)
+            self.assertGreater(pace["between_chat_tokens_seconds"]["p99"], 0)
 
     def test_an_interrupted_benchmark_says_nothing_of_speed(self):
         for more in (("--requests", "100000", "--streams", "2"), ("--workload", "chain", "--rtt", "2000")):

@@ -24,11 +24,70 @@ std::string query_of(Criterion criterion) {
 
 std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
+Json program_json(const std::vector<SemanticCall>& calls, const std::map<std::string, std::string>& values) {
+  Json list = Json::array();
+  for (const SemanticCall& call : calls) {
+    Json parameters = Json::array();
+    for (const Placeholder& one : call.placeholders) {
+      Json parameter = {{"name", one.name}, {"is_output", one.is_output}};
+      if (!one.transform.empty()) parameter["transform"] = one.transform;
+      parameters.push_back(std::move(parameter));
+    }
+    list.push_back({{"template", call.text},
+                    {"parameters", std::move(parameters)},
+                    {"max_tokens", call.max_tokens},
+                    {"temperature", call.temperature},
+                    {"ignore_eos", call.ignore_eos}});
+  }
+  return {{"calls", std::move(list)}, {"variables", values}};
+}
+
+std::string without_slash(std::string url) {
+  while (url.ends_with('/')) url.pop_back();
+  return url;
+}
+
+// The body of the server's answer to `method` `url``path`.
+std::string ask(const std::string& url, const std::string& key, const std::string& method, const std::string& path,
+                const std::string& body) {
+  net::HttpAsk asked{.method = method, .body = body};
+  if (!body.empty()) asked.fields["Content-Type"] = "application/json";
+  if (!key.empty()) asked.fields["Authorization"] = "Bearer " + key;
+  net::HttpRequest request(net::parse_url(url + path), asked, nullptr, kPatience);
+  std::string answer;
+  for (auto piece = request.read(); !piece.empty(); piece = request.read()) {
+    answer.append(piece.begin(), piece.end());
+    if (answer.size() > kMostAnswer) throw Error("answers with more than 256 MiB", url);
+  }
+  if (request.header().status == 200) return answer;
+  const Json error = Json::parse(answer, nullptr, false);
+  if (error.is_object() && error.contains("error") && error["error"].is_object())
+    throw Error(error["error"].value("message", "an error without a message"), url);
+  throw Error(fmt::format("answers with status {}", request.header().status), url, "is it a Lathe server?");
+}
+
 }  // namespace
 
+std::map<std::string, std::string> run_program(const std::string& url, const std::vector<SemanticCall>& calls,
+                                               const std::map<std::string, std::string>& values,
+                                               const std::vector<std::string>& wanted, const std::string& key,
+                                               const std::string& model) {
+  Json body = program_json(calls, values);
+  if (!model.empty()) body["model"] = model;
+  for (const std::string& name : wanted) body["want"][name] = "latency";
+  const std::string server = without_slash(url);
+  const Json reply = parse_json(ask(server, key, "POST", "/v1/program", text_of(body)), server);
+  std::map<std::string, std::string> texts;
+  const Json outputs = json_get<Json>(reply, "outputs", server);
+  for (const auto& [name, output] : outputs.items()) {
+    if (output.contains("error")) throw Error(json_get<std::string>(output["error"], "message", server), server);
+    texts[name] = json_get<std::string>(output, "content", server);
+  }
+  return texts;
+}
+
 SemanticClient::SemanticClient(std::string url, std::string key, const std::string& model)
-    : url_(std::move(url)), key_(std::move(key)) {
-  while (url_.ends_with('/')) url_.pop_back();
+    : url_(without_slash(std::move(url))), key_(std::move(key)) {
   Json body = Json::object();
   if (!model.empty()) body["model"] = model;
   session_ = json_get<std::string>(parse_json(ask("POST", "/v1/session", text_of(body)), url_), "session_id", url_);
@@ -44,21 +103,7 @@ SemanticClient::~SemanticClient() {
 
 std::map<std::string, std::string> SemanticClient::submit(const std::vector<SemanticCall>& calls,
                                                           const std::map<std::string, std::string>& values) {
-  Json list = Json::array();
-  for (const SemanticCall& call : calls) {
-    Json parameters = Json::array();
-    for (const Placeholder& one : call.placeholders) {
-      Json parameter = {{"name", one.name}, {"is_output", one.is_output}};
-      if (!one.transform.empty()) parameter["transform"] = one.transform;
-      parameters.push_back(std::move(parameter));
-    }
-    list.push_back({{"template", call.text},
-                    {"parameters", std::move(parameters)},
-                    {"max_tokens", call.max_tokens},
-                    {"temperature", call.temperature},
-                    {"ignore_eos", call.ignore_eos}});
-  }
-  return submit_json(text_of({{"calls", std::move(list)}, {"variables", values}}));
+  return submit_json(text_of(program_json(calls, values)));
 }
 
 std::map<std::string, std::string> SemanticClient::submit_json(const std::string& program) {
@@ -81,23 +126,10 @@ void SemanticClient::want(const std::string& var_id, Criterion criterion) {
   ask("GET", "/v1/semantic_var/" + var_id + "?wait=false&" + query_of(criterion));
 }
 
-std::string SemanticClient::state() { return ask("GET", "/v1/session/" + session_); }
-
 std::string SemanticClient::ask(const std::string& method, const std::string& path, const std::string& body) {
-  net::HttpAsk asked{.method = method, .body = body};
-  if (!body.empty()) asked.fields["Content-Type"] = "application/json";
-  if (!key_.empty()) asked.fields["Authorization"] = "Bearer " + key_;
-  net::HttpRequest request(net::parse_url(url_ + path), asked, nullptr, kPatience);
-  std::string answer;
-  for (auto piece = request.read(); !piece.empty(); piece = request.read()) {
-    answer.append(piece.begin(), piece.end());
-    if (answer.size() > kMostAnswer) throw Error("answers with more than 256 MiB", url_);
-  }
-  if (request.header().status == 200) return answer;
-  const Json error = Json::parse(answer, nullptr, false);
-  if (error.is_object() && error.contains("error") && error["error"].is_object())
-    throw Error(error["error"].value("message", "an error without a message"), url_);
-  throw Error(fmt::format("answers with status {}", request.header().status), url_, "is it a Lathe server?");
+  return lathe::ask(url_, key_, method, path, body);
 }
+
+std::string SemanticClient::state() { return ask("GET", "/v1/session/" + session_); }
 
 }  // namespace lathe

@@ -60,13 +60,13 @@ struct Stream {
 
 class Load {
  public:
-  Load(const LoadOptions& options, const CancelToken* cancel)
-      : options_(options), cancel_(cancel), random_(options.seed) {}
+  Load(const LoadOptions& options, const CancelToken* cancel, const std::atomic<bool>* enough)
+      : options_(options), cancel_(cancel), enough_(enough), random_(options.seed) {}
 
   LoadReport run() {
     begin_ = Clock::now();
     due_ = begin_;
-    while (report_.completed + report_.failed < options_.requests) {
+    while (report_.completed + report_.failed < options_.requests && !(enough_ != nullptr && enough_->load())) {
       if (cancel_ != nullptr) cancel_->check();
       start_due();
       wait();
@@ -182,6 +182,7 @@ class Load {
 
   const LoadOptions& options_;
   const CancelToken* cancel_;
+  const std::atomic<bool>* enough_;
   std::mt19937_64 random_;
   LoadReport report_;
   std::vector<std::unique_ptr<Stream>> streams_;
@@ -191,10 +192,10 @@ class Load {
 
 }  // namespace
 
-LoadReport run_load(const LoadOptions& options, const CancelToken* cancel) {
+LoadReport run_load(const LoadOptions& options, const CancelToken* cancel, const std::atomic<bool>* enough) {
   if (options.vocab <= 3 || options.streams == 0 || options.prompt_tokens == 0)
     throw UsageError("a load needs streams, prompts and a vocabulary", "load");
-  return Load(options, cancel).run();
+  return Load(options, cancel, enough).run();
 }
 
 double quantile(const std::vector<double>& sorted, double q) {

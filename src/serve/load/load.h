@@ -2,6 +2,7 @@
 // took. Closed loop: so many streams, each asking again when it has its answer. Open loop: requests at random times.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,8 +31,10 @@ struct LoadReport {
   std::string first_failure;
 };
 
-// Throws Error when nothing can be connected to, Cancelled when `cancel` is set.
-LoadReport run_load(const LoadOptions& options, const CancelToken* cancel = nullptr);
+// Throws Error when nothing can be connected to, Cancelled when `cancel` is set. Once `enough` is set it hangs up and
+// tells what there is so far.
+LoadReport run_load(const LoadOptions& options, const CancelToken* cancel = nullptr,
+                    const std::atomic<bool>* enough = nullptr);
 
 // The q-quantile of sorted values (nearest rank); 0 for none.
 double quantile(const std::vector<double>& sorted, double q);

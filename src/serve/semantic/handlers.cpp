@@ -1,4 +1,6 @@
-// The semantic-variable API: /v1/session, /v1/semantic_call, /v1/semantic_var (Parrot, sections 4 and 7).
+// The semantic-variable API: /v1/session, /v1/semantic_call, /v1/semantic_var, /v1/program (Parrot, sections 4 and 7).
+#include <algorithm>
+#include <memory>
 #include <string>
 
 #include "base/json.h"
@@ -44,19 +46,43 @@ Json parameters_json(const SemanticSession& session, const std::vector<AddedCall
   return list;
 }
 
+// Of the request's "model" and "priority".
+std::shared_ptr<SemanticSession> new_session(Service& service, const std::shared_ptr<Exchange>& exchange,
+                                             Fields& fields) {
+  Lease lease = service.models().acquire(fields.text("model").value_or(""));
+  engine::StartOptions options;
+  options.client = exchange->key_name.empty() ? exchange->request().peer : exchange->key_name;
+  options.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
+  return std::make_shared<SemanticSession>(new_id("sess_"), exchange->key_name, std::move(lease), std::move(options),
+                                           exchange->loop(), service.metrics());
+}
+
+// Throws when `variable` needs one that would never have a value.
+void check_set(const SemanticSession& session, engine::VariableId variable, unsigned status) {
+  const std::string unset = session.unset_behind(variable);
+  if (unset.empty()) return;
+  throw ApiError(status, fmt::format("variable '{}' has no value and no call produces it; set it first", unset), unset,
+                 "variable_unset");
+}
+
+void await(const std::shared_ptr<SemanticSession>& session, const std::shared_ptr<Waiter>& waiter) {
+  waiter->exchange()->post([session, waiter] {
+    try {
+      session->await(waiter);
+    } catch (...) {
+      answer_error(waiter->exchange(), std::current_exception());
+    }
+  });
+}
+
 }  // namespace
 
 void open_session(Service& service, const std::shared_ptr<Exchange>& exchange) {
   on_worker(exchange, [&service, exchange] {
     const Json body = exchange->request().body.empty() ? Json::object() : parse_body(exchange->request().body);
     Fields fields(body);
-    Lease lease = service.models().acquire(fields.text("model").value_or(""));
-    engine::StartOptions options;
-    options.client = exchange->key_name.empty() ? exchange->request().peer : exchange->key_name;
-    options.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
+    const auto session = new_session(service, exchange, fields);
     fields.finish();
-    const auto session = std::make_shared<SemanticSession>(new_id("sess_"), exchange->key_name, std::move(lease),
-                                                           std::move(options), exchange->loop(), service.metrics());
     service.sessions().insert(session);
     answer(exchange, {{"session_id", session->id()},
                       {"object", "semantic_session"},
@@ -128,17 +154,36 @@ void get_variable(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const std::string criteria = query_value(query, "criteria");
     const bool stream = query_flag(query, "stream", false), wait = query_flag(query, "wait", true);
     if (!criteria.empty()) session->want(variable, goal_named(criteria, "criteria"));
-    if (const std::string unset = wait ? session->unset_behind(variable) : std::string(); !unset.empty()) {
-      throw ApiError(409, fmt::format("variable '{}' has no value and no call produces it; set it first", unset), unset,
-                     "variable_unset");
+    if (!wait) return answer(exchange, session->variable_json(variable));
+    check_set(*session, variable, 409);
+    await(session, std::make_shared<VariableWaiter>(exchange, stream, variable));
+  });
+}
+
+// A session for one request: opened, submitted, waited for and ended in one round trip.
+void whole_program(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  on_worker(exchange, [&service, exchange] {
+    Json body = parse_body(exchange->request().body);
+    Fields fields(body);
+    const auto session = new_session(service, exchange, fields);
+    const bool stream = fields.boolean("stream").value_or(false);
+    for (const char* own : {"model", "priority", "stream"}) body.erase(own);
+    exchange->model = session->lease().name;
+    std::vector<engine::VariableId> wanted;
+    for (const auto& [variable, goal] : session->add(body, add_calls).wanted) {
+      if (std::find(wanted.begin(), wanted.end(), variable) == wanted.end()) wanted.push_back(variable);
     }
-    exchange->post([session, variable, exchange, stream, wait] {
-      try {
-        session->await(variable, exchange, {stream, wait});
-      } catch (...) {
-        answer_error(exchange, std::current_exception());
-      }
-    });
+    if (wanted.empty()) {
+      wanted = session->final_outputs();
+      for (const engine::VariableId variable : wanted) session->want(variable, engine::Goal::kLatency);
+    }
+    for (const engine::VariableId variable : wanted) check_set(*session, variable, 400);
+    service.sessions().insert(session);
+    await(session, std::make_shared<ProgramWaiter>(
+                       exchange, stream, std::move(wanted), [&service, weak = std::weak_ptr(session)] {
+                         if (const auto alive = weak.lock())
+                           alive->loop().post([&service, alive] { service.sessions().erase(alive); });
+                       }));
   });
 }
 

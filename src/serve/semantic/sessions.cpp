@@ -232,60 +232,58 @@ Json SemanticSession::variable_json(engine::VariableId id, const engine::Program
   return json;
 }
 
-// True when the variable has its value or never will, and the waiter has been told.
-bool SemanticSession::answer_if_ended(engine::VariableId id, const Waiter& waiter) {
-  if (waiter.exchange->gone()) return true;
-  const auto [value, failure] = look([&](const engine::Program& program) {
-    const engine::Variable& variable = program.variables[id];
-    return std::pair(variable.value ? variable_json(id, program) : Json(), variable.error);
-  });
-  if (value.is_null() && !failure) return false;
-  if (!failure && !waiter.stream) {
-    answer(waiter.exchange, value);
-    return true;
-  }
-  if (!failure) {
-    if (!waiter.exchange->begun()) begin_events(*waiter.exchange);
-    send_event(*waiter.exchange, value);
-    send_done(*waiter.exchange);
-    waiter.exchange->finish();
-    return true;
-  }
-  const ApiError cause = as_api_error(failure);
-  const ApiError error(cause.status(), fmt::format("variable '{}' failed: {}", name_of(id), cause.what()), name_of(id),
-                       cause.code().empty() ? "variable_failed" : cause.code());
-  if (!waiter.exchange->begun()) {
-    waiter.exchange->respond(error_response(error));
-  } else {
-    send_event(*waiter.exchange, error_json(error));
-    waiter.exchange->finish();
-  }
-  return true;
+Json SemanticSession::variable_json(engine::VariableId id) const {
+  return look([&](const engine::Program& program) { return variable_json(id, program); });
 }
 
-void SemanticSession::await(engine::VariableId id, const std::shared_ptr<Exchange>& exchange, How how) {
+SemanticSession::Outcome SemanticSession::outcome(engine::VariableId id) const {
+  return look([&](const engine::Program& program) {
+    const engine::Variable& variable = program.variables[id];
+    return Outcome{variable.value ? variable_json(id, program) : Json(), variable.error};
+  });
+}
+
+std::vector<engine::VariableId> SemanticSession::final_outputs() const {
+  return look([](const engine::Program& program) {
+    std::vector<bool> read(program.variables.size(), false);
+    for (const engine::Node& node : program.nodes) {
+      for (const auto& piece : node.prompt) {
+        if (const auto* input = std::get_if<engine::VariableId>(&piece)) read[*input] = true;
+      }
+    }
+    std::vector<engine::VariableId> outputs;
+    for (const engine::Node& node : program.nodes) {
+      if (!read[node.output]) outputs.push_back(node.output);
+    }
+    return outputs;
+  });
+}
+
+void SemanticSession::await(std::shared_ptr<Waiter> waiter) {
   use();
-  const Waiter waiter{exchange, how.stream};
   if (closed_) throw ApiError(404, "the session has ended", {}, "unknown_session");
-  if (answer_if_ended(id, waiter)) return;
-  if (!how.wait)
-    return answer(exchange, look([&](const engine::Program& program) { return variable_json(id, program); }));
-  waiters_[id].push_back(waiter);
+  if (waiter->exchange()->gone()) return waiter->left();
   // Posted, as it may happen while the waiters are walked.
-  exchange->on_gone([this_loop = &loop_, weak = weak_from_this()] {
+  waiter->exchange()->on_gone([this_loop = &loop_, weak = weak_from_this()] {
     this_loop->post([weak] {
-      const auto alive = weak.lock();
-      if (!alive) return;
-      for (auto& [variable, waiting] : alive->waiters_)
-        std::erase_if(waiting, [](const Waiter& one) { return one.exchange->gone(); });
+      if (const auto alive = weak.lock()) alive->drop_gone();
     });
   });
-  if (!how.stream) return;
-  begin_events(*exchange);
-  const auto producer = look([&](const engine::Program& program) { return program.variables[id].producer; });
-  if (!producer) return;
-  if (const auto so_far = partial_.find(*producer); so_far != partial_.end())
-    send_event(*exchange, {{"delta", so_far->second}});
+  if (waiter->settle(*this)) return;
+  waiter->begin();
+  for (const auto& [node, text] : partial_) {
+    const auto output = look([id = node](const engine::Program& program) { return program.nodes[id].output; });
+    waiter->piece(*this, output, text);
+  }
+  waiters_.push_back(std::move(waiter));
+}
+
+void SemanticSession::drop_gone() {
+  std::erase_if(waiters_, [](const std::shared_ptr<Waiter>& waiter) {
+    if (!waiter->exchange()->gone()) return false;
+    waiter->left();
+    return true;
+  });
 }
 
 // Text of a call that runs. Streams of its output get it, unless a transformation stands between.
@@ -298,10 +296,8 @@ void SemanticSession::piece(engine::NodeId id, const std::string& text) {
   });
   if (!output) return;
   if (!ended) partial_[id] += text;
-  const auto found = waiters_.find(*output);
-  if (found == waiters_.end()) return;
-  for (const Waiter& waiter : found->second) {
-    if (waiter.stream && !waiter.exchange->gone()) send_event(*waiter.exchange, {{"delta", text}});
+  for (const auto& waiter : waiters_) {
+    if (!waiter->exchange()->gone()) waiter->piece(*this, *output, text);
   }
 }
 
@@ -318,30 +314,19 @@ void SemanticSession::settle() {
       metrics_.generated_tokens += progress.generated_tokens;
     }
   });
-  for (auto& [variable, waiting] : waiters_)
-    std::erase_if(waiting, [&, id = variable](const Waiter& waiter) { return answer_if_ended(id, waiter); });
+  std::erase_if(waiters_, [&](const std::shared_ptr<Waiter>& waiter) {
+    return !waiter->exchange()->gone() && waiter->settle(*this);
+  });
 }
 
 bool SemanticSession::expired(Clock::duration after) const {
-  const bool awaited =
-      std::any_of(waiters_.begin(), waiters_.end(), [](const auto& one) { return !one.second.empty(); });
-  return !awaited && Clock::now() - last_used_.load() > after && !at_work();
+  return waiters_.empty() && Clock::now() - last_used_.load() > after && !at_work();
 }
 
 void SemanticSession::close() {
   closed_ = true;
   const ApiError ended(410, "the session was deleted", {}, "session_deleted");
-  for (auto& [variable, waiting] : waiters_) {
-    for (const Waiter& waiter : waiting) {
-      if (waiter.exchange->gone()) continue;
-      if (!waiter.exchange->begun()) {
-        waiter.exchange->respond(error_response(ended));
-      } else {
-        send_event(*waiter.exchange, error_json(ended));
-        waiter.exchange->finish();
-      }
-    }
-  }
+  for (const auto& waiter : waiters_) waiter->refuse(ended);
   waiters_.clear();
   end_run();
 }

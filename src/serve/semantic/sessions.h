@@ -17,6 +17,7 @@
 #include "serve/http/exchange.h"
 #include "serve/models.h"
 #include "serve/semantic/call_request.h"
+#include "serve/semantic/waiters.h"
 
 namespace lathe::serve {
 
@@ -34,12 +35,22 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
   const std::string& id() const { return id_; }
   const std::string& owner() const { return owner_; }
   const Lease& lease() const { return lease_; }
+  Loop& loop() const { return loop_; }
 
   // ---- From any thread. ----
   // "var_" + the session's letters + the variable's number, and back.
   std::string variable_id(engine::VariableId variable) const;
   engine::VariableId find(const std::string& var_id) const;  // throws ApiError 404
   std::string name_of(engine::VariableId variable) const;
+  // How a variable is: what is told of it once it has its value, otherwise null; the cause when it never will.
+  struct Outcome {
+    Json value;
+    std::exception_ptr failure;
+  };
+  Outcome outcome(engine::VariableId variable) const;
+  Json variable_json(engine::VariableId variable) const;
+  // The outputs that no call reads.
+  std::vector<engine::VariableId> final_outputs() const;
   using Add = AddedCalls (*)(const Json&, const Lease&, engine::Program&, VariableNames&, const FindVariable&);
   // Adds the calls of a request, all of them or none; they start as soon as they can.
   AddedCalls add(const Json& request, Add add);
@@ -53,22 +64,14 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
   bool at_work() const;  // a call is queued or running
 
   // ---- On the event loop. ----
-  // Answers once the variable is ready or has failed: whole, or, with `stream`, its text as it is generated. Without
-  // `wait` at once, how it is.
-  struct How {
-    bool stream, wait;
-  };
-  void await(engine::VariableId variable, const std::shared_ptr<Exchange>& exchange, How how);
+  // From now on the waiter is told what it waits for, some of it perhaps at once.
+  void await(std::shared_ptr<Waiter> waiter);
   // Ends it: calls are cancelled, whoever waits is told.
   void close();
   void use() { last_used_ = Clock::now(); }
   bool expired(Clock::duration after) const;
 
  private:
-  struct Waiter {
-    std::shared_ptr<Exchange> exchange;
-    bool stream;
-  };
   void start(const Json& request);
   void end_run();
   // Looks at the program, which is empty before there are calls; `body` must be quick.
@@ -79,8 +82,8 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
   }
   void piece(engine::NodeId node, const std::string& text);
   void settle();
+  void drop_gone();
   std::optional<engine::VariableId> find(const std::string& var_id, std::size_t count) const;
-  bool answer_if_ended(engine::VariableId variable, const Waiter& waiter);
   Json variable_json(engine::VariableId variable, const engine::Program& program) const;
 
   std::string id_, owner_;
@@ -95,7 +98,7 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
   mutable std::mutex names_mutex_;
   VariableNames names_;
   // Of the event loop.
-  std::map<engine::VariableId, std::vector<Waiter>> waiters_;
+  std::vector<std::shared_ptr<Waiter>> waiters_;
   std::map<engine::NodeId, std::string> partial_;  // of calls that run
   std::map<engine::NodeId, bool> counted_;
   std::atomic<Clock::time_point> last_used_{Clock::now()};
