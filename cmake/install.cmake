@@ -1,9 +1,10 @@
-# cmake --install: the program, liblathe (shared and static), its headers, a CMake package and a pkg-config file.
+# cmake --install: the program, liblathe (shared and static), liblathe-client, their headers, a CMake
+# package and pkg-config files.
 include(CMakePackageConfigHelpers)
 
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/lathe")
 install(TARGETS lathe RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-install(TARGETS lathe_shared EXPORT lathe-targets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS lathe_shared lathe_client EXPORT lathe-targets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES "${CMAKE_ARCHIVE_OUTPUT_DIRECTORY}/liblathe.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/lathe" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/NOTICE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
@@ -16,5 +17,7 @@ install(FILES "${PROJECT_BINARY_DIR}/lathe-config.cmake" "${PROJECT_BINARY_DIR}/
   DESTINATION "${package}")
 
 file(RELATIVE_PATH pc_to_prefix "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
-configure_file("${CMAKE_CURRENT_LIST_DIR}/lathe.pc.in" "${PROJECT_BINARY_DIR}/lathe.pc" @ONLY)
-install(FILES "${PROJECT_BINARY_DIR}/lathe.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+foreach(library lathe lathe-client)
+  configure_file("${CMAKE_CURRENT_LIST_DIR}/${library}.pc.in" "${PROJECT_BINARY_DIR}/${library}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/${library}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+endforeach()

@@ -4,6 +4,7 @@ pkg-config as strict C89 and C++17.
 
 Usage: check_install.py BUILD SOURCE MODEL.
 """
+import json
 import os
 import pathlib
 import subprocess
@@ -61,7 +62,27 @@ def main():
         exported = output("nm", "-D", "--defined-only", library).split("\n")
         foreign = [line for line in exported if line and not line.split()[-1].startswith("lathe_")]
         assert not foreign, foreign
-    print("installed, built and ran", len(programs) + 2, "programs")
+
+        # The client's library alone, with a server that runs what it is given.
+        flags = output("pkg-config", "--cflags", "--libs", "lathe-client", env=environment).split()
+        run("c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source / "examples/cpp/program.cpp", "-o", folder / "program",
+            *flags)
+        with subprocess.Popen([prefix / "bin" / "lathe", "serve", model, "--port", "0", "--json"], stdout=subprocess.PIPE,
+                              text=True) as server:
+            try:
+                url = json.loads(server.stdout.readline())["url"]
+                said = [output(program, url, env=environment)
+                        for program in (folder / "examples" / "program_cpp", folder / "program")]
+            finally:
+                server.terminate()
+        assert said[0] == said[1] and [line.split(":")[0] for line in said[0].splitlines()] == ["end", "said", "saw"], said
+        gone = subprocess.run([folder / "program", url], capture_output=True, text=True, env=environment)
+        assert gone.returncode == 1 and "connect" in gone.stderr, gone
+        shown = output("nm", "-D", "-C", "--defined-only", library.with_name("liblathe-client.so")).split("\n")
+        foreign = [line for line in shown
+                   if line and not line.split(maxsplit=2)[2].startswith(("lathe::SemanticClient::", "lathe::run_program"))]
+        assert not foreign, foreign
+    print("installed, built and ran", len(programs) + 4, "programs")
 
 
 if __name__ == "__main__":
