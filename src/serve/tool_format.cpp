@@ -1,7 +1,5 @@
 #include "serve/tool_format.h"
 
-#include <algorithm>
-
 #include "base/json.h"
 
 namespace lathe::serve {
@@ -27,26 +25,6 @@ void move_references(Json& schema, const std::string& place) {
   } else if (schema.is_array()) {
     for (Json& value : schema) move_references(value, place);
   }
-}
-
-// The end of the JSON object that begins at text[begin], or npos.
-std::size_t object_end(std::string_view text, std::size_t begin) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = begin; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      ++depth;
-    } else if ((c == '}' || c == ']') && --depth == 0) {
-      return i + 1;
-    }
-  }
-  return std::string_view::npos;
 }
 
 }  // namespace
@@ -84,25 +62,6 @@ std::string tool_calls_schema(const ToolFormat& format, const std::vector<Tool>&
                        {"additionalProperties", false}});
   }
   return Json{{"anyOf", std::move(choices)}}.dump();
-}
-
-std::optional<std::vector<ToolCall>> parse_tool_calls(const ToolFormat& format, const std::vector<Tool>& tools,
-                                                      std::string_view text) {
-  std::vector<ToolCall> calls;
-  for (std::size_t at = text.find('{'); at != std::string_view::npos; at = text.find('{', at)) {
-    const std::size_t end = object_end(text, at);
-    if (end == std::string_view::npos) return std::nullopt;
-    const Json call = Json::parse(text.substr(at, end - at), nullptr, false);
-    if (!call.is_object() || !call.contains("name") || !call["name"].is_string()) return std::nullopt;
-    const auto arguments = call.find(std::string(format.arguments_key));
-    const std::string name = call["name"].get<std::string>();
-    const bool known = std::any_of(tools.begin(), tools.end(), [&](const Tool& tool) { return tool.name == name; });
-    if (!known || arguments == call.end() || !arguments->is_object()) return std::nullopt;
-    calls.push_back({name, arguments->dump(-1, ' ', false, Json::error_handler_t::replace)});
-    at = end;
-  }
-  if (calls.empty()) return std::nullopt;
-  return calls;
 }
 
 std::string tool_instructions(const Json& tools) {

@@ -2,7 +2,6 @@
 // knows no tools is told in its system message to use the first one.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,19 +30,10 @@ struct Tool {
   Json parameters;  // a JSON Schema; null: any object
 };
 
-// The constraint under which what follows the trigger is calls of these tools, every argument as its schema says.
+// The constraint under which what follows the trigger is calls of these tools: of each the name, then its arguments, as
+// its schema says.
 api::GrammarFrame tool_frame(const ToolFormat& format, bool parallel);
 std::string tool_calls_schema(const ToolFormat& format, const std::vector<Tool>& tools);
-
-struct ToolCall {
-  std::string name;
-  std::string arguments;  // JSON text
-};
-
-// The calls in a text that begins after the trigger (with it, where it is part of the call). Nothing when it is not
-// whole calls of `tools`.
-std::optional<std::vector<ToolCall>> parse_tool_calls(const ToolFormat& format, const std::vector<Tool>& tools,
-                                                      std::string_view text);
 
 // For a template without tools: what the system message says about them.
 std::string tool_instructions(const Json& tools);

@@ -84,6 +84,39 @@ const checks = {
     const final = await runner.finalChatCompletion();
     assert.equal(final.choices[0].message.tool_calls[0].function.name, "set_lamp");
   },
+  async "streams calls of tools piece by piece"() {
+    for (const ask of [{ parallel_tool_calls: false, seed: 4 }, { seed: 7 }, { seed: 7, max_completion_tokens: 45 }]) {
+      const body = { ...base, tools, tool_choice: "required", max_completion_tokens: 200, temperature: 1, ...ask };
+      const whole = (await client.chat.completions.create(body)).choices[0];
+      const calls = [];
+      let content = "", reason, deltas = 0;
+      for await (const chunk of await client.chat.completions.create({ ...body, stream: true })) {
+        const { delta, finish_reason } = chunk.choices[0];
+        reason = finish_reason ?? reason;
+        content += delta.content ?? "";
+        for (const { index, id, type, function: { name, arguments: text } } of delta.tool_calls ?? []) {
+          if (index === calls.length) {
+            assert.deepEqual([typeof id, type, name, text], ["string", "function", "set_lamp", ""]);
+            calls.push("");
+            continue;
+          }
+          assert.deepEqual([index, id, type, name], [calls.length - 1, undefined, undefined, undefined]);
+          assert.ok(text.length > 0);
+          calls[index] += text;
+          ++deltas;
+        }
+      }
+      assert.ok(calls.length > 0 && deltas > calls.length, `${deltas} pieces of ${calls.length} calls`);
+      assert.equal(reason, whole.finish_reason);
+      if (whole.message.tool_calls) {
+        assert.deepEqual(calls, whole.message.tool_calls.map((call) => call.function.arguments));
+        assert.equal(content, "");
+      } else {  // cut: what was streamed is the beginning
+        assert.equal(reason, "length");
+        assert.ok(whole.message.content.includes(calls[0]), `${whole.message.content} of ${calls}`);
+      }
+    }
+  },
   async "completes text"() {
     const whole = await client.completions.create({ model: "tiny", prompt: "Once upon a time", max_tokens: 12, temperature: 0, logprobs: 2, stop: ["zzz"], logit_bias: { 5: -10 } });
     assert.equal(whole.choices[0].logprobs.tokens.length, 12);

@@ -5,9 +5,11 @@
 #include "serve/metrics.h"
 #include "serve/openai/fields.h"
 #include "serve/reasoning.h"
+#include "serve/tool_call_reader.h"
 #include "serve/tool_format.h"
 #include "text/grammar/automaton.h"
 #include "text/grammar/json_schema.h"
+#include "text/grammar/machine.h"
 
 namespace lathe::serve {
 namespace {
@@ -96,26 +98,92 @@ TEST(Tools, TheTemplateNamesTheFormat) {
   EXPECT_EQ(tool_format_of("<tool_call> but none"), nullptr);
 }
 
-TEST(Tools, CallsAreReadInEveryFormat) {
-  const std::vector<Tool> tools = {{"f", {}}, {"g", {}}};
-  const ToolFormat* hermes = tool_format_of("tools <tool_call>");
-  const ToolFormat* mistral = tool_format_of("tools [TOOL_CALLS]");
-  const ToolFormat* llama = tool_format_of("tools \"parameters\": ");
-  const auto two =
-      parse_tool_calls(*hermes, tools,
-                       "\n{\"name\": \"f\", \"arguments\": {\"a\": \"}{\\\"\"}}\n</tool_call>\n<tool_call>\n{\"name\": "
-                       "\"g\", \"arguments\": {}}\n</tool_call>");
-  ASSERT_TRUE(two.has_value());
-  ASSERT_EQ(two->size(), 2u);
-  EXPECT_EQ((*two)[0].arguments, R"({"a":"}{\""})");
-  EXPECT_EQ((*two)[1].name, "g");
-  EXPECT_EQ(parse_tool_calls(*mistral, tools, R"([{"name": "g", "arguments": {"x": [1, {"y": 2}]}}])")->size(), 1u);
-  EXPECT_EQ(parse_tool_calls(*llama, tools, R"({"name": "f", "parameters": {"n": 1}})")->front().arguments,
-            R"({"n":1})");
-  for (const char* bad :
-       {"", "text", R"({"name": "h", "arguments": {}})", R"({"name": "f"})", R"({"name": "f", "arguments": )",
-        R"({"name": "f", "arguments": [1]})", R"({"name": 3, "arguments": {}})"}) {
-    EXPECT_FALSE(parse_tool_calls(*hermes, tools, bad).has_value()) << bad;
+const std::vector<Tool> kTools = {{"f", {}}, {"g", {}}};
+
+// What was read: every call with its arguments put together, and whether it was whole.
+std::string read_calls(const ToolFormat& format, const std::vector<std::string_view>& pieces) {
+  ToolCallReader reader(format, kTools);
+  std::string told;
+  std::vector<ToolCall> calls;
+  for (const std::string_view piece : pieces) {
+    for (const ToolCallEvent& event : reader.push(piece)) {
+      if (!event.name.empty()) {
+        EXPECT_EQ(event.call, calls.size());
+        EXPECT_EQ(event.arguments, "");
+        calls.push_back({event.name, {}});
+      } else {
+        EXPECT_EQ(event.call + 1, calls.size()) << "arguments before the name";
+        EXPECT_NE(event.arguments, "");
+        calls.back().arguments += event.arguments;
+      }
+    }
+  }
+  for (const ToolCall& call : calls) told += call.name + call.arguments + ";";
+  EXPECT_EQ(calls.size(), reader.calls().size());
+  for (std::size_t i = 0; i < calls.size(); ++i) EXPECT_EQ(calls[i].arguments, reader.calls()[i].arguments);
+  return told + (reader.whole() ? "whole" : "cut");
+}
+
+TEST(Tools, CallsAreReadInEveryFormatAndInAnyPieces) {
+  const ToolFormat& hermes = *tool_format_of("tools <tool_call>");
+  const ToolFormat& mistral = *tool_format_of("tools [TOOL_CALLS]");
+  const ToolFormat& llama = *tool_format_of("tools \"parameters\": ");
+  struct Case {
+    const ToolFormat& format;
+    std::string text, expected;
+  };
+  const Case cases[] = {
+      {hermes,
+       "\n{\"name\": \"f\", \"arguments\": {\"a\": \"}{\\\"\\\\\"}}\n</tool_call>\n<tool_call>\n{\"name\":\"g\", "
+       "\"arguments\":{ }\n}\n</tool_call>",
+       R"(f{"a": "}{\"\\"};g{ };whole)"},
+      {hermes, "\n{\"name\": \"f\", \"arguments\": {\"é\": 1e2, \"é\": \"\\u00e9€\"}}",
+       "f{\"é\": 1e2, \"é\": \"\\u00e9€\"};whole"},
+      {hermes, "\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"g\", \"arg",
+       "f{};g;cut"},
+      {mistral,
+       R"([{"name": "g", "arguments": {"x": [1, {"y": 2}]}}, {"name": "g", "arguments": {"x": "]"}}, {"name": "f",)"
+       R"("arguments": {}}])",
+       R"(g{"x": [1, {"y": 2}]};g{"x": "]"};f{};whole)"},
+      {mistral, R"([{"name": "g", "arguments": {"x": [1, {"y": "a)", R"(g{"x": [1, {"y": "a;cut)"},
+      {llama, R"({"name": "f", "parameters": {"n": {"parameters": {}}}})", R"(f{"n": {"parameters": {}}};whole)"},
+      {llama, R"({"name": "f", "arguments": {"n": 1}})", "f;cut"},
+      {llama, R"({"name": "f", "parameters": {"n": [}]})", R"(f{"n": [}];cut)"},
+      {llama, R"({"name": "f", "parameters": {}, "name": "g"})", "f{};cut"},
+      {hermes, "", "cut"},
+      {hermes, "text", "cut"},
+      {hermes, R"({"name": "h", "arguments": {}})", "cut"},
+      {hermes, R"({"name": "f"})", "f;cut"},
+      {hermes, R"({"name": "f", "arguments": [1]})", "f;cut"},
+      {hermes, R"({"name": 3, "arguments": {}})", "cut"},
+      {hermes, R"({"arguments": {}, "name": "f"})", "cut"},
+  };
+  for (const Case& one : cases) {
+    const std::string_view text = one.text;
+    EXPECT_EQ(read_calls(one.format, {text}), one.expected) << text;
+    std::vector<std::string_view> bytes;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      bytes.push_back(text.substr(at, 1));
+      EXPECT_EQ(read_calls(one.format, {text.substr(0, at), text.substr(at)}), one.expected) << text << " at " << at;
+    }
+    EXPECT_EQ(read_calls(one.format, bytes), one.expected) << text << " byte by byte";
+  }
+}
+
+// A stream can tell a call before its arguments are there only because no call may be written otherwise.
+TEST(Tools, TheNameComesBeforeTheArguments) {
+  for (const char* chat_template : {"tools <tool_call>", "tools [TOOL_CALLS]", "tools \"parameters\": "}) {
+    const ToolFormat& format = *tool_format_of(chat_template);
+    text::grammar::Machine machine(std::make_shared<text::grammar::Automaton>(
+        text::grammar::grammar_from_json_schema(tool_calls_schema(format, kTools))));
+    const auto accepts = [&](const std::string& text) {
+      text::grammar::SetId set = machine.start();
+      for (const char c : text) set = machine.step(set, static_cast<std::uint8_t>(c));
+      return machine.accepts(set);
+    };
+    const std::string name = R"("name": "g")", arguments = fmt::format(R"("{}": {{"a": 1}})", format.arguments_key);
+    EXPECT_TRUE(accepts("{" + name + ", " + arguments + "}")) << format.name;
+    EXPECT_FALSE(accepts("{" + arguments + ", " + name + "}")) << format.name;
   }
 }
 

@@ -1,11 +1,13 @@
 // POST /v1/chat/completions.
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "base/json.h"
 #include "serve/generation.h"
 #include "serve/openai/chat_request.h"
 #include "serve/reasoning.h"
+#include "serve/tool_call_reader.h"
 
 namespace lathe::serve {
 namespace {
@@ -13,9 +15,10 @@ namespace {
 // What is told of an answer, and by whom it is held back: thoughts first, then calls of tools.
 struct ChoiceText {
   ReasoningSplitter splitter;
-  std::string reasoning, content, call;
-  bool calling = false;  // the rest is `call`
-  std::string held;      // may become the trigger
+  std::string reasoning, content;
+  std::string held;                      // may become the trigger
+  std::optional<ToolCallReader> reader;  // the rest is calls
+  std::string call;                      // what it has read
   std::vector<api::GeneratedToken> tokens;
 };
 
@@ -36,7 +39,7 @@ class ChatReply final : public Reply {
     const bool forced = request.tool_choice == ToolChoice::kRequired;
     for (std::uint32_t i = 0; i < request.choices; ++i) {
       choices_.push_back({ReasoningSplitter(forced ? ReasoningTags{} : lease.model->chat.reasoning, in_reasoning)});
-      choices_.back().calling = forced;
+      if (forced) choices_.back().reader.emplace(*format_, tools_);
     }
     answers_.resize(request.choices);
   }
@@ -57,34 +60,16 @@ class ChatReply final : public Reply {
     tell(index, choice.splitter.flush());
     if (!choice.held.empty()) tell_content(index, std::exchange(choice.held, {}));
     std::string_view reason = finish_reason(result.stop_reason);
-    Json calls;
-    if (choice.calling) {
-      if (const auto parsed = parse_tool_calls(*format_, tools_, choice.call)) {
-        calls = Json::array();
-        for (const ToolCall& call : *parsed) {
-          calls.push_back({{"id", new_id("call_")},
-                           {"type", "function"},
-                           {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
-        }
-        if (reason == "stop") reason = "tool_calls";
-      } else {
-        tell_content(index, (format_->trigger_in_call ? "" : std::string(format_->trigger)) + choice.call);
-      }
-    }
+    const bool called = choice.reader && choice.reader->whole();
+    if (called && reason == "stop") reason = "tool_calls";
+    if (choice.reader && !called && (!stream_ || choice.reader->calls().empty()))
+      tell_content(index, (format_->trigger_in_call ? "" : std::string(format_->trigger)) + choice.call);
     completion_tokens_ += result.tokens.size();
     cached_tokens_ = std::max<std::size_t>(cached_tokens_, result.cached_prompt_tokens);
-    if (stream_) {
-      if (calls.is_array()) {
-        Json delta = {{"tool_calls", calls}};
-        for (std::size_t i = 0; i < calls.size(); ++i) delta["tool_calls"][i]["index"] = i;
-        send_delta(index, std::move(delta), nullptr);
-      }
-      send_delta(index, Json::object(), reason);
-      return;
-    }
+    if (stream_) return send_delta(index, Json::object(), reason);
     Json message = {{"role", "assistant"}, {"content", choice.content}, {"refusal", nullptr}};
-    if (calls.is_array()) {
-      message["tool_calls"] = calls;
+    if (called) {
+      for (const ToolCall& call : choice.reader->calls()) message["tool_calls"].push_back(call_json(call));
       if (choice.content.empty()) message["content"] = nullptr;
     }
     if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
@@ -138,24 +123,46 @@ class ChatReply final : public Reply {
       if (stream_) send_delta(index, {{"reasoning_content", parts.reasoning}}, nullptr);
     }
     if (parts.content.empty()) return;
-    if (choice.calling) {
-      choice.call += parts.content;
+    if (choice.reader) {
+      tell_call(index, parts.content);
     } else if (format_ == nullptr) {
       tell_content(index, parts.content);
     } else {
       choice.held += parts.content;
       const std::size_t at = choice.held.find(format_->trigger);
       if (at != std::string::npos) {
-        choice.calling = true;
-        choice.call = choice.held.substr(at + (format_->trigger_in_call ? 0 : format_->trigger.size()));
+        choice.reader.emplace(*format_, tools_);
+        const std::string call = choice.held.substr(at + (format_->trigger_in_call ? 0 : format_->trigger.size()));
         choice.held.resize(at);
         while (!choice.held.empty() && choice.held.back() == '\n') choice.held.pop_back();
         tell_content(index, std::exchange(choice.held, {}));
+        tell_call(index, call);
       } else {
         const std::size_t keep = partial_match(choice.held, format_->trigger);
         tell_content(index, choice.held.substr(0, choice.held.size() - keep));
         choice.held.erase(0, choice.held.size() - keep);
       }
+    }
+  }
+
+  static Json call_json(const ToolCall& call) {
+    return {{"id", new_id("call_")},
+            {"type", "function"},
+            {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
+  }
+
+  // In a stream each call begins with its name; then come its arguments, in pieces.
+  void tell_call(std::size_t index, const std::string& text) {
+    choices_[index].call += text;
+    for (const ToolCallEvent& event : choices_[index].reader->push(text)) {
+      if (!stream_) continue;
+      Json delta = {{"index", event.call}};
+      if (event.name.empty()) {
+        delta["function"] = {{"arguments", event.arguments}};
+      } else {
+        delta.update(call_json({event.name, {}}));
+      }
+      send_delta(index, {{"tool_calls", Json::array({std::move(delta)})}}, nullptr);
     }
   }
 
