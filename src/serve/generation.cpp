@@ -52,6 +52,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
     auto started = session.start(std::move(program), std::move(events), {std::move(client), start_.priority});
     exchange_->post([self, started] {
       self->run_ = started;
+      const Exchange& from = *self->exchange_;
+      self->service_.requests().begin({.id = self->start_.reply->id(),
+                                       .owner = from.key_name,
+                                       .endpoint = from.request().path,
+                                       .model = self->start_.lease.name,
+                                       .created = unix_now(),
+                                       .began = from.request().received},
+                                      started);
       self->exchange_->on_gone([run = std::weak_ptr(started)] {
         if (const auto alive = run.lock()) alive->cancel();
       });
@@ -81,6 +89,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // Both the run and its end are known.
   void conclude() {
+    service_.requests().end(start_.reply->id(), run_->program);
     exchange_->model = start_.lease.name;
     exchange_->prompt_tokens = prompt_tokens_;
     if (error_) {

@@ -17,6 +17,7 @@ namespace lathe::serve {
 class Reply {
  public:
   virtual ~Reply() = default;
+  virtual const std::string& id() const = 0;  // of the answer
   virtual void piece(std::size_t choice, std::string_view text, std::span<const api::GeneratedToken> tokens) = 0;
   virtual void choice_done(std::size_t choice, const api::GenerateResult& result) = 0;
   virtual void finished() = 0;

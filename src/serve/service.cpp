@@ -146,6 +146,7 @@ void Service::handle(const std::shared_ptr<Exchange>& exchange) try {
     for (const auto& session : sessions_.all()) {
       if (session->owner() == exchange->key_name) programs.push_back(session->state());
     }
+    requests_.list(exchange->key_name, programs);
     status["programs"] = std::move(programs);
     return answer(exchange, status);
   }

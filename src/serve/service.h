@@ -13,6 +13,7 @@
 #include "serve/http/server.h"
 #include "serve/metrics.h"
 #include "serve/models.h"
+#include "serve/request_log.h"
 #include "serve/semantic/sessions.h"
 
 namespace lathe::serve {
@@ -38,6 +39,7 @@ class Service {
   Models& models() { return models_; }
   Metrics& metrics() { return metrics_; }
   SemanticSessions& sessions() { return sessions_; }
+  RequestLog& requests() { return requests_; }
 
  private:
   using Digest = std::array<unsigned char, 32>;
@@ -47,6 +49,7 @@ class Service {
   std::vector<Digest> key_digests_;
   Metrics metrics_;
   SemanticSessions sessions_;
+  RequestLog requests_;
   const Server* server_ = nullptr;
 };
 

@@ -327,6 +327,39 @@ test("the view of programs shows the graph as it runs", async () => {
   await page.getByText("No program is open.").waitFor();
 });
 
+test("a chat is a request below the programs", async () => {
+  const slow = await startSlow();
+  const page = await visit({}, slow);
+  await addFields(page, { ignore_eos: true, max_completion_tokens: 400 });
+  await say(page, "A secret word");
+  await answers(page).first().locator(".markdown", { hasText: /\w/ }).waitFor();
+  await page.getByRole("button", { name: "Programs" }).click();
+  const row = page.getByRole("table", { name: "Requests" }).locator("tbody tr");
+  await row.filter({ hasText: "running" }).waitFor();
+  assert.equal(await page.locator(".program").count(), 0);
+  await row.filter({ hasText: "done" }).waitFor();
+  const cells = await row.locator("td").allInnerTexts();
+  assert.deepEqual([cells[0], cells[1], cells[6], cells[7], cells[8]], ["/v1/chat/completions", "done", "400", "1", "slow"]);
+  assert.match(cells[3], /ms|s/);
+  assert.equal((await page.locator("main").innerText()).includes("secret"), false);
+  await page.getByRole("button", { name: "Server", exact: true }).click(); // what views ask for is not among them
+  await page.getByRole("button", { name: "Programs" }).click();
+  await row.first().waitFor();
+  assert.equal(await row.count(), 1);
+  await fetch(`${slow.url}/v1/session`, { method: "POST", body: "{}" });
+  await fetch(`${slow.url}/v1/completions`, { method: "POST", body: JSON.stringify({ prompt: "a", max_tokens: 3, n: 2 }) });
+  await page.locator(".program").waitFor();
+  await row.nth(1).waitFor();
+  assert.deepEqual((await row.first().locator("td").allInnerTexts()).slice(6, 8), ["6", "2"], "the newest first, its choices summed up");
+  for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }]]) {
+    const other = await visit(options, slow);
+    await other.goto(`${slow.url}/#programs`);
+    await other.getByRole("table", { name: "Requests" }).waitFor();
+    assert.equal(await sidewaysScroll(other), false);
+    await shot(other, `requests-${name}`);
+  }
+});
+
 test("a key is asked for, and asked for again when it is wrong", async () => {
   const locked = await start("tiny", "--api-key", "k-right");
   const context = await browser.newContext();

@@ -3,9 +3,10 @@ import base64
 import json
 import struct
 import subprocess
+import time
 import unittest
 
-from harness import PROGRAM, ServeTest
+from harness import PROGRAM, ServeTest, http_request
 
 STORY = "Once upon a time"
 WEATHER = {"type": "function", "function": {
@@ -205,6 +206,67 @@ class Others(ServeTest):
         self.assertEqual("".join(e["delta"] for e in events if e["type"] == "response.output_text.delta"), text)
         self.assertEqual(events[-1]["response"]["output"][0]["content"][0]["text"], text)
         self.error("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}, 400)
+
+
+class Requests(ServeTest):
+    """Plain requests among the programs of /api/status."""
+    OPTIONS = ("--api-key", "alpha", "--api-key", "beta", "--ctx", "2048")
+    BETA = {"Authorization": "Bearer beta"}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.auth = {"Authorization": "Bearer alpha"}
+
+    def ask(self, path, key=None, **body):
+        return self.server.json("POST", path, {"temperature": 0, **body}, headers=key or self.server.auth)
+
+    def programs(self, key=None):
+        return self.server.json("GET", "/api/status", headers=key or self.server.auth)["programs"]
+
+    def test_each_is_a_program_of_its_key_without_text(self):
+        said = "Xyzzy plugh"
+        chat = self.ask("/v1/chat/completions", messages=[{"role": "user", "content": said}], max_tokens=9, n=3)
+        text = self.ask("/v1/completions", prompt=[said, "Tom"], max_tokens=7)
+        response = self.ask("/v1/responses", input=said, max_output_tokens=5)
+        other = self.ask("/v1/completions", key=self.BETA, prompt=said, max_tokens=3)
+        shown = {p["id"]: p for p in self.programs()}
+        self.assertEqual(set(shown) & {chat["id"], text["id"], response["id"], other["id"]},
+                         {chat["id"], text["id"], response["id"]})
+        self.assertEqual([p["id"] for p in self.programs(self.BETA)], [other["id"]])
+        for answer, path, choices, tokens in ((chat, "/v1/chat/completions", 3, 9), (text, "/v1/completions", 2, 7),
+                                              (response, "/v1/responses", 1, 5)):
+            one = shown[answer["id"]]
+            self.assertEqual((one["object"], one["endpoint"], one["model"], one["state"]), ("request", path, "tiny", "idle"))
+            self.assertEqual([node["name"] for node in one["nodes"]], [f"choice {i}" for i in range(choices)])
+            for node in one["nodes"]:
+                self.assertEqual((node["state"], node["generated_tokens"]), ("done", tokens))
+                self.assertGreater(node["prompt_tokens"], 0)
+                self.assertTrue(0 <= node["queued"] <= node["begun"] <= node["ended"] <= one["seconds"], one)
+        for secret in (said, text["choices"][0]["text"], chat["choices"][0]["message"]["content"]):
+            self.assertNotIn(json.dumps(secret)[1:-1], json.dumps([self.programs(), self.programs(self.BETA)]))
+
+    def test_the_last_that_ended_are_kept(self):
+        ids = [self.ask("/v1/completions", prompt="a", max_tokens=1)["id"] for _ in range(40)]
+        self.assertEqual([p["id"] for p in self.programs()], ids[-32:])
+
+    def test_one_that_runs_is_shown_until_its_client_leaves(self):
+        def shown_as(state, seconds=20):
+            """Those with a choice in that state, once there is one."""
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                found = [p for p in self.programs() if state in [node["state"] for node in p["nodes"]] and len(p["nodes"]) == 8]
+                if found:
+                    return found
+            self.fail(f"no request came to be {state}")
+
+        body = json.dumps({"prompt": "Once", "max_tokens": 4000, "ignore_eos": True, "n": 8}).encode()
+        with self.server.connect() as connection:
+            connection.sendall(http_request("POST", "/v1/completions", body, ("Authorization: Bearer alpha",)))
+            running, = shown_as("running")
+        self.assertEqual(running["state"], "running")
+        ended, = shown_as("done")
+        self.assertEqual((ended["id"], len(ended["nodes"])), (running["id"], 8))
 
 
 if __name__ == "__main__":

@@ -225,7 +225,7 @@ class Semantic(ServeTest):
         ids = self.call(session, variables={"doc": secret}, calls=[
             {"template": "{{doc}}{{x}}", "parameters": [output("x")], **self.FIXED}])["variables"]
         self.get(ids["x"])
-        mine = [p for p in self.server.status()["programs"] if p["session_id"] == session][0]
+        mine = [p for p in self.server.status()["programs"] if p.get("session_id") == session][0]
         self.assertEqual((mine["nodes"][0]["name"], mine["nodes"][0]["state"]), ("x", "done"))
         self.assertNotIn(secret, json.dumps(mine))
 

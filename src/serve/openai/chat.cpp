@@ -44,6 +44,8 @@ class ChatReply final : public Reply {
     answers_.resize(request.choices);
   }
 
+  const std::string& id() const override { return id_; }
+
   void piece(std::size_t index, std::string_view text, std::span<const api::GeneratedToken> tokens) override {
     ChoiceText& choice = choices_[index];
     if (logprobs_) choice.tokens.insert(choice.tokens.end(), tokens.begin(), tokens.end());

@@ -63,6 +63,8 @@ class CompletionReply final : public Reply {
         offsets_(echoes_.size(), 0),
         answers_(echoes_.size()) {}
 
+  const std::string& id() const override { return id_; }
+
   void piece(std::size_t choice, std::string_view text, std::span<const api::GeneratedToken> tokens) override {
     if (settings_.stream) send(choice, std::string(text), tokens, nullptr);
   }

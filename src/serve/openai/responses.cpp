@@ -68,6 +68,8 @@ class ResponsesReply final : public Reply {
         top_p_(request.common.request.sampling.top_p),
         splitter_(lease.model->chat.reasoning, prompt.in_reasoning) {}
 
+  const std::string& id() const override { return id_; }
+
   void piece(std::size_t, std::string_view text, std::span<const api::GeneratedToken>) override {
     tell(splitter_.push(text));
   }

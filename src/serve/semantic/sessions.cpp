@@ -8,6 +8,7 @@
 #include "serve/generation.h"
 #include "serve/metrics.h"
 #include "serve/openai/error.h"
+#include "serve/program_json.h"
 
 namespace lathe::serve {
 namespace {
@@ -21,12 +22,6 @@ std::string_view letters_of(std::string_view id) {
   id.remove_prefix(kVariable.size());
   return id.substr(0, id.find('_'));
 }
-
-double seconds_between(SemanticSession::Clock::time_point from, SemanticSession::Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
-
-std::string one_line(const std::exception_ptr& error) { return as_api_error(error).what(); }
 
 }  // namespace
 
@@ -148,52 +143,11 @@ std::string SemanticSession::unset_behind(engine::VariableId variable) const {
 }
 
 bool SemanticSession::at_work() const {
-  return look([](const engine::Program& program) {
-    for (const engine::Node& node : program.nodes) {
-      if (node.progress.state == engine::NodeState::kQueued || node.progress.state == engine::NodeState::kRunning)
-        return true;
-    }
-    return false;
-  });
+  return look([](const engine::Program& program) { return serve::at_work(program); });
 }
 
 Json SemanticSession::state() const {
   return look([&](const engine::Program& program) {
-    const auto time = [&](Clock::time_point at) {
-      return at == Clock::time_point{} ? Json(nullptr) : Json(seconds_between(began_, at));
-    };
-    Json nodes = Json::array();
-    bool work = false;
-    for (engine::NodeId id = 0; id < program.nodes.size(); ++id) {
-      const engine::Node& node = program.nodes[id];
-      const engine::NodeProgress& progress = node.progress;
-      Json inputs = Json::array(), producers = Json::array();
-      for (const auto& piece : node.prompt) {
-        const auto* input = std::get_if<engine::VariableId>(&piece);
-        if (input == nullptr) continue;
-        inputs.push_back(*input);
-        if (program.variables[*input].producer) producers.push_back(*program.variables[*input].producer);
-      }
-      Json one = {{"node", id},
-                  {"output", node.output},
-                  {"name", program.variables[node.output].name},
-                  {"state", engine::node_state_name(progress.state)},
-                  {"goal", node.goal == engine::Goal::kLatency ? "latency" : "throughput"},
-                  {"group", node.task_group ? Json(program.task_groups[*node.task_group].name) : Json(nullptr)},
-                  {"depth", node.depth},
-                  {"inputs", std::move(inputs)},
-                  {"after", std::move(producers)},
-                  {"added", time(progress.added)},
-                  {"queued", time(progress.queued)},
-                  {"begun", time(progress.begun)},
-                  {"ended", time(progress.ended)},
-                  {"prompt_tokens", progress.prompt_tokens},
-                  {"cached_tokens", progress.cached_tokens},
-                  {"generated_tokens", progress.generated_tokens}};
-      if (progress.error) one["error"] = one_line(progress.error);
-      work = work || progress.state == engine::NodeState::kQueued || progress.state == engine::NodeState::kRunning;
-      nodes.push_back(std::move(one));
-    }
     Json variables = Json::array();
     for (engine::VariableId id = 0; id < program.variables.size(); ++id) {
       const engine::Variable& variable = program.variables[id];
@@ -204,14 +158,10 @@ Json SemanticSession::state() const {
                                                        : "pending"},
                            {"producer", variable.producer ? Json(*variable.producer) : Json(nullptr)}});
     }
-    return Json{{"session_id", id_},
-                {"object", "semantic_session"},
-                {"model", lease_.name},
-                {"created", created_},
-                {"seconds", seconds_between(began_, Clock::now())},
-                {"state", work ? "running" : "idle"},
-                {"nodes", std::move(nodes)},
-                {"variables", std::move(variables)}};
+    Json json = {{"session_id", id_}, {"object", "semantic_session"}, {"model", lease_.name}, {"created", created_}};
+    json.update(program_json(program, began_));
+    json["variables"] = std::move(variables);
+    return json;
   });
 }
 

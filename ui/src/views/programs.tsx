@@ -1,6 +1,6 @@
-// The programs that the server runs: each a graph of calls, with the time of every one.
+// The programs that the server runs: each a graph of calls, with the time of every one. Below them, a line each, plain requests.
 import { useState } from "preact/hooks";
-import { type Program, type ProgramCall, ranFor, waitedFor } from "../api/programs.ts";
+import { type PlainRequest, type Program, type ProgramCall, ranFor, requestLine, type Session, waitedFor } from "../api/programs.ts";
 import { readStatus } from "../api/status.ts";
 import { duration, whole } from "../parts/figures.ts";
 import { layout } from "../parts/graph.ts";
@@ -9,7 +9,7 @@ import { usePoll } from "../parts/poll.ts";
 const every = 500; // milliseconds between readings
 const node = { width: 172, height: 58, across: 56, down: 14 }; // pixels: a call, and the space to the next one
 
-function label(call: ProgramCall, program: Program): string {
+function label(call: ProgramCall, program: Session): string {
   switch (call.state) {
     case "waiting":
       return "waits for its inputs";
@@ -24,7 +24,7 @@ function label(call: ProgramCall, program: Program): string {
   }
 }
 
-function Graph({ program }: { program: Program }) {
+function Graph({ program }: { program: Session }) {
   const { places, columns, rows } = layout(program.nodes.map((call) => call.after));
   const tall = rows * (node.height + node.down) - node.down;
   const x = (at: number) => (places[at]?.column ?? 0) * (node.width + node.across);
@@ -60,7 +60,7 @@ function Graph({ program }: { program: Program }) {
   );
 }
 
-function Calls({ program }: { program: Program }) {
+function Calls({ program }: { program: Session }) {
   return (
     <div class="table" tabIndex={0}>
       <table>
@@ -95,7 +95,7 @@ function Calls({ program }: { program: Program }) {
   );
 }
 
-function Section({ program, open }: { program: Program; open: boolean }) {
+function Section({ program, open }: { program: Session; open: boolean }) {
   const over = program.nodes.filter((call) => call.state === "done" || call.state === "failed").length;
   return (
     <details class="program" open={open}>
@@ -111,10 +111,57 @@ function Section({ program, open }: { program: Program; open: boolean }) {
   );
 }
 
+// What a request has read and said is known when it is over.
+function Requests({ requests }: { requests: PlainRequest[] }) {
+  return (
+    <>
+      <h2>Requests</h2>
+      <div class="table" tabIndex={0}>
+        <table aria-label="Requests">
+          <thead>
+            <tr>
+              <th>Endpoint</th>
+              <th>State</th>
+              <th class="align-right">Waited</th>
+              <th class="align-right">Ran</th>
+              <th class="align-right">Prompt</th>
+              <th class="align-right">Cached</th>
+              <th class="align-right">Generated</th>
+              <th class="align-right">Choices</th>
+              <th>Model</th>
+            </tr>
+          </thead>
+          <tbody>
+            {requests.map((request) => {
+              const line = requestLine(request);
+              const tokens = (count: number) => (request.state === "running" ? "–" : whole(count));
+              return (
+                <tr key={request.id} title={request.id}>
+                  <td>{request.endpoint}</td>
+                  <td>{line.state}</td>
+                  <td class="align-right">{duration(line.waited)}</td>
+                  <td class="align-right">{duration(line.ran)}</td>
+                  <td class="align-right">{tokens(line.prompt)}</td>
+                  <td class="align-right">{tokens(line.cached)}</td>
+                  <td class="align-right">{tokens(line.generated)}</td>
+                  <td class="align-right">{whole(request.nodes.length)}</td>
+                  <td>{request.model}</td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
 export function ProgramsView() {
   const [programs, setPrograms] = useState<Program[] | null>(null);
   const error = usePoll(readStatus, (status) => setPrograms(status.programs), every);
   const newest = [...(programs ?? [])].sort((a, b) => a.seconds - b.seconds);
+  const sessions = newest.filter((one) => one.object === "semantic_session");
+  const requests = newest.filter((one) => one.object === "request");
   return (
     <main class="server">
       <div class="server-column">
@@ -124,15 +171,16 @@ export function ProgramsView() {
             {error}
           </p>
         )}
-        {newest.map((program, at) => (
+        {sessions.map((program, at) => (
           <Section key={program.session_id} program={program} open={at === 0} />
         ))}
-        {programs?.length === 0 && (
+        {programs && sessions.length === 0 && (
           <p class="quiet">
             No program is open. <code>lathe run-program FILE.json --server {location.origin}</code> runs one here; an application opens
             one with <code>POST /v1/session</code>.
           </p>
         )}
+        {requests.length > 0 && <Requests requests={requests} />}
       </div>
     </main>
   );
