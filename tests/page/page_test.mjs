@@ -288,8 +288,42 @@ test("the view of the server follows what the server does", async () => {
   await page.locator('[aria-label="Batch: running 0, queued 0"]').waitFor();
   const cells = await page.locator("tbody tr td").allInnerTexts();
   assert.equal(cells[0], "slow");
-  assert.ok(Number(cells[3].replace(/,/g, "")) >= 1190, `generated: ${cells[3]}`);
+  assert.ok(Number(cells[4].replace(/,/g, "")) >= 1190, `generated: ${cells[4]}`);
   await shot(page, "server");
+});
+
+test("engines of a model have a line each", async () => {
+  const two = await start("tiny", "--engines", "2", "--ctx", "2048");
+  const ask = (prompt) =>
+    fetch(`${two.url}/v1/completions`, { method: "POST", body: JSON.stringify({ prompt, max_tokens: 20, temperature: 0 }) });
+  for (const word of ["dog ", "cat "]) // strangers take turns, and come back to where they were
+    for (let i = 0; i < 2; ++i) await (await ask(word.repeat(200))).text();
+  const shown = async (page) => {
+    await page.getByRole("button", { name: "Server", exact: true }).click();
+    await page.locator("tr.engine").nth(1).waitFor();
+    return page.locator("tbody tr").evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText)));
+  };
+  const rows = await shown(await visit({}, two));
+  const { models } = await two.status();
+  const whole = (count) => count.toLocaleString("en");
+  const line = (one) => [whole(one.decode_tokens_total), whole(one.prefill_tokens_total)];
+  assert.deepEqual(rows.map((row) => row[0]), ["tiny", "engine 1", "engine 2"]);
+  assert.deepEqual(rows[0].slice(4, 6), line(models[0]));
+  models[0].engines.forEach((engine, at) => {
+    const [, batch, kv, hits, ...tokens] = rows[at + 1];
+    assert.deepEqual([batch, kv], ["0", `${whole(engine.kv_blocks_in_use)} / ${whole(engine.kv_blocks_total)}`]);
+    assert.match(hits, /^[1-9]\d %$/, "half of what it read was there");
+    assert.deepEqual(tokens.slice(0, 2), line(engine));
+  });
+  for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 360, height: 740 } }]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      const page = await visit({ ...options, colorScheme }, two);
+      await page.goto(`${two.url}/#server`);
+      await page.locator("tr.engine").last().scrollIntoViewIfNeeded();
+      assert.equal(await sidewaysScroll(page), false);
+      await shot(page, `engines-${name}-${colorScheme}`);
+    }
+  }
 });
 
 test("the view of programs shows the graph as it runs", async () => {

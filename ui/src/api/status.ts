@@ -2,10 +2,7 @@
 import { call, getJson } from "./client.ts";
 import type { Program } from "./programs.ts";
 
-export interface ModelStatus {
-  model: string;
-  context: number;
-  bytes: number;
+export interface EngineStatus {
   batch_running: number;
   batch_waiting: number;
   kv_blocks_in_use: number;
@@ -17,6 +14,14 @@ export interface ModelStatus {
   decode_tokens_total: number;
   forward_passes_total: number;
   preemptions_total: number;
+}
+
+// The figures are sums over its engines.
+export interface ModelStatus extends EngineStatus {
+  model: string;
+  context: number;
+  bytes: number;
+  engines?: EngineStatus[]; // each of them, where there are several
 }
 
 export interface ServerStatus {
@@ -38,12 +43,15 @@ export interface Sample {
   hitRate: number | null; // share of the prompts' tokens since the sample before; none: no prompt
 }
 
-type Count = {
-  [K in keyof ModelStatus]: ModelStatus[K] extends number ? K : never;
-}[keyof ModelStatus];
+type Count = keyof EngineStatus;
 
 export function sum(status: ServerStatus, what: Count): number {
   return status.models.reduce((total, model) => total + model[what], 0);
+}
+
+// The share of the prompts' tokens that the prefix cache held; null: there was no prompt.
+export function hitRate(promptTokens: number, hitTokens: number): number | null {
+  return promptTokens > 0 ? Math.min(1, hitTokens / promptTokens) : null;
 }
 
 // A counter that went back belongs to a model that was closed: nothing is known of that second.
@@ -53,7 +61,6 @@ function growth(now: ServerStatus, before: ServerStatus, what: Count): number {
 
 export function sample(now: ServerStatus, at: number, before: ServerStatus, beforeAt: number): Sample {
   const seconds = Math.max(0.001, (at - beforeAt) / 1000);
-  const prompts = growth(now, before, "prompt_tokens_seen_total");
   return {
     at,
     decodeRate: growth(now, before, "decode_tokens_total") / seconds,
@@ -62,7 +69,7 @@ export function sample(now: ServerStatus, at: number, before: ServerStatus, befo
     waiting: sum(now, "batch_waiting"),
     kvInUse: sum(now, "kv_blocks_in_use"),
     kvTotal: sum(now, "kv_blocks_total"),
-    hitRate: prompts > 0 ? Math.min(1, growth(now, before, "prefix_hit_tokens_total") / prompts) : null,
+    hitRate: hitRate(growth(now, before, "prompt_tokens_seen_total"), growth(now, before, "prefix_hit_tokens_total")),
   };
 }
 

@@ -1,6 +1,17 @@
 // What the server does: read once a second while it is looked at.
 import { useRef, useState } from "preact/hooks";
-import { histogramQuantile, readMetrics, readStatus, type Sample, sample, type ServerStatus, sum } from "../api/status.ts";
+import {
+  type EngineStatus,
+  histogramQuantile,
+  hitRate,
+  type ModelStatus,
+  readMetrics,
+  readStatus,
+  type Sample,
+  sample,
+  type ServerStatus,
+  sum,
+} from "../api/status.ts";
 import { bytes, duration, percent, whole } from "../parts/figures.ts";
 import { usePoll } from "../parts/poll.ts";
 import { Chart } from "./chart.tsx";
@@ -44,11 +55,51 @@ function Tile({ label, value, more }: { label: string; value: string; more?: str
   );
 }
 
+const hits = (promptTokens: number, hitTokens: number) => {
+  const rate = hitRate(promptTokens, hitTokens);
+  return rate === null ? "–" : percent(rate);
+};
+
+// What a model and each of its engines have in common.
+function Counts({ of }: { of: EngineStatus }) {
+  const queued = of.batch_waiting > 0 ? `, ${whole(of.batch_waiting)} queued` : "";
+  return (
+    <>
+      <td class="align-right">{whole(of.batch_running) + queued}</td>
+      <td class="align-right">
+        {whole(of.kv_blocks_in_use)} / {whole(of.kv_blocks_total)}
+      </td>
+      <td class="align-right">{hits(of.prompt_tokens_seen_total, of.prefix_hit_tokens_total)}</td>
+      <td class="align-right">{whole(of.decode_tokens_total)}</td>
+      <td class="align-right">{whole(of.prefill_tokens_total)}</td>
+      <td class="align-right">{whole(of.preemptions_total)}</td>
+    </>
+  );
+}
+
+function ModelRows({ model }: { model: ModelStatus }) {
+  return (
+    <>
+      <tr>
+        <td>{model.model}</td>
+        <Counts of={model} />
+        <td class="align-right">{whole(model.context)}</td>
+        <td class="align-right">{bytes(model.bytes)}</td>
+      </tr>
+      {model.engines?.map((engine, at) => (
+        <tr key={at} class="engine">
+          <td>engine {at + 1}</td>
+          <Counts of={engine} />
+          <td colSpan={2} />
+        </tr>
+      ))}
+    </>
+  );
+}
+
 function Figures({ reading, samples }: { reading: Reading; samples: Sample[] }) {
   const { status, metrics } = reading;
   const latest = samples[samples.length - 1];
-  const prompts = sum(status, "prompt_tokens_seen_total");
-  const hits = prompts > 0 ? percent(sum(status, "prefix_hit_tokens_total") / prompts) : "–";
   const total = sum(status, "kv_blocks_total");
   const series = (label: string, value: (one: Sample) => number | null) => ({ label, values: samples.map(value) });
   const quantiles = (name: string): [string, string] => [
@@ -62,7 +113,11 @@ function Figures({ reading, samples }: { reading: Reading; samples: Sample[] }) 
       <dl class="tiles">
         <Tile label="Running" value={whole(sum(status, "batch_running"))} more={`${whole(sum(status, "batch_waiting"))} queued`} />
         <Tile label="Generated" value={whole(latest?.decodeRate ?? 0)} more="tokens/s" />
-        <Tile label="Prefix hits" value={hits} more="of prompt tokens" />
+        <Tile
+          label="Prefix hits"
+          value={hits(sum(status, "prompt_tokens_seen_total"), sum(status, "prefix_hit_tokens_total"))}
+          more="of prompt tokens"
+        />
         <Tile label="KV blocks" value={whole(sum(status, "kv_blocks_in_use"))} more={`of ${whole(total)}`} />
         <Tile label="First token" value={first[0]} more={`p99 ${first[1]}`} />
         <Tile label="Between tokens" value={between[0]} more={`p99 ${between[1]}`} />
@@ -89,27 +144,19 @@ function Figures({ reading, samples }: { reading: Reading; samples: Sample[] }) 
           <thead>
             <tr>
               <th>Model</th>
-              <th class="align-right">Context</th>
-              <th class="align-right">Memory</th>
+              <th class="align-right">Batch</th>
+              <th class="align-right">KV blocks</th>
+              <th class="align-right">Prefix hits</th>
               <th class="align-right">Generated</th>
               <th class="align-right">Read</th>
-              <th class="align-right">KV blocks</th>
               <th class="align-right">Preemptions</th>
+              <th class="align-right">Context</th>
+              <th class="align-right">Memory</th>
             </tr>
           </thead>
           <tbody>
             {status.models.map((model) => (
-              <tr key={model.model}>
-                <td>{model.model}</td>
-                <td class="align-right">{whole(model.context)}</td>
-                <td class="align-right">{bytes(model.bytes)}</td>
-                <td class="align-right">{whole(model.decode_tokens_total)}</td>
-                <td class="align-right">{whole(model.prefill_tokens_total)}</td>
-                <td class="align-right">
-                  {whole(model.kv_blocks_in_use)} / {whole(model.kv_blocks_total)}
-                </td>
-                <td class="align-right">{whole(model.preemptions_total)}</td>
-              </tr>
+              <ModelRows key={model.model} model={model} />
             ))}
           </tbody>
         </table>
