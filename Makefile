@@ -6,10 +6,10 @@ JOBS ?= $(shell nproc)
 LATHE := build/release/bin/lathe
 FUZZ_SECONDS ?= 30
 
-.PHONY: help packages build page run test format tidy asan tsan fuzz bench install clean
+.PHONY: help packages build page run test format tidy asan tsan aarch64 fuzz bench install clean
 
 help: ## show these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 packages: ## install what is missing of scripts/packages.txt (with sudo when not root)
 	@scripts/install-packages.sh
@@ -44,6 +44,11 @@ asan: packages ## the tests under the address and undefined-behaviour sanitizers
 tsan: packages ## the concurrent rooms' tests under the thread sanitizer
 	@cmake --preset tsan && cmake --build build/tsan -j $(JOBS) --target test_base test_kernels test_cache test_engine
 	@ctest --test-dir build/tsan -j 1 --output-on-failure -L '^(base|kernels|cache|engine)$$'
+
+aarch64: packages ## the kernels' tests on emulated 64-bit ARM (installs a cross compiler and arm64 libraries)
+	@scripts/install-packages.sh scripts/packages-aarch64.txt
+	@cmake --preset aarch64 -DCMAKE_CXX_FLAGS=$(if $(MARCH),-march=$(MARCH)) && cmake --build build/aarch64 -j $(JOBS) --target test_tensor test_kernels
+	@ctest --test-dir build/aarch64 -j 2 --output-on-failure -L '^(tensor|kernels)$$'
 
 fuzz: packages ## every fuzz target for FUZZ_SECONDS each
 	@cmake --preset fuzz && cmake --build build/fuzz -j $(JOBS)

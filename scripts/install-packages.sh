@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the packages of packages.txt that are missing; says and does nothing when none is.
+# install-packages.sh [LIST]: installs the packages of LIST (packages.txt) that are missing; says and does nothing when
+# none is. Names may carry an architecture, as in libfmt-dev:arm64.
 set -euo pipefail
-list="$(dirname "$0")/packages.txt"
+list="${1:-$(dirname "$0")/packages.txt}"
 
 if ! command -v dpkg-query >/dev/null; then
   echo "install-packages: no dpkg here; install the equivalents of $list yourself" >&2
@@ -9,7 +10,7 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 mapfile -t wanted < <(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$list" | awk '{print $1}')
 # A package counts as installed when another provides it (npm inside a newer nodejs).
-installed="$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' 2>/dev/null |
+installed="$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\n' 2>/dev/null |
   sed -n 's/^installed //p' | sed 's/([^)]*)//g' | tr ', ' '\n\n')"
 mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<<"$installed"))
 [ "${#missing[@]}" -eq 0 ] && exit 0
@@ -23,5 +24,8 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 echo "installing: ${missing[*]}" >&2
+for package in "${missing[@]}"; do
+  case "$package" in *:*) "${as_root[@]}" dpkg --add-architecture "${package##*:}" ;; esac
+done
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"

@@ -91,26 +91,29 @@ class WholePrograms(ServeTest):
         refused(400, "unknown_parameter", calls=[one], colour="red")
         refused(400, "invalid_type", calls=[one], stream="yes")
         refused(400, "invalid_value", calls=[one], priority=1000)
-        self.assertEqual(self.server.status()["programs"], [])
+        self.assertEqual(self.sessions(), [])
 
     def test_it_ends_with_its_answer_or_its_client(self):
         self.ask(calls=CHAIN, variables=START)
-        self.assertEqual(self.programs_after(2), [])
+        self.assertEqual(self.sessions_after(2), [])
         body = json.dumps({"calls": [{"template": "Go {{x}}", "parameters": [output("x")], "ignore_eos": True,
                                       "max_tokens": 1900}], "stream": True}).encode()
         with self.server.connect() as connection:
             connection.sendall(http_request("POST", "/v1/program", body))
             connection.recv(100)
-            self.assertEqual(len(self.server.status()["programs"]), 1)
-        self.assertEqual(self.programs_after(5), [])
+            self.assertEqual(len(self.sessions()), 1)
+        self.assertEqual(self.sessions_after(5), [])
         self.assertIsNone(self.server.at_rest(5))
 
-    def programs_after(self, seconds):
+    def sessions(self):
+        return [p for p in self.server.status()["programs"] if p["object"] == "semantic_session"]
+
+    def sessions_after(self, seconds):
         """Those that are still there after so long at most."""
         end = time.monotonic() + seconds
-        while self.server.status()["programs"] and time.monotonic() < end:
+        while self.sessions() and time.monotonic() < end:
             time.sleep(0.02)
-        return self.server.status()["programs"]
+        return self.sessions()
 
     def test_its_session_can_be_ended_by_others(self):
         body = json.dumps({"calls": [{"template": "Go {{x}}", "parameters": [output("x")], "ignore_eos": True,
@@ -118,7 +121,7 @@ class WholePrograms(ServeTest):
         with self.server.connect() as connection:
             connection.sendall(http_request("POST", "/v1/program", body))
             received = connection.recv(100)
-            session = self.server.status()["programs"][0]["session_id"]
+            session = self.sessions()[0]["session_id"]
             self.assertTrue(self.server.json("DELETE", f"/v1/session/{session}")["deleted"])
             while b"session_deleted" not in received:
                 more = connection.recv(65536)

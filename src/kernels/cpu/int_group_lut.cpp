@@ -170,7 +170,6 @@ constexpr Signs kSigns = [] {
 
 // Tables of one row; x holds `blocks` whole blocks. Additions run in the order of the columns.
 void build_tables(const float* x, std::size_t blocks, std::uint8_t* tables, LutMeta* meta) {
-  constexpr std::size_t kEntries = 16;
   for (std::size_t block = 0; block < blocks; ++block, x += kLutBlock) {
     float largest = 0, sum = 0;
     for (std::size_t i = 0; i < kLutBlock; i += 4) {
