@@ -7,6 +7,8 @@
 // A context of 4k is --prompt 4096: decoding goes on behind the prompt.
 // OURS=THEIRS runs two files of one model, for codecs that only one of the two has.
 // The checkout is of the release that the package's prebuilt library is made from; only its headers are used.
+//   node bench/peers/compare.mjs --llama-bench PATH [--llama-bench-args "-fa 1 -rtr 1"] ... MODEL.gguf ...
+// takes a build's own llama-bench (ik_llama.cpp's, or llama.cpp's) for the peer instead.
 import {execFileSync} from "node:child_process";
 import {mkdtempSync, readdirSync} from "node:fs";
 import {tmpdir} from "node:os";
@@ -15,7 +17,7 @@ import {fileURLToPath} from "node:url";
 import {readOptions} from "./options.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const options = {headers: "", kernel: "auto", variant: "", threads: 2, prompt: 256, generate: 64, rounds: 5, batch: 1, lathe: join(here, "../../build/release/bin/lathe")};
+const options = {headers: "", "llama-bench": "", "llama-bench-args": "", kernel: "auto", variant: "", threads: 2, prompt: 256, generate: 64, rounds: 5, batch: 1, lathe: join(here, "../../build/release/bin/lathe")};
 const models = readOptions(options);
 const {headers, kernel, variant, threads, prompt, generate, rounds, batch, lathe} = options;
 
@@ -30,18 +32,34 @@ const runLathe = (model) => {
   };
 };
 
-// The library's file names carry its version.
-const libraries = join(here, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
-const library = (stem) => join(libraries, readdirSync(libraries).find((name) => name.startsWith(stem) && name.endsWith(".so")));
-const peer = join(mkdtempSync(join(tmpdir(), "lathe-peers-")), "llama_cpp");
-execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(headers, "include"), "-I", join(headers, "ggml/include"),
-  library("libllama.v"), library("libggml.v"), library("libggml-base"), `-Wl,-rpath,${libraries}`, "-o", peer], {stdio: "inherit"});
-const backend = variant ? library(`libggml-cpu-${variant}`) : libraries;
-const runPeer = (model) => run(peer, [backend, model, threads, prompt, generate, batch]);
+// llama.cpp's prebuilt library through a small program of ours.
+const libraryPeer = () => {
+  // The library's file names carry its version.
+  const libraries = join(here, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
+  const library = (stem) => join(libraries, readdirSync(libraries).find((name) => name.startsWith(stem) && name.endsWith(".so")));
+  const peer = join(mkdtempSync(join(tmpdir(), "lathe-peers-")), "llama_cpp");
+  execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(headers, "include"), "-I", join(headers, "ggml/include"),
+    library("libllama.v"), library("libggml.v"), library("libggml-base"), `-Wl,-rpath,${libraries}`, "-o", peer], {stdio: "inherit"});
+  const backend = variant ? library(`libggml-cpu-${variant}`) : libraries;
+  return (model) => run(peer, [backend, model, threads, prompt, generate, batch]);
+};
+
+// Decoding behind the prompt is -gp with ik_llama.cpp and a depth with llama.cpp.
+const benchPeer = (program) => {
+  if (Number(batch) !== 1) throw new Error("llama-bench decodes one sequence: leave --batch out");
+  const help = execFileSync(program, ["--help"], {encoding: "utf8"});
+  const decoding = help.includes("-gp") ? ["-n", 0, "-gp", `${prompt},${generate}`] : ["-n", generate, "-d", `0,${prompt}`];
+  const more = options["llama-bench-args"].split(" ").filter(Boolean);
+  return (model) => {
+    const rows = run(program, ["-m", model, "-t", threads, "-p", prompt, ...decoding, "-r", 1, "-o", "json", ...more]);
+    return {prefill: rows.find((row) => row.n_gen === 0).avg_ts, decode: rows.findLast((row) => row.n_gen > 0).avg_ts};
+  };
+};
+const runPeer = options["llama-bench"] ? benchPeer(options["llama-bench"]) : libraryPeer();
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
-row(["model", "prefill Lathe", "llama.cpp", "ratio", "decode Lathe", "llama.cpp", "ratio", "share of read bandwidth"]);
+row(["model", "prefill Lathe", "peer", "ratio", "decode Lathe", "peer", "ratio", "share of read bandwidth"]);
 row(Array(8).fill("---"));
 for (const model of models) {
   const [mine, other = mine] = model.split("=");
