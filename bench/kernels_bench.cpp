@@ -1,6 +1,7 @@
 // Matrix products and attention of the CPU backend. Rates beside the time: bytes of weights or keys and values read per
-// second, that as a fraction of what a plain reading loop over the same threads reaches on this machine, and operations
-// (2 per multiply-add) per second.
+// second, that as a fraction of what a plain reading loop over the same threads reaches on this machine, operations
+// (2 per multiply-add) per second, and of linear layers those as a fraction of what dot products of bytes in registers
+// reach (which kernels of floats do not use).
 //
 //   kernels_bench --benchmark_filter=linear/Q8_0 --threads=2 --kernel=auto
 #include <benchmark/benchmark.h>
@@ -15,9 +16,10 @@
 #include <string>
 #include <vector>
 
-#include "base/half.h"
 #include "base/thread_pool.h"
+#include "dot_peak.h"
 #include "kernels/backend.h"
+#include "random_weights.h"
 #include "tensor/codec.h"
 #include "tensor/packed_tensor.h"
 
@@ -70,13 +72,9 @@ void set_rates(benchmark::State& state, double bytes, double operations) {
   state.counters["GOP/s"] = rate(operations / 1e9);
 }
 
-// Random bytes are as good as any weights here, but for scales: halves are kept small by clearing their top bits.
-PackedTensor random_weights(const Codec& codec, std::uint64_t rows, std::uint64_t cols) {
-  const BlockFormat& format = *block_format(codec);
-  std::vector<std::byte> bytes(rows * cols / format.block_size * format.block_bytes);
-  std::minstd_rand random(1);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() >> 8 & 0x3f);
-  return packed_blocks("weight", codec, Shape{rows, cols}, Bytes::copy_of(bytes, "weight"));
+double dots_per_second() {
+  static const double measured = dot_peak(options.kernel, options.threads);
+  return measured;
 }
 
 // As many copies of the layer as leave the caches no chance between two uses of one, run in turn.
@@ -101,7 +99,11 @@ void linear(benchmark::State& state, const char* codec_name, std::uint64_t out, 
     device().backend->linear(*device().stream, DeviceTensor::dense(x.data(), rows, in), std::span(&call, 1));
   }
   state.SetLabel(std::string(layers[0]->kernel()));
-  set_rates(state, static_cast<double>(weight.bytes()), 2.0 * static_cast<double>(rows * out * in));
+  const auto products = static_cast<double>(rows * out * in);
+  set_rates(state, static_cast<double>(weight.bytes()), 2 * products);
+  if (dots_per_second() > 0)
+    state.counters["of_dots"] =
+        benchmark::Counter(products / dots_per_second(), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // `rows` new tokens of each sequence after `context` cached ones; 32 query heads over 8 KV heads of 128.
@@ -250,7 +252,8 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  fmt::print("{}; a reading loop reaches {:.1f} GB/s\n", device().backend->description(), read_bandwidth() / 1e9);
+  fmt::print("{}; a reading loop reaches {:.1f} GB/s, dot products of bytes {:.0f} billion multiply-adds a second\n",
+             device().backend->description(), read_bandwidth() / 1e9, dots_per_second() / 1e9);
   register_all();
   benchmark::RunSpecifiedBenchmarks();
 }
