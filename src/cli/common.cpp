@@ -90,7 +90,7 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
   options.value("--device", args.device, "DEVICE", "cpu, cuda or cuda:N");
   options.value(
       "--kernel", args.kernel, "NAME",
-      "auto, scalar, or an instruction set this machine has (avx2, avx3, ...); +dot or +lut behind it chooses how "
+      "auto, scalar, or an instruction set this machine has (avx2, avx3, ...); +dot, +lut or +lut-fast behind it chooses how "
       "integer groups are multiplied");
   options.choice("--kv-codec", args.kv_codec, {"f16", "int8", "f32"}, "how cached keys and values are stored");
   options.value(

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "cli/calibration_text.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
@@ -128,8 +129,10 @@ Json report_json(const quant::QuantizeReport& report, const std::string& out) {
           {"bytes", report.bytes},
           {"seconds", report.seconds},
           {"capture_seconds", report.capture_seconds},
+          {"gram_seconds", report.gram_seconds},
           {"method_seconds", report.method_seconds},
           {"advance_seconds", report.advance_seconds},
+          {"peak_rss_bytes", peak_rss_bytes()},
           {"per_tensor", std::move(tensors)},
           {"path", out}};
 }

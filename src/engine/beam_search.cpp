@@ -16,7 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kMostBeams = 1024;
-constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 struct Next {
   double logprob;  // of the token alone

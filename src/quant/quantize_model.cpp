@@ -141,6 +141,7 @@ class Run {
       runner.look(original_, hooks);
       work.inputs = hooks.take();
       report.capture_seconds += seconds_since(start);
+      report.gram_seconds += hooks.gram_seconds();
     }
     const auto start = Clock::now();
     options_.method->quantize(work);

@@ -36,7 +36,7 @@ struct TensorReport {
 
 struct QuantizeReport {
   std::uint64_t bytes = 0, parameters = 0;
-  double seconds = 0, capture_seconds = 0, method_seconds = 0, advance_seconds = 0;
+  double seconds = 0, capture_seconds = 0, gram_seconds = 0, method_seconds = 0, advance_seconds = 0;
   std::vector<TensorReport> tensors;
   double bits_per_weight() const {
     return parameters == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters);

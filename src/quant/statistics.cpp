@@ -1,6 +1,7 @@
 #include "quant/statistics.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
@@ -70,8 +71,10 @@ void StatisticsHooks::add_gram(Entry& entry, const std::vector<float>& columns, 
   const auto weight = backend.prepare(linear);
   const kernels::DeviceBuffer input = backend.upload_floats(stream, columns);
   const kernels::LinearCall call{weight.get(), kernels::DeviceTensor::dense(entry.gram.data(), n, n), true};
+  const auto start = std::chrono::steady_clock::now();
   backend.linear(stream, kernels::DeviceTensor::dense(input.data(), n, rows), std::span(&call, 1));
   backend.synchronize(stream);
+  gram_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 std::map<std::string, std::shared_ptr<InputStatistics>> StatisticsHooks::take() {

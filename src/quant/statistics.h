@@ -38,6 +38,8 @@ class StatisticsHooks final : public model::ForwardHooks {
                        kernels::Stream& stream) override;
   // By linear weight, without ".weight". Throws an Error naming the layer when an input was not finite.
   std::map<std::string, std::shared_ptr<InputStatistics>> take();
+  // What the products of columns with each other took so far: 2 n^2 operations for a token of n columns.
+  double gram_seconds() const { return gram_seconds_; }
 
  private:
   struct Entry {
@@ -52,6 +54,7 @@ class StatisticsHooks final : public model::ForwardHooks {
   bool gram_;
   std::map<std::string, Entry> entries_;         // by the first linear of an operation
   std::map<std::string, std::string> first_of_;  // any linear to the first of its operation
+  double gram_seconds_ = 0;
   kernels::Backend* backend_ = nullptr;
   kernels::Stream* stream_ = nullptr;
 };

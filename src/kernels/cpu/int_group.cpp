@@ -76,8 +76,10 @@ std::optional<Matmul> int_group_matmul(const PackedTensor& weight, const KernelS
   const IntKernel dot = int_groups_align(weight, kIntChunk) ? int_group_dot(kernels, bits, codec.kind()) : IntKernel{};
   const IntKernel lut =
       int_groups_align(weight, kLutBlock) ? int_group_lut(kernels, bits, codec.stores_zeros()) : IntKernel{};
-  if (lut.run != nullptr && (kernels.integers == IntegerKernel::kLut || dot.run == nullptr)) {
-    return product_by(lut, "integer groups, table look-up", ActivationFormat::kLut, weight, kLutBlock);
+  const bool fast = kernels.integers == IntegerKernel::kLutFast;
+  if (lut.run != nullptr && (fast || kernels.integers == IntegerKernel::kLut || dot.run == nullptr)) {
+    return product_by(lut, fast ? "integer groups, averaged table look-up" : "integer groups, table look-up",
+                      ActivationFormat::kLut, weight, kLutBlock);
   }
   return product_by(dot, "integer groups x q8", ActivationFormat::kQ8Block, weight, kIntChunk);
 }

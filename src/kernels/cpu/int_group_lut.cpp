@@ -8,6 +8,10 @@
 // r. Looked-up bytes are added as 16-bit words: once as they are, and once moved down by 8, which isolates the odd
 // rows; the even ones are the first sum less 256 times the second. Planes are doubled together on the way (from the
 // highest down), four at most before the sums of 16 tables could overflow: 16 * 15 * 255 < 2^16.
+//
+// The fast way (the paper's fast aggregation) averages the 16 looked-up bytes pair by pair instead of adding them:
+// bytes stay bytes until the planes are joined. An average rounds a half up, in half of all cases, so each of the 4
+// levels adds a quarter, which is taken off again; what is left is noise of a unit or so of 16.
 #include "kernels/cpu/int_group.h"
 
 #include <cmath>
@@ -22,7 +26,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-IntKernel lut_kernel(int, bool) { return {}; }
+IntKernel lut_kernel(int, bool, bool) { return {}; }
 LutFunction lut_builder() { return nullptr; }
 #else
 
@@ -66,17 +70,58 @@ HWY_INLINE PairSums look_up(const std::byte*& planes, const std::uint8_t* tables
   return sums;
 }
 
-// The sums of every row of the tile in order, as integers without the tables' offset.
+// The same with averages of 16 for their sums.
 template <int kPlanes>
+HWY_INLINE PairSums look_up_averages(const std::byte*& planes, const std::uint8_t* tables) {
+  const D8 d8;
+  const D16 d16;
+  const V8 nibble = hn::Set(d8, 0x0f);
+  PairSums sums{hn::Zero(d16), hn::Zero(d16)};
+  for (int p = 0; p < kPlanes; ++p) {
+    V8 average[kBlockVectors];
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < kBlockVectors; ++i, planes += kTile) {
+      const V8 bits = hn::Load(d8, reinterpret_cast<const std::uint8_t*>(planes));
+      const V8 low = hn::And(bits, nibble);
+      const V8 high = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, bits))), nibble);
+      const V8 table_low = hn::LoadDup128(d8, tables + 2 * i * kLutTableBytes);
+      const V8 table_high = hn::LoadDup128(d8, tables + (2 * i + 1) * kLutTableBytes);
+      average[i] = hn::AverageRound(hn::TableLookupBytes(table_low, low), hn::TableLookupBytes(table_high, high));
+    }
+    static_assert(kBlockVectors == 8);
+    for (std::size_t i = 0; i < 4; ++i) average[i] = hn::AverageRound(average[2 * i], average[2 * i + 1]);
+    for (std::size_t i = 0; i < 2; ++i) average[i] = hn::AverageRound(average[2 * i], average[2 * i + 1]);
+    const V16 all = hn::BitCast(d16, hn::AverageRound(average[0], average[1]));
+    if (p > 0) sums = {hn::Add(sums.all, sums.all), hn::Add(sums.odd, sums.odd)};
+    sums = {hn::Add(sums.all, all), hn::Add(sums.odd, hn::ShiftRight<8>(all))};
+  }
+  return sums;
+}
+
+// The sums of every row of the tile in order, as integers without the tables' offset.
+template <int kPlanes, bool kFast>
 HWY_INLINE void rows_of(const PairSums& sums, VI* out) {
   const D16 d16;
   const V16 even = hn::Sub(sums.all, hn::ShiftLeft<8>(sums.odd));
   alignas(64) std::uint16_t rows[kTile];
   hn::StoreInterleaved2(even, sums.odd, d16, rows);
   const hn::Rebind<std::uint16_t, DI> half;
-  constexpr std::int32_t kOffset = kLutZero * static_cast<std::int32_t>(kBlockTables) * ((1 << kPlanes) - 1);
+  // Of 16 added up, or averaged with a quarter too much from each of 4 levels.
+  constexpr std::int32_t kOffset = kFast ? kLutZero + 1 : kLutZero * static_cast<std::int32_t>(kBlockTables);
   for (std::size_t v = 0; v < kTileVectors; ++v) {
-    out[v] = hn::Sub(hn::PromoteTo(DI(), hn::Load(half, rows + v * kLanes)), hn::Set(DI(), kOffset));
+    const VI sum = hn::PromoteTo(DI(), hn::Load(half, rows + v * kLanes));
+    out[v] = hn::Sub(sum, hn::Set(DI(), kOffset * ((1 << kPlanes) - 1)));
+    if constexpr (kFast) out[v] = hn::ShiftLeft<4>(out[v]);
+  }
+}
+
+// Of the next kPlanes planes of a block.
+template <int kPlanes, bool kFast>
+HWY_INLINE void sums_of_rows(const std::byte*& planes, const std::uint8_t* tables, VI* out) {
+  if constexpr (kFast) {
+    rows_of<kPlanes, true>(look_up_averages<kPlanes>(planes, tables), out);
+  } else {
+    rows_of<kPlanes, false>(look_up<kPlanes>(planes, tables), out);
   }
 }
 
@@ -85,7 +130,7 @@ HWY_INLINE VF lut_halves(const std::uint16_t* p) {
   return hn::PromoteTo(DF(), hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(p)));
 }
 
-template <int kBits, bool kZeros>
+template <int kBits, bool kZeros, bool kFast>
 void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch&) {
   const DF d;
   const auto& weight = static_cast<const IntWeight&>(*job.laid_out);
@@ -116,11 +161,11 @@ void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
         for (; block < last; ++block, tables += kBlockTables * kLutTableBytes) {
           VI sums[kTileVectors];
           if constexpr (kBits <= 4) {
-            rows_of<kBits>(look_up<kBits>(planes, tables), sums);
+            sums_of_rows<kBits, kFast>(planes, tables, sums);
           } else {
             VI low[kTileVectors];
-            rows_of<kBits - 4>(look_up<kBits - 4>(planes, tables), sums);
-            rows_of<4>(look_up<4>(planes, tables), low);
+            sums_of_rows<kBits - 4, kFast>(planes, tables, sums);
+            sums_of_rows<4, kFast>(planes, tables, low);
             for (std::size_t v = 0; v < kTileVectors; ++v) sums[v] = hn::Add(hn::ShiftLeft<4>(sums[v]), low[v]);
           }
           // Signs count half: sum of 2^(p - 1) t_p.
@@ -195,15 +240,16 @@ void build_tables(const float* x, std::size_t blocks, std::uint8_t* tables, LutM
 }
 
 template <int kBits>
-MatmulFunction lut_function(bool zeros) {
-  return zeros ? lut_matmul<kBits, true> : lut_matmul<kBits, false>;
+MatmulFunction lut_function(bool zeros, bool fast) {
+  if (fast) return zeros ? lut_matmul<kBits, true, true> : lut_matmul<kBits, false, true>;
+  return zeros ? lut_matmul<kBits, true, false> : lut_matmul<kBits, false, false>;
 }
 
-IntKernel lut_kernel(int bits, bool zeros) {
-  using Choose = MatmulFunction (*)(bool);
+IntKernel lut_kernel(int bits, bool zeros, bool fast) {
+  using Choose = MatmulFunction (*)(bool, bool);
   static constexpr Choose kWidths[] = {lut_function<1>, lut_function<2>, lut_function<3>, lut_function<4>,
                                        lut_function<5>, lut_function<6>, lut_function<7>, lut_function<8>};
-  return {kTile, lay_out_planes, kWidths[bits - 1](zeros)};
+  return {kTile, lay_out_planes, kWidths[bits - 1](zeros, fast)};
 }
 
 LutFunction lut_builder() { return build_tables; }
@@ -218,7 +264,8 @@ namespace lathe::kernels::cpu {
 HWY_EXPORT(lut_kernel);
 HWY_EXPORT(lut_builder);
 IntKernel int_group_lut(const KernelSet& kernels, int bits, bool zeros) {
-  return HWY_DISPATCH_TABLE(lut_kernel)[kernels.target_index](bits, zeros);
+  const bool fast = kernels.integers == IntegerKernel::kLutFast;
+  return HWY_DISPATCH_TABLE(lut_kernel)[kernels.target_index](bits, zeros, fast);
 }
 LutFunction lut_function_of(std::size_t target_index) { return HWY_DISPATCH_TABLE(lut_builder)[target_index](); }
 }  // namespace lathe::kernels::cpu

@@ -55,7 +55,8 @@ struct QuantizeKernels {
 using LutFunction = void (*)(const float* x, std::size_t blocks, std::uint8_t* tables, LutMeta* meta);
 
 // How integer groups are multiplied where both ways can (int_group.h): kAuto means dot.
-enum class IntegerKernel : std::uint8_t { kAuto, kDot, kLut };
+// kLutFast is kLut with averages of what is looked up for its sums: faster and less exact.
+enum class IntegerKernel : std::uint8_t { kAuto, kDot, kLut, kLutFast };
 
 // One set per instruction set.
 struct KernelSet {
@@ -80,8 +81,8 @@ const QuantizeKernels* quantize_kernels(std::size_t target_index);
 const AttentionKernels* attention_kernels(std::size_t target_index);
 LutFunction lut_function_of(std::size_t target_index);
 
-// "auto", "scalar", "avx2", ..., and "+dot" or "+lut" behind it for how integer groups are multiplied; throws an Error
-// listing what this machine has.
+// "auto", "scalar", "avx2", ..., and "+dot", "+lut" or "+lut-fast" behind it for how integer groups are multiplied;
+// throws an Error listing what this machine has.
 KernelSet select_kernels(std::string_view name);
 // Every name this machine can run beside "auto", best first, ending with "scalar".
 std::vector<std::string> available_kernels();

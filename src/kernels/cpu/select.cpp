@@ -88,15 +88,16 @@ KernelSet named_set(std::string_view name) {
   if (name == "auto") return scalar_set();
   std::string known = "auto";
   for (const std::string& kernels : available_kernels()) known.append(", ").append(kernels);
-  throw UsageError(fmt::format("this machine has no \"{}\" kernels", name), "cpu",
-                   "use one of " + known + ", with +dot or +lut behind it for how integer groups are multiplied");
+  throw UsageError(
+      fmt::format("this machine has no \"{}\" kernels", name), "cpu",
+      "use one of " + known + ", with +dot, +lut or +lut-fast behind it for how integer groups are multiplied");
 }
 
 }  // namespace
 
 KernelSet select_kernels(std::string_view full_name) {
-  constexpr std::pair<std::string_view, IntegerKernel> kSuffixes[] = {{"+dot", IntegerKernel::kDot},
-                                                                      {"+lut", IntegerKernel::kLut}};
+  constexpr std::pair<std::string_view, IntegerKernel> kSuffixes[] = {
+      {"+dot", IntegerKernel::kDot}, {"+lut", IntegerKernel::kLut}, {"+lut-fast", IntegerKernel::kLutFast}};
   for (const auto& [suffix, integers] : kSuffixes) {
     if (!full_name.ends_with(suffix)) continue;
     KernelSet set = named_set(full_name.substr(0, full_name.size() - suffix.size()));
