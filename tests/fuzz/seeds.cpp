@@ -45,7 +45,8 @@ arch::Weights in_many_codecs(const arch::Weights& weights) {
       {"SLIM", {2, 8}},
       {"DGQ", {4, 32}},
       {"FDB", {2, 16}},
-      {"BALANCED", {2, 32}}};
+      {"BALANCED", {2, 32}},
+      {"W8A8", {}}};
   arch::Weights result;
   std::size_t next = 0;
   for (const auto& [name, tensor] : weights.all()) {

@@ -30,7 +30,7 @@ std::vector<Packing> packings() {
   std::vector<Packing> all;
   for (const Codec* codec : all_codecs()) {
     if (!codec->can_encode()) continue;
-    if (block_format(*codec) != nullptr) {
+    if (block_format(*codec) != nullptr || codec->usual_params() == CodecParams{}) {
       all.push_back({codec, {}});
       continue;
     }

@@ -20,8 +20,12 @@ namespace {
 constexpr int kGroup = 64;
 constexpr std::uint64_t kRows = 5, kCols = 768;
 
-// A byte that the part may hold: all but DGQ may hold any (some decode to NaN, which compares by bits below).
+// A byte that the part may hold: all but W8A8 and DGQ may hold any (some decode to NaN, which compares by bits below).
 std::byte allowed_byte(const Codec& codec, std::string_view part, std::byte byte) {
+  if (codec.name() == "W8A8") {
+    if (part == "scales") return (byte & std::byte{0x3f}) | std::byte{0x20};  // floats from 2^-63 to 2
+    return part == "shadow" ? byte & std::byte{1} : byte;
+  }
   if (codec.name() != "DGQ") return byte;
   if (part == "zeros") return byte & std::byte{15};
   if (part == "scales") return (byte & std::byte{7}) | std::byte{1};  // up to 7 * 15

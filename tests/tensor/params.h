@@ -6,8 +6,9 @@
 
 namespace lathe {
 
-// Groups of weights of 4 bits, or of the codec's own width; block codecs ignore both.
+// Groups of weights of 4 bits, or of the codec's own width; block codecs ignore both, and some have neither.
 inline CodecParams params_of(const Codec& codec, int group_size = 32) {
+  if (codec.usual_params() == CodecParams{}) return {};
   try {
     codec.column_alignment({.bits = 4, .group_size = group_size});
     return {.bits = 4, .group_size = group_size};

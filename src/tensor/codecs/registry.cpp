@@ -32,6 +32,7 @@
 #include "tensor/codecs/slim.h"
 #include "tensor/codecs/spqr.h"
 #include "tensor/codecs/ternary.h"
+#include "tensor/codecs/w8a8.h"
 
 namespace lathe {
 namespace {
@@ -72,8 +73,9 @@ std::span<const Codec* const> all_codecs() {
   static const DgqCodec kDgq;
   static const SlimCodec kSlim;
   static const BalancedCodec kBalanced;
-  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar, &kSpqr,
-                                         &kBitmod,  &kFdb,          &kDgq,           &kSlim,    &kBalanced};
+  static const W8a8Codec kW8a8;
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar,  &kSpqr, &kBitmod,
+                                         &kFdb,     &kDgq,          &kSlim,          &kBalanced, &kW8a8};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),
