@@ -46,6 +46,11 @@ struct QuantizeKernels {
   void (*q8)(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta);
   // The same with one scale, which it returns; sums: n / kQ8Block + 1, as Q8RowInput has them.
   float (*q8_row)(const float* x, std::size_t n, std::int8_t* values, std::int32_t* sums);
+  // The same under a scale given, finite and at least 1e-30; NaN is returned, and every integer is 0, when x is not
+  // finite. `beyond`: how many values lie beyond +-127 steps, and are cut off; `outliers`: what is cut off of them, in
+  // order, room for n; nullptr: not wanted.
+  float (*q8_fixed)(const float* x, std::size_t n, float scale, std::int8_t* values, std::int32_t* sums,
+                    Q8Outlier* outliers, std::uint32_t* beyond);
   // One row of n activations, zeros behind them up to whole chunks: words [bits][chunks], sums [chunks + 1].
   void (*planes)(const float* x, std::size_t n, const PlaneFormat& format, std::uint32_t* words, std::int32_t* sums,
                  PlaneMeta* meta);

@@ -22,6 +22,7 @@ std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple
 struct InputKey {
   ActivationFormat format;
   PlaneFormat planes;
+  Q8RowFormat row;
   const std::vector<std::uint32_t>* permutation;  // nullptr when empty
   const std::vector<float>* scale;
   friend bool operator==(const InputKey&, const InputKey&) = default;
@@ -29,7 +30,7 @@ struct InputKey {
 
 InputKey input_key(const CpuLinear& weight) {
   const Linear& linear = weight.linear();
-  return {weight.matmul().format, weight.matmul().planes,
+  return {weight.matmul().format, weight.matmul().planes, weight.matmul().row,
           linear.input_permutation.empty() ? nullptr : &linear.input_permutation,
           linear.input_scale.empty() ? nullptr : &linear.input_scale};
 }
@@ -97,10 +98,21 @@ void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
       std::int8_t* values = stream.q8_values.get<std::int8_t>(x.rows * padded);
       float* scales = stream.q8_row_scales.get<float>(x.rows);
       std::int32_t* sums = stream.q8_row_sums.get<std::int32_t>(x.rows * sums_per_row);
+      if (key.row.scale == 0) {
+        for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
+          scales[r] = kernels.quantize->q8_row(row, padded, values + r * padded, sums + r * sums_per_row);
+        });
+        job.q8_row = {values, scales, sums};
+        break;
+      }
+      Q8Outlier* outliers = key.row.shadow ? stream.q8_outliers.get<Q8Outlier>(x.rows * padded) : nullptr;
+      std::uint32_t* beyond = stream.q8_beyond.get<std::uint32_t>(x.rows);
       for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
-        scales[r] = kernels.quantize->q8_row(row, padded, values + r * padded, sums + r * sums_per_row);
+        scales[r] = kernels.quantize->q8_fixed(row, padded, key.row.scale, values + r * padded, sums + r * sums_per_row,
+                                               key.row.shadow ? outliers + r * padded : nullptr, beyond + r);
       });
-      job.q8_row = {values, scales, sums};
+      stream.q8_tally.add(x.cols, key.row.shadow, std::span(beyond, x.rows));
+      job.q8_row = {values, scales, sums, outliers, key.row.shadow ? beyond : nullptr};
       break;
     }
     case ActivationFormat::kLut: {

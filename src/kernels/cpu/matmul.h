@@ -63,6 +63,7 @@ struct Matmul {
   std::size_t tile_rows = kTileRows;             // ranges of output features begin at multiples of this
   std::shared_ptr<const LaidOut> laid_out = {};  // the weight for the kernel, which then does not read its parts
   PlaneFormat planes = {};                       // of ActivationFormat::kPlanes
+  Q8RowFormat row = {};                          // of ActivationFormat::kQ8Row
 };
 
 // The kernel for a weight; every codec has one, if only by decoding to floats.

@@ -42,6 +42,21 @@ struct Q8Input {
   const Q8Meta* meta = nullptr;         // [rows][in_features / kQ8Block]
 };
 
+// How rows get their one scale (kQ8Row).
+struct Q8RowFormat {
+  float scale = 0;      // of every row; 0: each row has its own, that of its largest magnitude
+  bool shadow = false;  // with a scale given: whether what lies beyond +-127 steps of it is kept, or cut off
+  friend bool operator==(const Q8RowFormat&, const Q8RowFormat&) = default;
+};
+
+// What a rounded value has more than the +-127 that is kept of it.
+struct Q8Outlier {
+  std::uint32_t column;
+  std::int32_t rest;
+};
+
+inline constexpr std::int32_t kQ8MostSteps = 1 << 22;  // outliers beyond that many steps count as so many
+
 // Rows with one scale each, so that integer products can be added up over a whole row; in_features is a multiple of
 // kQ8Block.
 struct Q8RowInput {
@@ -49,6 +64,9 @@ struct Q8RowInput {
   const float* scales = nullptr;        // [rows]: as Q8Meta::scale, for a row
   // [rows][in_features / kQ8Block + 1]: the sum of the integers before each block of 32 columns; the last is the row's.
   const std::int32_t* sums = nullptr;
+  // With a shadow; nullptr without.
+  const Q8Outlier* outliers = nullptr;        // [rows][in_features]: the first of each row, by column
+  const std::uint32_t* n_outliers = nullptr;  // [rows]
 };
 
 }  // namespace lathe::kernels::cpu

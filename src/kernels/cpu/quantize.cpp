@@ -1,4 +1,5 @@
 // Activations to small integers (q8_input.h, plane_input.h). Bit for bit the same on every instruction set.
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -46,15 +47,19 @@ void q8(const float* x, std::size_t n, std::int8_t* values, Q8Meta* meta) {
   }
 }
 
+HWY_INLINE float largest_magnitude_of(const float* x, std::size_t n) {
+  VI largest = hn::Zero(DI());
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    largest = hn::Max(largest, hn::BitCast(DI(), hn::Abs(hn::LoadU(DF(), x + i))));
+  }
+  return largest_of(largest);
+}
+
 float q8_row(const float* x, std::size_t n, std::int8_t* values, std::int32_t* sums) {
   const DF d;
   const DI di;
   const hn::Rebind<std::int8_t, DI> d8;
-  VI largest = hn::Zero(di);
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    largest = hn::Max(largest, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + i))));
-  }
-  const Q8Scale scale = q8_scale(largest_of(largest));
+  const Q8Scale scale = q8_scale(largest_magnitude_of(x, n));
   const VF inverse = hn::Set(d, scale.inverse);
   sums[0] = 0;
   for (std::size_t i = 0; i < n; i += kQ8Block) {
@@ -67,6 +72,47 @@ float q8_row(const float* x, std::size_t n, std::int8_t* values, std::int32_t* s
     sums[i / kQ8Block + 1] = sums[i / kQ8Block] + hn::GetLane(hn::SumOfLanes(di, sum));
   }
   return scale.scale;
+}
+
+// Appends the lanes of `rest` that are not zero.
+HWY_INLINE void add_outliers(VI rest, std::size_t column, Q8Outlier*& end) {
+  alignas(64) std::int32_t lanes[kLanes];
+  hn::Store(rest, DI(), lanes);
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    if (lanes[i] != 0) *end++ = {static_cast<std::uint32_t>(column + i), lanes[i]};
+  }
+}
+
+float q8_fixed(const float* x, std::size_t n, float scale, std::int8_t* values, std::int32_t* sums, Q8Outlier* outliers,
+               std::uint32_t* beyond) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<std::int8_t, DI> d8;
+  *beyond = 0;
+  if (!(largest_magnitude_of(x, n) <= std::numeric_limits<float>::max())) {
+    std::memset(values, 0, n);
+    std::fill_n(sums, n / kQ8Block + 1, 0);
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  const VF inverse = hn::Set(d, 1 / scale), most = hn::Set(d, static_cast<float>(kQ8MostSteps));
+  const VI range = hn::Set(di, 127), zero = hn::Zero(di);
+  sums[0] = 0;
+  for (std::size_t i = 0; i < n; i += kQ8Block) {
+    VI sum = zero;
+    for (std::size_t j = i; j < i + kQ8Block; j += kLanes) {
+      const VF steps = hn::Max(hn::Min(hn::Mul(hn::LoadU(d, x + j), inverse), most), hn::Neg(most));
+      const VI whole = hn::NearestInt(steps), kept = hn::Max(hn::Min(whole, range), hn::Neg(range));
+      const VI rest = hn::Sub(whole, kept);
+      sum = hn::Add(sum, kept);
+      hn::StoreU(hn::DemoteTo(d8, kept), d8, values + j);
+      const auto inside = hn::Eq(rest, zero);
+      if (HWY_LIKELY(hn::AllTrue(di, inside))) continue;
+      *beyond += static_cast<std::uint32_t>(kLanes - hn::CountTrue(di, inside));
+      if (outliers != nullptr) add_outliers(rest, j, outliers);
+    }
+    sums[i / kQ8Block + 1] = sums[i / kQ8Block] + hn::GetLane(hn::SumOfLanes(di, sum));
+  }
+  return scale;
 }
 
 // 32 levels of a row to one word per plane.
@@ -127,7 +173,7 @@ void planes(const float* x, std::size_t n, const PlaneFormat& format, std::uint3
 }
 
 const QuantizeKernels* quantize_table() {
-  static constexpr QuantizeKernels kTable{q8, q8_row, planes};
+  static constexpr QuantizeKernels kTable{q8, q8_row, q8_fixed, planes};
   return &kTable;
 }
 

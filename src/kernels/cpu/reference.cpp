@@ -124,6 +124,26 @@ float quantize_q8_row(const float* x, std::size_t n, std::int8_t* values, std::i
   return scale.scale;
 }
 
+float quantize_q8_fixed(const float* x, std::size_t n, float scale, std::int8_t* values, std::int32_t* sums,
+                        Q8Outlier* outliers, std::uint32_t* beyond) {
+  const bool finite = largest_magnitude(x, n) <= std::numeric_limits<float>::max();
+  constexpr auto kMost = static_cast<float>(kQ8MostSteps);
+  std::int32_t sum = 0;
+  *beyond = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i % kQ8Block == 0) sums[i / kQ8Block] = sum;
+    const float steps = finite ? std::nearbyint(std::clamp(x[i] * (1 / scale), -kMost, kMost)) : 0;
+    const auto whole = static_cast<std::int32_t>(steps);
+    values[i] = static_cast<std::int8_t>(std::clamp(whole, -127, 127));
+    sum += values[i];
+    if (whole == values[i]) continue;
+    if (outliers != nullptr) outliers[*beyond] = {static_cast<std::uint32_t>(i), whole - values[i]};
+    ++*beyond;
+  }
+  sums[n / kQ8Block] = sum;
+  return finite ? scale : std::numeric_limits<float>::quiet_NaN();
+}
+
 // Element i of an array of the codec's type.
 float load(KvCodec codec, const std::byte* data, std::uint64_t i, const float* scale) {
   switch (codec) {
@@ -184,7 +204,7 @@ void store(KvCodec codec, std::byte* data, std::uint64_t stride, const float* x,
 const NormKernels kReferenceNorm{rms_norm, layer_norm};
 const ElementwiseKernels kReferenceElementwise{activate, gated, gated_clamped, add, scale, add_scaled, softcap, argmax};
 const RopeKernels kReferenceRope{rotate};
-const QuantizeKernels kReferenceQuantize{quantize_q8, quantize_q8_row, quantize_planes};
+const QuantizeKernels kReferenceQuantize{quantize_q8, quantize_q8_row, quantize_q8_fixed, quantize_planes};
 
 void reference_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   float* weights = scratch.get<float>(job.in_features);

@@ -9,6 +9,7 @@
 #include "kernels/cpu/reference.h"
 #include "kernels/cpu/slim.h"
 #include "kernels/cpu/spqr.h"
+#include "kernels/cpu/w8a8.h"
 
 namespace lathe::kernels::cpu {
 namespace {
@@ -57,6 +58,7 @@ constexpr LaidOutRow kLaidOut[] = {
     {"FDB", fdb_matmul},
     {"DGQ", dgq_matmul},
     {"SLIM", slim_matmul},
+    {"W8A8", w8a8_matmul, true},
 };
 
 }  // namespace

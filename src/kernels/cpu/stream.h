@@ -6,6 +6,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/q8_tally.h"
 
 namespace lathe::kernels::cpu {
 
@@ -13,8 +14,10 @@ class CpuStream final : public Stream {
  public:
   explicit CpuStream(int workers) : worker(static_cast<std::size_t>(workers)) {}
 
+  Q8Tally q8_tally;
   Scratch floats, q8_values, q8_meta;  // prepared inputs
   Scratch q8_row_scales, q8_row_sums;
+  Scratch q8_outliers, q8_beyond;
   Scratch lut_tables, lut_meta;
   Scratch plane_words, plane_sums, plane_meta;
   Scratch rank_in, rank_mid, rank_out;  // low-rank updates
