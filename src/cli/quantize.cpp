@@ -83,14 +83,16 @@ void print_list(bool json) {
   for (const Codec* codec : all_codecs()) {
     if (!codec->can_encode()) continue;
     const BlockFormat* format = block_format(*codec);
-    const bool any_width = format == nullptr;
-    const double bits = any_width ? 0 : 8.0 * format->block_bytes / format->block_size;
+    const bool any_width = format == nullptr && codec->usual_params().bits != 0;
+    const double bits = format == nullptr ? 0 : 8.0 * format->block_bytes / format->block_size;
     text += fmt::format("  {:<14}{}{}\n", codec->name(), codec->description(),
-                        any_width ? " (--bits, --group)" : fmt::format(", {:.4g} bits per weight", bits));
+                        any_width           ? " (--bits, --group)"
+                        : format == nullptr ? ""
+                                            : fmt::format(", {:.4g} bits per weight", bits));
     Json entry = {{"name", codec->name()},
                   {"description", codec->description()},
                   {"gguf", format != nullptr && format->ggml_type >= 0}};
-    if (!any_width) entry["bits_per_weight"] = bits;
+    if (format != nullptr) entry["bits_per_weight"] = bits;
     codecs.push_back(std::move(entry));
   }
   if (json) {
@@ -181,6 +183,12 @@ int quantize_verb(Arguments arguments) {
   options.flag("--plain-scales", work.method_options.plain_scales, "slim-llm: scales are chosen as gptq chooses them");
   options.value("--salience-weight", work.method_options.salience_weight, "X",
                 "slim-llm: how much more errors of the most salient weights count when scales are chosen");
+  options.value("--shadow-share", work.method_options.shadow_share, "X",
+                "shadow: the share of an input's values, the largest, that its 8-bit range leaves out as outliers");
+  options.value("--shadow-threshold", work.method_options.shadow_threshold, "X",
+                "shadow: outliers are kept where the largest is beyond so many times the range");
+  options.value("--shadow-prune", work.method_options.shadow_prune, "X",
+                "shadow: the share of inputs, those whose outliers matter least, that lose them; 1: all");
   options.flag("--list", list, "show the methods and codecs there are, and which go together");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   options.value("-t,--threads", threads, "N", "threads; 0: every core this process may use");
@@ -203,6 +211,12 @@ int quantize_verb(Arguments arguments) {
   }
   if (!(work.method_options.smooth_percentile > 0 && work.method_options.smooth_percentile <= 100)) {
     throw UsageError("--smooth-percentile must be above 0 and at most 100");
+  }
+  if (!(work.method_options.shadow_share >= 0 && work.method_options.shadow_share < 1) ||
+      !(work.method_options.shadow_prune >= 0 && work.method_options.shadow_prune <= 1) ||
+      !(work.method_options.shadow_threshold >= 1)) {
+    throw UsageError(
+        "--shadow-share must be 0 or more and below 1, --shadow-prune 0 to 1, --shadow-threshold 1 or more");
   }
   check_output_kind(out);
   work.method = &quant::method_named(method);

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,6 +26,10 @@ struct MethodOptions {
   bool even_widths = false;         // SliM-LLM: every block of columns has the average width
   bool plain_scales = false;        // SliM-LLM: scales are chosen as GPTQ chooses them
   float salience_weight = 1;        // SliM-LLM: how much more errors of salient weights count there
+  float shadow_share = 0.001f;      // shadow: the share of an input's values, the largest, that its range leaves out
+  float shadow_threshold = 5;       // shadow: outliers are kept where the largest is beyond so many times the range
+  float shadow_prune = 0.85f;       // shadow: the share of inputs, of the least important outliers, that lose theirs
+  std::set<std::string, std::less<>> shadows;  // shadow: inputs that keep theirs, by first linear, as prepare chose
 };
 
 struct LayerWork {

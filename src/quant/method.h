@@ -15,10 +15,15 @@ namespace lathe::quant {
 // How much of the calibration text a method wants to see.
 enum class Needs : std::uint8_t { kNothing, kStatistics, kGram };
 
-// Measures what a choice of options costs the whole model: quantizes every layer with `options` and returns the mean
-// squared difference of the layers' outputs from the original's, errors accumulating, relative to the outputs' own
-// mean square.
-using WholeModelLoss = std::function<double(const MethodOptions& options)>;
+// What a method may ask of the whole model before it begins with the first layer.
+struct WholeModel {
+  // Measures what a choice of options costs: quantizes every layer with `options` and returns the mean squared
+  // difference of the layers' outputs from the original's, errors accumulating, relative to the outputs' own mean
+  // square.
+  std::function<double(const MethodOptions& options)> loss;
+  // Shows every layer in turn, with the statistics of its inputs in the original model.
+  std::function<void(const std::function<void(const LayerWork& work)>& look)> each_layer;
+};
 
 class Method {
  public:
@@ -31,8 +36,8 @@ class Method {
   virtual Needs needs() const = 0;
   // Whether it can produce the target.
   virtual bool can_target(const Target& target) const = 0;
-  // Before the first layer; methods that search over the whole model settle their options here.
-  virtual void prepare(MethodOptions& options, const WholeModelLoss& loss) const { (void)options, (void)loss; }
+  // Before the first layer; methods that look at or search over the whole model settle their options here.
+  virtual void prepare(MethodOptions& options, const WholeModel& model) const { (void)options, (void)model; }
   // Fills work.packed for every linear of the layer.
   virtual void quantize(LayerWork& work) const = 0;
 };
@@ -50,5 +55,6 @@ const Method& bitmod_method();
 const Method& db_llm_method();
 const Method& dgq_method();
 const Method& slim_llm_method();
+const Method& shadow_method();
 
 }  // namespace lathe::quant

@@ -8,7 +8,7 @@ namespace lathe::quant {
 std::span<const Method* const> all_methods() {
   static const Method* const kMethods[] = {
       &rtn_method(),    &gptq_method(),   &awq_method(), &smoothquant_plus_method(), &spqr_method(),
-      &bitmod_method(), &db_llm_method(), &dgq_method(), &slim_llm_method()};
+      &bitmod_method(), &db_llm_method(), &dgq_method(), &slim_llm_method(),         &shadow_method()};
   return kMethods;
 }
 

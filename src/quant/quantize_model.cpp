@@ -28,11 +28,12 @@ std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
 // Everything the finished layers depend on. The model is told by its path and sizes.
 std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
   const MethodOptions& m = o.method_options;
-  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
+  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
                      in.weights.parameters(), in.weights.bytes(), in.architecture.name, o.method->name(),
                      o.target.codec->name(), o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha,
                      m.outlier_threshold, m.smooth_percentile, m.even_widths, m.plain_scales, m.salience_weight,
-                     hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
+                     m.shadow_share, m.shadow_threshold, m.shadow_prune, hash_of(o.calibration_text),
+                     o.calibration.sequences, o.calibration.tokens);
 }
 
 arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
@@ -119,10 +120,25 @@ class Run {
     return loss / in_.architecture.n_layers;
   }
 
+  // The original's layers with statistics of their inputs.
+  void each_layer(const MethodOptions& method_options, const std::function<void(const LayerWork&)>& look) {
+    const int layers = static_cast<int>(in_.architecture.n_layers);
+    Progress progress("looking", static_cast<std::uint64_t>(layers), options_.progress);
+    LayerRunner runner(in_.architecture, backend_, sequences_);
+    QuantizeReport unused;
+    for (int layer = 0; layer < layers; ++layer) {
+      interrupt_token().check();
+      look(work_on(layer, method_options, runner, unused));
+      if (layer + 1 < layers) runner.advance(original_);
+      progress.advance();
+    }
+  }
+
   ThreadPool& pool() { return pool_; }
 
  private:
-  Tensors one_layer(int layer, const MethodOptions& method_options, LayerRunner& runner, QuantizeReport& report) {
+  // A layer with what calibration shows of it.
+  LayerWork work_on(int layer, const MethodOptions& method_options, LayerRunner& runner, QuantizeReport& report) {
     LayerWork work;
     work.architecture = &in_.architecture;
     work.ops = &ops_;
@@ -143,6 +159,11 @@ class Run {
       report.capture_seconds += seconds_since(start);
       report.gram_seconds += hooks.gram_seconds();
     }
+    return work;
+  }
+
+  Tensors one_layer(int layer, const MethodOptions& method_options, LayerRunner& runner, QuantizeReport& report) {
+    LayerWork work = work_on(layer, method_options, runner, report);
     const auto start = Clock::now();
     options_.method->quantize(work);
     report.method_seconds += seconds_since(start);
@@ -202,7 +223,8 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
   QuantizeReport report;
   const PartialRun partial(out, fingerprint_of(in, options));
   MethodOptions method_options = options.method_options;
-  options.method->prepare(method_options, [&](const MethodOptions& trial) { return run.whole_model_loss(trial); });
+  options.method->prepare(method_options, {[&](const MethodOptions& trial) { return run.whole_model_loss(trial); },
+                                           [&](const auto& look) { run.each_layer(options.method_options, look); }});
   Tensors replaced = run.all_layers(method_options, &partial, report, nullptr);
   const auto replace = [&](const std::string& name, const std::optional<Target>& target) {
     const PackedTensor* tensor = in.weights.find(name);

@@ -43,16 +43,16 @@ class SmoothQuantPlus final : public Method {
   Needs needs() const override { return Needs::kStatistics; }
   bool can_target(const Target& target) const override { return target.codec->can_encode(); }
 
-  void prepare(MethodOptions& options, const WholeModelLoss& loss) const override {
+  void prepare(MethodOptions& options, const WholeModel& model) const override {
     if (options.alpha >= 0) return;
     MethodOptions trial = options;
     trial.alpha = kNoSmoothing;
     options.alpha = kNoSmoothing;
-    double least = loss(trial);
+    double least = model.loss(trial);
     log_info("no smoothing: loss {:.6f}", least);
     for (int step = 0; step < kSteps; ++step) {
       trial.alpha = kStep * static_cast<float>(step);
-      const double value = loss(trial);
+      const double value = model.loss(trial);
       log_info("alpha {:.2f}: loss {:.6f}", trial.alpha, value);
       if (value < least) least = value, options.alpha = trial.alpha;
     }

@@ -24,6 +24,7 @@ std::vector<float> InputStatistics::mean_squares() const { return over(sum_squar
 
 void InputStatistics::divide(const std::vector<float>& s) {
   const std::size_t n = columns();
+  magnitudes = {};
   for (std::size_t i = 0; i < n; ++i) {
     sum_abs[i] /= s[i];
     sum_squares[i] /= static_cast<double>(s[i]) * s[i];
@@ -53,6 +54,7 @@ void StatisticsHooks::on_linear_input(const arch::Op& op, kernels::DeviceTensor 
       s.sum_abs[i] += magnitude;
       s.sum_squares[i] += static_cast<double>(magnitude) * magnitude;
       s.largest[i] = std::max(s.largest[i], magnitude);
+      s.magnitudes.add(magnitude);
     }
     entry.sample.add(row);
     for (std::size_t i = 0; gram_ && i < n; ++i) columns[i * rows + r] = row[i];

@@ -9,6 +9,7 @@
 
 #include "kernels/backend.h"
 #include "model/hooks.h"
+#include "quant/magnitudes.h"
 #include "quant/token_sample.h"
 
 namespace lathe::quant {
@@ -18,13 +19,14 @@ struct InputStatistics {
   std::uint64_t tokens = 0;
   std::vector<double> sum_abs, sum_squares;  // [n]
   std::vector<float> largest;                // [n], magnitudes
+  Magnitudes magnitudes;                     // of all values of all columns
   std::vector<float> gram;                   // [n, n], sum of x x^T; empty unless it was asked for
   std::vector<float> sample;                 // [tokens kept, n], some of the inputs themselves (token_sample.h)
 
   std::size_t columns() const { return largest.size(); }
   std::vector<float> mean_abs() const;
   std::vector<float> mean_squares() const;
-  // As if every column had been divided by s.
+  // As if every column had been divided by s; `magnitudes`, which do not know columns, are emptied.
   void divide(const std::vector<float>& s);
 };
 

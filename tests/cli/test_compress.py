@@ -42,10 +42,11 @@ class Quantize(CliTest):
     def test_methods_bring_their_codecs(self):
         text = self.folder / "text.txt"
         text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
-        for method, codec, bits in (("spqr", "SPQR", 3), ("bitmod", "BITMOD", 4), ("db-llm", "FDB", 2),
-                                    ("dgq", "DGQ", 4), ("slim-llm", "SLIM", 3)):
+        for method, codec, *options in (("spqr", "SPQR", "--bits", 3), ("bitmod", "BITMOD", "--bits", 4),
+                                        ("db-llm", "FDB", "--bits", 2), ("dgq", "DGQ", "--bits", 4),
+                                        ("slim-llm", "SLIM", "--bits", 3), ("shadow", "W8A8", "--shadow-prune", 0)):
             out = self.folder / f"{method}.lathe"
-            self.json("quantize", "tiny", out, "--method", method, "--bits", bits, "--calibration", text,
+            self.json("quantize", "tiny", out, "--method", method, *options, "--calibration", text,
                       "--calibration-tokens", "64", "--calibration-sequences", "8")
             self.assertIn(codec, {tensor["codec"] for tensor in self.json("info", out)["tensors"]})
             copy = self.folder / f"{method}-copy.lathe"
@@ -82,10 +83,13 @@ class Quantize(CliTest):
                 (["tiny", "x.lathe", "--method", "spqr", "--codec", "INT_SYM"], "SPQR"),
                 (["tiny", "x.lathe", "--method", "dgq", "--codec", "INT_SYM"], "DGQ"),
                 (["tiny", "x.lathe", "--method", "dgq", "--smooth-percentile", "0"], "above 0"),
+                (["tiny", "x.lathe", "--method", "shadow", "--codec", "Q8_0"], "W8A8"),
+                (["tiny", "x.lathe", "--method", "shadow", "--shadow-prune", "1.5"], "0 to 1"),
+                (["tiny", "x.lathe", "--codec", "W8A8", "--method", "rtn", "--bits", "8"], "neither widths"),
                 (["tiny"], "OUT"),
         ):
             out = [str(self.folder / word) if word.startswith("x.") else word for word in arguments]
-            self.fails(1 if words in ("1 to 8 bits", "2 bits") else 2, "quantize", *out, says=words)
+            self.fails(1 if words in ("1 to 8 bits", "2 bits", "neither widths") else 2, "quantize", *out, says=words)
             self.assertEqual(list(self.folder.iterdir()), [])
 
 

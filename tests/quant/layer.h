@@ -44,6 +44,7 @@ struct Layer {
           input->sum_abs[i] += std::abs(x[i]);
           input->sum_squares[i] += double{x[i]} * x[i];
           input->largest[i] = std::max(input->largest[i], std::abs(x[i]));
+          input->magnitudes.add(std::abs(x[i]));
         }
         sample.add(x);
         for (std::size_t i = 0; i < n; ++i) {

@@ -32,6 +32,11 @@ class QuantizeModel : public testing::Test {
     o.progress = false;
     return o;
   }
+  // The method's own codec, with `params` where it has any.
+  static Target target_of(const Method& method, const CodecParams& params) {
+    const Codec& codec = codec_named(method.usual_codec());
+    return {&codec, codec.usual_params() == CodecParams{} ? CodecParams{} : params};
+  }
   // Mean squared difference of logits, relative to their variance.
   double distance(const formats::ModelFile& model) const {
     const auto logits = [&](const formats::ModelFile& m) {
@@ -53,10 +58,11 @@ class QuantizeModel : public testing::Test {
 };
 
 TEST_F(QuantizeModel, EveryMethodKeepsAFourBitModelClose) {
-  const Target targets[] = {
-      {&codec_named("INT_SYM"), {4, 32}},  {&codec_named("INT_ASYM"), {4, 64}}, {&codec_named("Q4_0"), {}},
-      {&codec_named("SPQR"), {4, 16}},     {&codec_named("BITMOD"), {4, 64}},   {&codec_named("FDB"), {2, 16}},
-      {&codec_named("BALANCED"), {2, 16}}, {&codec_named("DGQ"), {4, 64}},      {&codec_named("SLIM"), {4, 16}}};
+  const Target targets[] = {{&codec_named("INT_SYM"), {4, 32}},  {&codec_named("INT_ASYM"), {4, 64}},
+                            {&codec_named("Q4_0"), {}},          {&codec_named("SPQR"), {4, 16}},
+                            {&codec_named("BITMOD"), {4, 64}},   {&codec_named("FDB"), {2, 16}},
+                            {&codec_named("BALANCED"), {2, 16}}, {&codec_named("DGQ"), {4, 64}},
+                            {&codec_named("SLIM"), {4, 16}},     {&codec_named("W8A8"), {}}};
   for (const Method* method : all_methods()) {
     for (const Target& target : targets) {
       if (!method->can_target(target)) continue;
@@ -90,8 +96,8 @@ TEST_F(QuantizeModel, GptqIsCloserThanRounding) {
 }
 
 TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
-  for (const Method* method : {&gptq_method(), &awq_method(), &spqr_method(), &slim_llm_method()}) {
-    const QuantizeOptions o = options(*method, {&codec_named(method->usual_codec()), {3, 64}});
+  for (const Method* method : {&gptq_method(), &awq_method(), &spqr_method(), &slim_llm_method(), &shadow_method()}) {
+    const QuantizeOptions o = options(*method, target_of(*method, {3, 64}));
     quantize_model(model_, folder_ / "whole.lathe", o);
     // Two finished layers, as an interrupted run leaves them: made by a run that cannot write its output.
     const std::filesystem::path out = folder_ / fmt::format("cut-{}.lathe", method->name());
@@ -103,6 +109,7 @@ TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
       std::string_view paper() const override { return inner_.paper(); }
       Needs needs() const override { return inner_.needs(); }
       bool can_target(const Target& target) const override { return inner_.can_target(target); }
+      void prepare(MethodOptions& options, const WholeModel& model) const override { inner_.prepare(options, model); }
       void quantize(LayerWork& work) const override {
         if (left_-- == 0) throw Cancelled();
         inner_.quantize(work);
@@ -155,7 +162,7 @@ TEST_F(QuantizeModel, RefusesWithoutTouchingTheOutput) {
                                      model_.weights.at("blk.1.ffn_up.weight").shape,
                                      Bytes(std::as_bytes(std::span(values)), "test")));
   for (const Method* method : all_methods()) {
-    o = options(*method, {&codec_named(method->usual_codec()), {4, 32}});
+    o = options(*method, target_of(*method, {4, 32}));
     EXPECT_THROW(quantize_model(poisoned, out, o), Error) << method->name();
   }
   EXPECT_EQ(read_file(out), "mine");

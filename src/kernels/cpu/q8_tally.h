@@ -1,5 +1,5 @@
-// How many activations lay beyond a fixed 8-bit range (W8A8), counted while a stream lives and told at its end with
-// --log-level debug: a static scale meets other texts than those it was calibrated on.
+// How many activations lay beyond a fixed 8-bit range (W8A8), counted while a stream lives and told at its end in
+// the debug log: a static scale meets other texts than those it was calibrated on.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "tensor/codecs/checks.h"
-#include "tensor/codecs/lanes.h"
 #include "tensor/codecs/part_buffers.h"
 #include "tensor/codecs/part_slices.h"
 #include "tensor/codecs/rounding.h"
@@ -16,44 +15,11 @@ namespace lathe {
 namespace {
 
 constexpr float kMost = 127;
-constexpr int kCandidates = 16;  // scales that a search tries
-static_assert(kCandidates % kLanes == 0);
 constexpr float kLeastInputScale = 1e-30f;  // smaller ones may have no inverse
-
-float candidate(float largest, int number) {
-  return largest / kMost * std::exp2(-static_cast<float>(number) / 6);  // down to 0.18 of the first
-}
 
 void check_params(const CodecParams& params) {
   if (params == CodecParams{}) return;
   throw Error("W8A8 has neither widths nor groups", {}, "leave bits and group size out");
-}
-
-// Weighted squared errors of a row under kLanes scales at once.
-Lanes errors_of(std::span<const float> x, std::span<const float> weights, const float* scales) {
-  float inverses[kLanes];
-  for (int k = 0; k < kLanes; ++k) inverses[k] = safe_reciprocal(scales[k]);
-  const Lanes scale = Lanes::of(scales), inverse = Lanes::of(inverses);
-  Lanes errors;
-  for (std::size_t c = 0; c < x.size(); ++c) {
-    const Lanes off = Lanes::all(x[c]) - nearest_level(inverse * x[c], -kMost, kMost) * scale;
-    errors = errors + off * off * (weights.empty() ? 1.0f : weights[c]);
-  }
-  return errors;
-}
-
-// The candidate of the least error, the first of equals.
-float best_scale(std::span<const float> values, std::uint64_t cols, std::span<const float> weights, float largest) {
-  double errors[kCandidates] = {};
-  for (std::size_t begin = 0; begin < values.size(); begin += cols) {
-    for (int first = 0; first < kCandidates; first += kLanes) {
-      float scales[kLanes];
-      for (int k = 0; k < kLanes; ++k) scales[k] = candidate(largest, first + k);
-      const Lanes row = errors_of(values.subspan(begin, cols), weights, scales);
-      for (int k = 0; k < kLanes; ++k) errors[first + k] += row[k];
-    }
-  }
-  return candidate(largest, static_cast<int>(std::min_element(errors, errors + kCandidates) - errors));
 }
 
 void check_input(const W8a8Input& input, std::string_view name) {
@@ -116,21 +82,19 @@ std::string W8a8Codec::remark(const PackedTensor& tensor) const {
 }
 
 PackedTensor pack_w8a8(const std::string& name, const Shape& shape, std::span<const float> values,
-                       std::span<const float> importance, const W8a8Input& input) {
+                       const W8a8Input& input) {
   const Codec& codec = codec_named("W8A8");
   PartBuffers parts(codec.parts(shape, {}));
   const std::uint64_t cols = shape.cols();
   if (values.size() != shape.elements()) {
     fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
   }
-  check_importance(importance, cols, name);
   check_input(input, name);
   float largest = 0;
   for (std::uint64_t begin = 0, row = 0; begin < values.size(); begin += cols, ++row) {
     largest = std::max(largest, check_finite(values.subspan(begin, cols), row, name));
   }
-  const float scales[] = {best_scale(values, cols, importance, largest), input.scale};
-  if (!std::isfinite(scales[0] * kMost)) fail(tensor_place(name), "values up to {} are too large for W8A8", largest);
+  const float scales[] = {largest / kMost, input.scale};
   const float inverse = safe_reciprocal(scales[0]);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float level = nearest_level(values[i] * inverse, -kMost, kMost);
@@ -144,7 +108,8 @@ PackedTensor pack_w8a8(const std::string& name, const Shape& shape, std::span<co
 PackedTensor W8a8Codec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                                std::span<const float> importance, std::string name) const {
   check_params(params);
-  return pack_w8a8(name, shape, values, importance, {});
+  check_importance(importance, shape.cols(), name);
+  return pack_w8a8(name, shape, values, {});
 }
 
 PackedTensor W8a8Codec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {

@@ -34,7 +34,7 @@ class W8a8Codec final : public Codec {
   std::string remark(const PackedTensor& tensor) const override;
   bool can_encode() const override { return true; }
   bool rows_stand_alone() const override { return false; }
-  // pack_w8a8 without an input scale.
+  // pack_w8a8 without an input scale; importance changes nothing.
   PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                       std::span<const float> importance, std::string name) const override;
   PackedTensor slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const override;
@@ -63,9 +63,9 @@ W8a8Scales w8a8_scales(const PackedTensor& tensor);
 // The integers of one row, [cols].
 std::span<const std::int8_t> w8a8_row(const PackedTensor& tensor, std::uint64_t row);
 
-// Rounds `values` under the weight scale, out of those that put +-127 on the largest magnitude or on less, that leaves
-// the smallest squared error, weighted by `importance` (as in Codec::encode).
+// Rounds `values` under the weight scale that puts 127 on the largest magnitude. (Smaller ones that leave less squared
+// error cost a model more than they save: docs/results/compression.md.)
 PackedTensor pack_w8a8(const std::string& name, const Shape& shape, std::span<const float> values,
-                       std::span<const float> importance, const W8a8Input& input);
+                       const W8a8Input& input);
 
 }  // namespace lathe
