@@ -36,7 +36,7 @@ std::string byte_level_json(const std::string& members) {
          members + "}";
 }
 
-// The layers' matrices in codecs of several parts, one after another.
+// The matrices of the layers and the head in codecs of several parts, one after another.
 arch::Weights in_many_codecs(const arch::Weights& weights) {
   static const std::pair<const char*, CodecParams> kTargets[] = {
       {"BIPOLAR", {.bits = 3, .group_size = 32, .activation_bits = 4}},
@@ -50,7 +50,7 @@ arch::Weights in_many_codecs(const arch::Weights& weights) {
   arch::Weights result;
   std::size_t next = 0;
   for (const auto& [name, tensor] : weights.all()) {
-    const bool matrix = tensor.shape.rank() == 2 && name.starts_with("blk.");
+    const bool matrix = tensor.shape.rank() == 2 && !name.starts_with("token_embd");
     const auto& [codec, params] = kTargets[next];
     result.add(matrix ? repack(tensor, codec_named(codec), params) : tensor);
     if (matrix) next = (next + 1) % std::size(kTargets);

@@ -283,6 +283,8 @@ std::vector<HostileFile> hostile_other_models() {
                  R"(\"codec\":\"BITMOD\")", 2),
       lathe_file(".lathe with planes of another width", "model.lathe", R"(\"codec\":\"DGQ\",\"group_size\":32)",
                  R"(\"codec\":\"DGQ\",\"group_size\":31)", 2),
+      lathe_file(".lathe with a width that its codec has not", "neither widths", R"(\"codec\":\"W8A8\")",
+                 R"(\"codec\":\"W8A8\",\"bits\":8)", 2),
       json("JSON without heads", "does not divide", "\"n_head\":1", "\"n_head\":0"),
       json("JSON of negative width", "n_embd", "\"n_embd\":4", "\"n_embd\":-4"),
       json("JSON of a huge width", "n_embd", "\"n_embd\":4", "\"n_embd\":1e300"),
