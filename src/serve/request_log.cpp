@@ -27,7 +27,10 @@ void RequestLog::begin(PlainRequest request, const std::shared_ptr<engine::Progr
 void RequestLog::end(const std::string& id, const engine::Program& program) {
   auto running = running_.extract(id);
   if (running.empty()) return;
-  PlainRequest& request = running.mapped().request;
+  ended(std::move(running.mapped().request), program);
+}
+
+void RequestLog::ended(PlainRequest request, const engine::Program& program) {
   Json json = program_json(program, request.began);
   ended_.push_back({std::move(request), std::move(json)});
   if (ended_.size() > kMostEnded) ended_.pop_front();

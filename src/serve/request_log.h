@@ -1,5 +1,5 @@
-// The plain requests of a server, each a program of independent calls: those that run, and the last that have ended. Of
-// the latter only figures are kept, neither their model nor anything they said. Event loop only.
+// The requests of a server that are programs by themselves: those of independent calls that run, and the last of all
+// that have ended. Of the latter only figures are kept, neither their model nor anything they said. Event loop only.
 #pragma once
 
 #include <chrono>
@@ -30,6 +30,8 @@ class RequestLog {
 
   void begin(PlainRequest request, const std::shared_ptr<engine::ProgramRun>& run);
   void end(const std::string& id, const engine::Program& program);
+  // One that was not begun here.
+  void ended(PlainRequest request, const engine::Program& program);
   // Adds those of `owner` to a list, in the form of a session's state.
   void list(const std::string& owner, Json& programs) const;
 

@@ -96,6 +96,10 @@ class WholePrograms(ServeTest):
     def test_it_ends_with_its_answer_or_its_client(self):
         self.ask(calls=CHAIN, variables=START)
         self.assertEqual(self.sessions_after(2), [])
+        last = self.server.status()["programs"][-1]  # its figures stay on view
+        self.assertEqual((last["object"], last["endpoint"], last["state"]), ("request", "/v1/program", "idle"))
+        self.assertEqual([n["name"] for n in last["nodes"]], ["a", "b", "c"])
+        self.assertNotIn(START["start"], json.dumps(last))
         body = json.dumps({"calls": [{"template": "Go {{x}}", "parameters": [output("x")], "ignore_eos": True,
                                       "max_tokens": 1900}], "stream": True}).encode()
         with self.server.connect() as connection:

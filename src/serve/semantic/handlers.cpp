@@ -179,11 +179,15 @@ void whole_program(Service& service, const std::shared_ptr<Exchange>& exchange) 
     }
     for (const engine::VariableId variable : wanted) check_set(*session, variable, 400);
     service.sessions().insert(session);
-    await(session, std::make_shared<ProgramWaiter>(
-                       exchange, stream, std::move(wanted), [&service, weak = std::weak_ptr(session)] {
-                         if (const auto alive = weak.lock())
-                           alive->loop().post([&service, alive] { service.sessions().erase(alive); });
-                       }));
+    const auto over = [&service, weak = std::weak_ptr(session)] {
+      const auto alive = weak.lock();
+      if (alive == nullptr) return;
+      alive->loop().post([&service, alive] {
+        alive->record(service.requests(), "/v1/program");
+        service.sessions().erase(alive);
+      });
+    };
+    await(session, std::make_shared<ProgramWaiter>(exchange, stream, std::move(wanted), over));
   });
 }
 

@@ -146,6 +146,16 @@ bool SemanticSession::at_work() const {
   return look([](const engine::Program& program) { return serve::at_work(program); });
 }
 
+void SemanticSession::record(RequestLog& log, std::string endpoint) const {
+  PlainRequest request{.id = id_,
+                       .owner = owner_,
+                       .endpoint = std::move(endpoint),
+                       .model = lease_.name,
+                       .created = created_,
+                       .began = began_};
+  look([&](const engine::Program& program) { log.ended(std::move(request), program); });
+}
+
 Json SemanticSession::state() const {
   return look([&](const engine::Program& program) {
     Json variables = Json::array();

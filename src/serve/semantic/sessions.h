@@ -16,6 +16,7 @@
 #include "engine/program_run.h"
 #include "serve/http/exchange.h"
 #include "serve/models.h"
+#include "serve/request_log.h"
 #include "serve/semantic/call_request.h"
 #include "serve/semantic/waiters.h"
 
@@ -62,6 +63,8 @@ class SemanticSession : public std::enable_shared_from_this<SemanticSession> {
   // What the programs view of a page shows: nodes, states, times; no text.
   Json state() const;
   bool at_work() const;  // a call is queued or running
+  // Keeps the figures of its calls on view, as those of a request of `endpoint` that has ended.
+  void record(RequestLog& log, std::string endpoint) const;
 
   // ---- On the event loop. ----
   // From now on the waiter is told what it waits for, some of it perhaps at once.
