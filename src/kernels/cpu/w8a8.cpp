@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "base/file.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/w8a8.cpp"
 #include "hwy/foreach_target.h"
@@ -214,6 +216,7 @@ W8a8Weight lay_out_w8a8(const PackedTensor& tensor, std::size_t tile_rows) {
                                    const std::span<const std::int8_t> values = w8a8_row(tensor, row);
                                    std::copy(values.begin(), values.end(), bytes.begin());
                                  });
+  drop_pages(tensor.part("values").span());
   return out;
 }
 
