@@ -40,7 +40,9 @@ void RequestLog::list(const std::string& owner, Json& programs) const {
   for (const auto& [id, running] : running_) {
     const auto run = running.run.lock();
     if (run == nullptr || running.request.owner != owner) continue;
-    const auto look = [&](const engine::Program& program) { return program_json(program, running.request.began); };
+    const auto look = [began = running.request.began](const engine::Program& program) {
+      return program_json(program, began);
+    };
     programs.push_back(request_json(running.request, run->look(look)));
   }
   for (const Ended& one : ended_) {
