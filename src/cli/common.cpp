@@ -88,10 +88,10 @@ void add_device_options(Options& options, DeviceArgs& args, std::string_view con
   options.value("-t,--threads", args.threads, "N", "threads; 0: every core this process may use");
   options.value("-c,--ctx", args.context, "TOKENS", std::string(context_help));
   options.value("--device", args.device, "DEVICE", "cpu, cuda or cuda:N");
-  options.value(
-      "--kernel", args.kernel, "NAME",
-      "auto, scalar, or an instruction set this machine has (avx2, avx3, ...); +dot, +lut or +lut-fast behind it chooses how "
-      "integer groups are multiplied");
+  options.value("--kernel", args.kernel, "NAME",
+                "auto, scalar, or an instruction set this machine has (avx2, avx3, ...); +dot, +lut or +lut-fast "
+                "behind it chooses how "
+                "integer groups are multiplied");
   options.choice("--kv-codec", args.kv_codec, {"f16", "int8", "f32"}, "how cached keys and values are stored");
   options.value(
       "--kv-policy", args.kv_policy, "POLICY",
