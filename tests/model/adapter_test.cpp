@@ -151,7 +151,7 @@ TEST(Adapter, EachSequenceOfABatchHasItsOwn) {
 // Quantized weights stay as they are; the update is added beside them. Against the decoded weights with the update
 // folded in, within what the codec's kernels lose by rounding activations.
 TEST(Adapter, EqualsMergedWeightsOnEveryCodec) {
-  constexpr double kRounding = 0.05, kEffect = 0.3;
+  constexpr double kEffect = 0.3;
   arch::Architecture a = tiny_llama();
   a.width = 256, a.ffn_width = 512;  // whole blocks of every codec
   a.head_dim = a.v_head_dim = a.rotary_dim = 64;
@@ -165,6 +165,7 @@ TEST(Adapter, EqualsMergedWeightsOnEveryCodec) {
       continue;  // nothing encodes it
     }
     ++tested;
+    const double rounding = codec->name() == "W8A8" ? 0.08 : 0.05;  // which has one scale for a whole row of input
     const auto backend = cpu(2);
     const MadeAdapter x = make_adapter(tiny, *backend, kLlamaTargets, 4, 1, 1);
     const MadeAdapter y = make_adapter(tiny, *backend, std::span(kLlamaTargets).first(4), 3, 2, 2);
@@ -177,8 +178,8 @@ TEST(Adapter, EqualsMergedWeightsOnEveryCodec) {
     const auto state_x = executor.sequence(), state_both = executor.sequence();
     const auto with_x = executor.logits(*state_x, ids, 64, only_x);
     const auto with_both = executor.logits(*state_both, ids, 64, both);
-    EXPECT_LT(relative_error(with_x, doubles(expect_x.logits(ids))), kRounding);
-    EXPECT_LT(relative_error(with_both, doubles(expect_both.logits(ids))), kRounding);
+    EXPECT_LT(relative_error(with_x, doubles(expect_x.logits(ids))), rounding);
+    EXPECT_LT(relative_error(with_both, doubles(expect_both.logits(ids))), rounding);
     EXPECT_GT(relative_error(with_x, doubles(plain)), kEffect) << "the adapter does nothing";
     EXPECT_GT(relative_error(with_both, doubles(with_x)), kEffect) << "the second adapter does nothing";
 
