@@ -142,7 +142,7 @@ bool Scheduler::batch_has_room_for(const Sequence& sequence) const {
 // for latency decodes in it. A guess takes what room there is.
 std::size_t Scheduler::rows_of_pass(const Sequence& sequence, std::size_t room, bool urgent) const {
   const std::size_t wanted = sequence.pending() + sequence.draft.size();
-  if (urgent && sequence.goal() == Goal::kThroughput && sequence.pending() > 1) {
+  if (urgent && sequence.pending() > 1) {
     const std::size_t taken = options_.chunk - room;
     if (taken >= options_.latency_batch) return 0;
     const std::size_t bearable = std::min<std::size_t>(room, options_.latency_batch - taken);
