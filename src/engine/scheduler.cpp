@@ -142,7 +142,7 @@ bool Scheduler::batch_has_room_for(const Sequence& sequence) const {
 // for latency decodes in it. A guess takes what room there is.
 std::size_t Scheduler::rows_of_pass(const Sequence& sequence, std::size_t room, bool urgent) const {
   const std::size_t wanted = sequence.pending() + sequence.draft.size();
-  if (urgent && sequence.pending() > 1) {
+  if (urgent && (sequence.pending() > 1 || sequence.goal() == Goal::kThroughput)) {
     const std::size_t taken = options_.chunk - room;
     if (taken >= options_.latency_batch) return 0;
     const std::size_t bearable = std::min<std::size_t>(room, options_.latency_batch - taken);
@@ -291,7 +291,8 @@ void Scheduler::step(const CancelToken* cancel) {
   if (running_.empty()) return;
   draft();
 
-  // Decoding sequences first, one row each; what is left of the chunk goes to prompts, oldest first.
+  // Decoding sequences first, one row each, those for latency before the others; what is left of the chunk goes to
+  // prompts, oldest first.
   std::vector<Sequence*> batch;
   std::vector<std::size_t> counts;
   std::size_t room = options_.chunk;
@@ -299,10 +300,10 @@ void Scheduler::step(const CancelToken* cancel) {
   const bool urgent = options_.latency_batch > 0 && std::any_of(running_.begin(), running_.end(), [](const auto& one) {
                         return one->goal() == Goal::kLatency && one->pending() == 1;
                       });
-  for (const bool decoding : {true, false}) {
+  for (const int turn : {0, 1, 2}) {
     for (auto it = running_.begin(); it != running_.end() && room > 0; ++it) {
       Sequence& sequence = **it;
-      if ((sequence.pending() == 1) != decoding) continue;
+      if (turn != (sequence.pending() > 1 ? 2 : sequence.goal() == Goal::kLatency ? 0 : 1)) continue;
       std::size_t count = rows_of_pass(sequence, room, urgent);
       if (count == 0) continue;
       const std::uint64_t wanted = claimed + sequence.state->blocks_needed(count);

@@ -59,8 +59,8 @@ struct Job {
 struct SchedulerOptions {
   std::uint32_t context = 0, max_batch = 1, chunk = 1;
   // While a call for latency runs, those for throughput join only up to so many sequences, as do further ones for
-  // latency, and prompts are read beside its decoding as far as a pass has fewer rows (Parrot, section 5.4: the load an
-  // engine may take is what the most urgent of its calls allows); 0: max_batch and chunk.
+  // latency; beside its decoding they generate, and prompts are read, as far as a pass has fewer rows (Parrot, section
+  // 5.4: the load an engine may take is what the most urgent of its calls allows); 0: max_batch and chunk.
   std::uint32_t latency_batch = 0;
   bool prefix_cache = true;
   std::shared_ptr<const cache::KvPolicy> policy;
