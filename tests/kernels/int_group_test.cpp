@@ -188,7 +188,8 @@ TEST_P(IntGroupTest, EveryWidthMatchesItsModel) {
 // Integer activations whose largest sum of four is 127 in every block, so that tables and 8-bit blocks hold them as
 // they are: the product must be the integers' own, bit for bit.
 TEST_P(IntGroupTest, IntegersGiveExactProducts) {
-  if (GetParam().ends_with("-fast")) return;  // which is not exact, and says so
+  const bool fast = GetParam().ends_with("-fast");  // averages, which are not
+  std::size_t inexact = 0;
   Device device(GetParam());
   for (int bits = 1; bits <= 8; ++bits) {
     for (const IntGroupKind kind : {kSymmetric, kAsymmetric, kBipolar}) {
@@ -206,11 +207,15 @@ TEST_P(IntGroupTest, IntegersGiveExactProducts) {
         const Floats got = run_linear(device, w.linear, x, 1);
         const std::vector<double> plain(x.begin(), x.end());
         for (std::uint64_t o = 0; o < c.out; ++o) {
-          ASSERT_EQ(got[o], expected_dot(w, c, plain, o).value) << text_of(c) << ", feature " << o;
+          const double exact = expected_dot(w, c, plain, o).value;
+          inexact += got[o] != exact ? 1 : 0;
+          if (fast) continue;
+          ASSERT_EQ(got[o], exact) << text_of(c) << ", feature " << o;
         }
       }
     }
   }
+  EXPECT_EQ(inexact > 0, fast);
 }
 
 // Error energy over the variance of the outputs.

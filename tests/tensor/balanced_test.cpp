@@ -5,23 +5,15 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "tensor/codecs/int_group_fit.h"
+#include "tensor/gaussian.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe {
 namespace {
-
-std::vector<float> gaussian(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, 0.05f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 // The file layout, read as the header describes it.
 double value_at(const PackedTensor& tensor, std::uint64_t row, std::uint64_t col) {

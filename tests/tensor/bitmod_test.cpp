@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "tensor/gaussian.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe {
@@ -41,14 +42,6 @@ double squared_error(const std::vector<int>& values, std::span<const float> x, d
   double error = 0;
   for (const float value : x) error += std::pow(value - nearest(values, value, scale), 2);
   return error;
-}
-
-std::vector<float> gaussian(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, 0.05f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
 }
 
 TEST(Bitmod, CodesMeanTheTablesValues) {

@@ -13,19 +13,12 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "tensor/codecs/block_codec.h"
+#include "tensor/gaussian.h"
 #include "tensor/packed_tensor.h"
 #include "tensor/params.h"
 
 namespace lathe {
 namespace {
-
-std::vector<float> gaussian(std::size_t count, float deviation, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, deviation);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 std::string message_of(const std::function<void()>& action) {
   try {

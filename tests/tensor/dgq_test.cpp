@@ -10,18 +10,11 @@
 
 #include "base/error.h"
 #include "tensor/codecs/int_group_fit.h"
+#include "tensor/gaussian.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe {
 namespace {
-
-std::vector<float> gaussian(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, 0.05f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 // The value nearest to x among those an 8-bit integer holds, by looking at all.
 double nearest(double x, double factor, int scale, int zero) {

@@ -11,18 +11,11 @@
 #include "base/half.h"
 #include "tensor/codecs/fdb_fit.h"
 #include "tensor/codecs/int_group_fit.h"
+#include "tensor/gaussian.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe {
 namespace {
-
-std::vector<float> gaussian(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, 0.05f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 float random_half(std::mt19937& random) {
   return float_from_half(half_from_float(0.001f * static_cast<float>(random() % 2000) - 1));

@@ -6,21 +6,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 
 #include "base/error.h"
+#include "tensor/gaussian.h"
 #include "tensor/packed_tensor.h"
 
 namespace lathe {
 namespace {
-
-std::vector<float> gaussian(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, 0.05f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 // A tensor as a file would have it.
 PackedTensor from_file(float weight_scale, float input_scale, std::uint8_t shadow) {

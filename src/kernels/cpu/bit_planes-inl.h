@@ -16,6 +16,16 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 inline constexpr int kChunkWords = static_cast<int>(kIntChunk) / 4;
 
+// Rows of input that are multiplied together: more independent sums, the same weights.
+inline constexpr int kBlockRows = HWY_MAX_BYTES == 64 ? 8 : 4;
+
+// step(n, row), n a constant, for all of the rows [row, last): kRows at a time, and what is left by halves.
+template <int kRows = kBlockRows, class Step>
+HWY_INLINE void by_blocks_of_rows(std::size_t row, std::size_t last, const Step& step) {
+  for (; row + kRows <= last; row += kRows) step(std::integral_constant<int, kRows>(), row);
+  if constexpr (kRows > 1) by_blocks_of_rows<kRows / 2>(row, last, step);
+}
+
 // Every word moved right by kShift bits, or left where that is negative.
 template <int kShift>
 HWY_INLINE VI moved(VI word) {

@@ -27,7 +27,6 @@ namespace {
 
 constexpr std::size_t kStepChunks = 8, kPartChunks = kDgqPartColumns / kIntChunk;
 constexpr std::size_t kChunkBytes = kLanes * kDgqBits * 4;
-constexpr int kBlockRows = HWY_MAX_BYTES == 64 ? 8 : 4;  // of input, together: more independent sums, same weights
 
 // Codes as dot_run takes the weights of a codec.
 struct Codes {
@@ -122,16 +121,6 @@ HWY_INLINE void multiply_step(const DgqWeight& weight, std::size_t tile, std::si
   for (int r = 0; r < kRows; ++r) hn::StoreU(sum[r], di, sums + static_cast<std::size_t>(r) * kLanes);
 }
 
-// multiply_step for all rows from `row` on, kRows at a time and what is left by halves.
-template <bool kVnni, int kRows>
-HWY_INLINE void multiply_blocks(const DgqWeight& weight, std::size_t tile, std::size_t begin, std::size_t end,
-                                const VI* words, const MatmulJob& job, std::size_t row, std::int32_t* sums) {
-  for (; row + kRows <= job.rows; row += kRows) {
-    multiply_step<kVnni, kRows>(weight, tile, begin, end, words, job, row, sums + row * kLanes);
-  }
-  if constexpr (kRows > 1) multiply_blocks<kVnni, kRows / 2>(weight, tile, begin, end, words, job, row, sums);
-}
-
 // Chunks [begin, end) of a tile times all rows: sums [rows][lane].
 template <bool kVnni>
 void multiply_rows(const DgqWeight& weight, std::size_t tile, std::size_t begin, std::size_t end, const MatmulJob& job,
@@ -144,7 +133,9 @@ void multiply_rows(const DgqWeight& weight, std::size_t tile, std::size_t begin,
     for (std::size_t chunk = first; chunk < last; ++chunk, codes += kChunkBytes) {
       unpack_chunk<kDgqBits>(codes, words + (chunk - first) * kChunkWords);
     }
-    multiply_blocks<kVnni, kBlockRows>(weight, tile, first, last, words, job, 0, sums);
+    by_blocks_of_rows(0, job.rows, [&](auto rows, std::size_t row) HWY_ATTR {
+      multiply_step<kVnni, decltype(rows)::value>(weight, tile, first, last, words, job, row, sums + row * kLanes);
+    });
   }
 }
 

@@ -40,68 +40,61 @@ constexpr std::size_t kBlockVectors = kLutBlock / 8;  // of one plane of a block
 constexpr std::size_t kBlockTables = kLutBlock / 4;
 constexpr std::size_t kTileVectors = kTile / kLanes;  // of floats
 
-// Sums of looked-up bytes, doubled once per plane: of all 16-bit pairs of rows, and of the odd rows alone.
+// Sums of looked-up bytes, or averages of 16, doubled once per plane: of all 16-bit pairs of rows, and of the odd rows
+// alone.
 struct PairSums {
   V16 all, odd;
 };
 
-// The next kPlanes planes of a block, the highest first; moves `planes` past them.
-template <int kPlanes>
-HWY_INLINE PairSums look_up(const std::byte*& planes, const std::uint8_t* tables) {
+// What the tables say of one vector of a plane: of its lower four columns and of its upper ones.
+struct Looked {
+  V8 low, high;
+};
+HWY_INLINE Looked look_up_vector(const std::byte* plane, const std::uint8_t* tables) {
   const D8 d8;
   const D16 d16;
-  const V8 nibble = hn::Set(d8, 0x0f);
+  const V8 bits = hn::Load(d8, reinterpret_cast<const std::uint8_t*>(plane)), nibble = hn::Set(d8, 0x0f);
+  const V8 low = hn::And(bits, nibble);
+  const V8 high = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, bits))), nibble);
+  return {hn::TableLookupBytes(hn::LoadDup128(d8, tables), low),
+          hn::TableLookupBytes(hn::LoadDup128(d8, tables + kLutTableBytes), high)};
+}
+
+// The next kPlanes planes of a block, the highest first; moves `planes` past them.
+template <int kPlanes, bool kFast>
+HWY_INLINE PairSums look_up(const std::byte*& planes, const std::uint8_t* tables) {
+  const D16 d16;
   PairSums sums{hn::Zero(d16), hn::Zero(d16)};
   for (int p = 0; p < kPlanes; ++p) {
     if (p > 0) sums = {hn::Add(sums.all, sums.all), hn::Add(sums.odd, sums.odd)};
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < kBlockVectors; ++i, planes += kTile) {
-      const V8 bits = hn::Load(d8, reinterpret_cast<const std::uint8_t*>(planes));
-      const V8 low = hn::And(bits, nibble);
-      const V8 high = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, bits))), nibble);
-      const V8 table_low = hn::LoadDup128(d8, tables + 2 * i * kLutTableBytes);
-      const V8 table_high = hn::LoadDup128(d8, tables + (2 * i + 1) * kLutTableBytes);
-      const V16 a = hn::BitCast(d16, hn::TableLookupBytes(table_low, low));
-      const V16 b = hn::BitCast(d16, hn::TableLookupBytes(table_high, high));
-      sums.all = hn::Add(sums.all, hn::Add(a, b));
-      sums.odd = hn::Add(sums.odd, hn::Add(hn::ShiftRight<8>(a), hn::ShiftRight<8>(b)));
-    }
-  }
-  return sums;
-}
-
-// The same with averages of 16 for their sums.
-template <int kPlanes>
-HWY_INLINE PairSums look_up_averages(const std::byte*& planes, const std::uint8_t* tables) {
-  const D8 d8;
-  const D16 d16;
-  const V8 nibble = hn::Set(d8, 0x0f);
-  PairSums sums{hn::Zero(d16), hn::Zero(d16)};
-  for (int p = 0; p < kPlanes; ++p) {
     V8 average[kBlockVectors];
     HWY_UNROLL(8)
     for (std::size_t i = 0; i < kBlockVectors; ++i, planes += kTile) {
-      const V8 bits = hn::Load(d8, reinterpret_cast<const std::uint8_t*>(planes));
-      const V8 low = hn::And(bits, nibble);
-      const V8 high = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, bits))), nibble);
-      const V8 table_low = hn::LoadDup128(d8, tables + 2 * i * kLutTableBytes);
-      const V8 table_high = hn::LoadDup128(d8, tables + (2 * i + 1) * kLutTableBytes);
-      average[i] = hn::AverageRound(hn::TableLookupBytes(table_low, low), hn::TableLookupBytes(table_high, high));
+      const Looked looked = look_up_vector(planes, tables + 2 * i * kLutTableBytes);
+      if constexpr (kFast) {
+        average[i] = hn::AverageRound(looked.low, looked.high);
+      } else {
+        const V16 a = hn::BitCast(d16, looked.low), b = hn::BitCast(d16, looked.high);
+        sums.all = hn::Add(sums.all, hn::Add(a, b));
+        sums.odd = hn::Add(sums.odd, hn::Add(hn::ShiftRight<8>(a), hn::ShiftRight<8>(b)));
+      }
     }
-    static_assert(kBlockVectors == 8);
-    for (std::size_t i = 0; i < 4; ++i) average[i] = hn::AverageRound(average[2 * i], average[2 * i + 1]);
-    for (std::size_t i = 0; i < 2; ++i) average[i] = hn::AverageRound(average[2 * i], average[2 * i + 1]);
-    const V16 all = hn::BitCast(d16, hn::AverageRound(average[0], average[1]));
-    if (p > 0) sums = {hn::Add(sums.all, sums.all), hn::Add(sums.odd, sums.odd)};
-    sums = {hn::Add(sums.all, all), hn::Add(sums.odd, hn::ShiftRight<8>(all))};
+    if constexpr (kFast) {
+      for (std::size_t n = kBlockVectors / 2; n > 0; n /= 2) {
+        for (std::size_t i = 0; i < n; ++i) average[i] = hn::AverageRound(average[2 * i], average[2 * i + 1]);
+      }
+      const V16 all = hn::BitCast(d16, average[0]);
+      sums = {hn::Add(sums.all, all), hn::Add(sums.odd, hn::ShiftRight<8>(all))};
+    }
   }
   return sums;
 }
 
-// The sums of every row of the tile in order, as integers without the tables' offset.
+// The sums of every row of the tile in order, of the next kPlanes planes of a block, without the tables' offset.
 template <int kPlanes, bool kFast>
-HWY_INLINE void rows_of(const PairSums& sums, VI* out) {
+HWY_INLINE void sums_of_rows(const std::byte*& planes, const std::uint8_t* tables, VI* out) {
   const D16 d16;
+  const PairSums sums = look_up<kPlanes, kFast>(planes, tables);
   const V16 even = hn::Sub(sums.all, hn::ShiftLeft<8>(sums.odd));
   alignas(64) std::uint16_t rows[kTile];
   hn::StoreInterleaved2(even, sums.odd, d16, rows);
@@ -112,16 +105,6 @@ HWY_INLINE void rows_of(const PairSums& sums, VI* out) {
     const VI sum = hn::PromoteTo(DI(), hn::Load(half, rows + v * kLanes));
     out[v] = hn::Sub(sum, hn::Set(DI(), kOffset * ((1 << kPlanes) - 1)));
     if constexpr (kFast) out[v] = hn::ShiftLeft<4>(out[v]);
-  }
-}
-
-// Of the next kPlanes planes of a block.
-template <int kPlanes, bool kFast>
-HWY_INLINE void sums_of_rows(const std::byte*& planes, const std::uint8_t* tables, VI* out) {
-  if constexpr (kFast) {
-    rows_of<kPlanes, true>(look_up_averages<kPlanes>(planes, tables), out);
-  } else {
-    rows_of<kPlanes, false>(look_up<kPlanes>(planes, tables), out);
   }
 }
 

@@ -26,7 +26,6 @@ namespace {
 
 constexpr std::size_t kStepChunks = 16, kPartChunks = kW8a8PartColumns / kIntChunk;
 constexpr std::size_t kChunkBytes = kLanes * kIntChunk;
-constexpr int kBlockRows = HWY_MAX_BYTES == 64 ? 8 : 4;  // of input, together: more independent sums, same weights
 
 using DD = hn::ScalableTag<double>;
 using HalfInts = hn::Half<DI>;
@@ -76,16 +75,6 @@ HWY_INLINE void multiply_step(const std::byte* bytes, std::size_t chunks, std::s
   }
 }
 
-// The same for rows [row, last), kRows at a time and what is left by halves.
-template <bool kVnni, int kRows>
-HWY_INLINE void multiply_blocks(const std::byte* bytes, std::size_t chunks, std::size_t begin, std::size_t end,
-                                const std::int8_t* values, std::size_t row, std::size_t last, std::int32_t* sums) {
-  for (; row + kRows <= last; row += kRows, sums += kRows * kLanes) {
-    multiply_step<kVnni, kRows>(bytes, chunks, begin, end, values + row * chunks * kIntChunk, sums);
-  }
-  if constexpr (kRows > 1) multiply_blocks<kVnni, kRows / 2>(bytes, chunks, begin, end, values, row, last, sums);
-}
-
 // Chunks [begin, end), of one part, of a tile times rows [first, last): sums [row][lane], exact.
 template <bool kVnni>
 void multiply_part(const W8a8Weight& weight, std::size_t tile, std::size_t begin, std::size_t end, const MatmulJob& job,
@@ -95,8 +84,12 @@ void multiply_part(const W8a8Weight& weight, std::size_t tile, std::size_t begin
   const std::byte* bytes = weight.integers.memory.get() + tile * chunks * kChunkBytes;
   std::fill(sums, sums + (last - first) * kLanes, 0);
   for (std::size_t step = begin; step < end; step += kStepChunks) {
-    multiply_blocks<kVnni, kBlockRows>(bytes + step * kChunkBytes, chunks, step, std::min(end, step + kStepChunks),
-                                       job.q8_row.values, first, last, sums);
+    const std::size_t stop = std::min(end, step + kStepChunks);
+    by_blocks_of_rows(first, last, [&](auto rows, std::size_t row) HWY_ATTR {
+      multiply_step<kVnni, decltype(rows)::value>(bytes + step * kChunkBytes, chunks, step, stop,
+                                                  job.q8_row.values + row * chunks * kIntChunk,
+                                                  sums + (row - first) * kLanes);
+    });
   }
   if constexpr (kSignedBiased) {  // sums may have gone around 2^32, and come back here
     for (std::size_t r = first; r < last; ++r, sums += kLanes) {
