@@ -44,9 +44,9 @@ HWY_INLINE void unpack_parts(const std::byte* p, VI* words) {
     const DI d;
     const VI mask = hn::Set(d, static_cast<std::int32_t>(0x01010101u * (((1u << kPart) - 1) << kRest)));
     unpack_parts<kRest>(p + kPart * kLanes * 4, words);
-    unrolled<kPart>([&](auto v) HWY_ATTR {
+    unrolled<kPart>([&](auto v) LATHE_INLINE_LAMBDA {
       const VI packed = hn::Load(d, reinterpret_cast<const std::int32_t*>(p) + v * kLanes);
-      unrolled<kFields>([&](auto f) HWY_ATTR {
+      unrolled<kFields>([&](auto f) LATHE_INLINE_LAMBDA {
         constexpr int kWord = decltype(v)::value * kFields + decltype(f)::value;
         constexpr int kShift = decltype(f)::value * kPart - kRest;  // down to the field, up to its place
         const VI field = hn::And(moved<kShift>(packed), mask);

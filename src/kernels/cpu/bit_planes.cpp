@@ -19,14 +19,15 @@ std::shared_ptr<std::byte> aligned_zeros(std::uint64_t bytes) {
 }
 
 void fill_chunk(const std::uint8_t* levels, int bits, std::size_t tile_rows, std::uint32_t* out) {
+  std::uint32_t words[kIntChunk / 4];  // 4 columns each
+  for (std::size_t word = 0; word < kIntChunk / 4; ++word) std::memcpy(&words[word], levels + 4 * word, 4);
   for (; bits > 0; bits -= first_part(bits)) {
-    const int part = first_part(bits), rest = bits - part, fields = 8 / part;
-    for (int column = 0; column < static_cast<int>(kIntChunk); ++column) {
-      const int word = column / 4;
-      const std::uint32_t field = levels[column] >> rest & ((1u << part) - 1);
-      out[static_cast<std::size_t>(word / fields) * tile_rows] |= field << (8 * (column % 4) + part * (word % fields));
+    const auto part = static_cast<std::size_t>(first_part(bits)), rest = static_cast<std::size_t>(bits) - part;
+    const std::size_t fields = 8 / part;
+    const std::uint32_t mask = 0x01010101u * ((1u << part) - 1);
+    for (std::size_t i = 0; i < part; ++i, out += tile_rows) {
+      for (std::size_t f = 0; f < fields; ++f) *out |= (words[i * fields + f] >> rest & mask) << (part * f);
     }
-    out += static_cast<std::size_t>(part) * tile_rows;
   }
 }
 

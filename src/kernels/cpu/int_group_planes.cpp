@@ -79,7 +79,7 @@ HWY_INLINE VU bit_products(const std::uint32_t* planes, const PlaneInput& x, con
     for (std::size_t chunk = 0; chunk < count; ++chunk) {
       const VU bits = hn::Set(d, plane[chunk]);
       const std::uint32_t* w = planes + chunk * kBits * kLanes;
-      unrolled<kBits>([&](auto j) HWY_ATTR {
+      unrolled<kBits>([&](auto j) LATHE_INLINE_LAMBDA {
         constexpr std::size_t kPlane = decltype(j)::value;
         counts[kPlane] = add_counts(counts[kPlane], count_bits(hn::And(hn::Load(d, w + kPlane * kLanes), bits)));
       });

@@ -14,6 +14,10 @@
 
 #if HWY_TARGET != HWY_SCALAR
 
+// For a lambda in an inner loop, which GCC would rather call when there are many of them.
+#undef LATHE_INLINE_LAMBDA
+#define LATHE_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 

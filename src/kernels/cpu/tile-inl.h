@@ -248,14 +248,14 @@ HWY_INLINE VF multiply_block(const TileBlock& block, const std::int8_t* x, const
   const typename Codec::Head head = Codec::head(block);
   if constexpr (Codec::kMinima != Minima::kNone) {
     VF minima = hn::Zero(d);
-    unrolled<kRuns<Codec> >([&](auto run) HWY_ATTR {
+    unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
       constexpr int kRun = decltype(run)::value;
       minima = add_minimum<Codec>(minima, run_minimum<Codec, kRun>(head), meta[kRun]);
     });
     sum = hn::NegMulAdd(Codec::minimum(head), minima, sum);
   }
   VF partial = hn::Zero(d);
-  unrolled<kRuns<Codec> >([&](auto run) HWY_ATTR {
+  unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
     constexpr int kRun = decltype(run)::value;
     VI words[kRunWords], dot;
     Codec::template words<kRun>(block, head, words);
@@ -286,7 +286,7 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
   const typename Codec::Head head = Codec::head(block);
   step.scale[index] = Codec::scale(head);
   if constexpr (Codec::kMinima != Minima::kNone) step.minimum[index] = Codec::minimum(head);
-  unrolled<kRuns<Codec> >([&](auto run) HWY_ATTR {
+  unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
     constexpr int kRun = decltype(run)::value;
     const std::size_t at = index * kRuns<Codec> + kRun;
     Codec::template words<kRun>(block, head, step.words + at * kRunWords);
@@ -339,7 +339,7 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, c
 // The first `valid` lanes of sums to out, with bias.
 HWY_INLINE void store_outputs(const MatmulJob& job, std::size_t row, std::size_t feature, std::size_t valid, VF sum) {
   const DF d;
-  const auto load = [&](const float* p) HWY_ATTR { return valid == kLanes ? hn::LoadU(d, p) : load_tail(d, p, valid); };
+  const auto load = [&](const float* p) LATHE_INLINE_LAMBDA { return valid == kLanes ? hn::LoadU(d, p) : load_tail(d, p, valid); };
   float* out = job.out + row * job.out_stride + feature;
   if (job.bias) sum = hn::Add(sum, load(job.bias + feature));
   if (job.accumulate) sum = hn::Add(load(out), sum);

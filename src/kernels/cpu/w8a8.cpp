@@ -54,7 +54,7 @@ HWY_INLINE void multiply_step(const std::byte* bytes, std::size_t chunks, std::s
     for (int r = 0; r < kRows; ++r) columns[r] = x + (static_cast<std::size_t>(r) * chunks + chunk) * kIntChunk;
     if constexpr (kRows == 1) prefetch_chunk<8>(bytes);
     if constexpr (kWideDots<kVnni>) {
-      unrolled<kChunkWords>([&](auto i) HWY_ATTR {
+      unrolled<kChunkWords>([&](auto i) LATHE_INLINE_LAMBDA {
         constexpr int kWord = decltype(i)::value;
         const VI word = encode_signed(hn::Load(di, p + kWord * kLanes));
         for (int r = 0; r < kRows; ++r) {
