@@ -56,15 +56,6 @@ HWY_INLINE void unpack_parts(const std::byte* p, VI* words) {
   }
 }
 
-// Asks for the bytes that come some chunks behind p.
-template <int kBits>
-HWY_INLINE void prefetch_chunk(const std::byte* p) {
-  constexpr std::size_t kAhead = 2048, kCacheLine = 64;
-  for (std::size_t line = 0; line < kLanes * kBits * 4; line += kCacheLine) {
-    __builtin_prefetch(p + line + kAhead, 0, 2);
-  }
-}
-
 template <int kBits>
 HWY_INLINE void unpack_chunk(const std::byte* p, VI* words) {
   unpack_parts<kBits>(p, words);

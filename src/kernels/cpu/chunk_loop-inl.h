@@ -103,7 +103,7 @@ void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, S
         constexpr int kBits = decltype(bits)::value;
         for (std::size_t i = 0; i < count; ++i, p += kLanes * kBits * 4, x += kIntChunk, ++meta) {
           VI words[kChunkWords];
-          prefetch_chunk<kBits>(p);
+          prefetch_weights<kLanes * kBits * 4>(p);
           format.template unpack<kBits>(p, grid, words);
           acc = format.template add<kBits, kVnni>(acc, words, grid, x, *meta);
         }

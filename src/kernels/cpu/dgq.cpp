@@ -83,7 +83,7 @@ HWY_INLINE VI multiply_row(const DgqWeight& weight, std::size_t tile, std::size_
     VI dot = hn::Zero(di);
     for (; chunk < last; ++chunk, codes += kChunkBytes) {
       VI words[kChunkWords];
-      prefetch_chunk<kDgqBits>(codes);
+      prefetch_weights<kLanes * kDgqBits * 4>(codes);
       unpack_chunk<kDgqBits>(codes, words);
       const std::int8_t* columns = x + chunk * kIntChunk;
       add_chunk<kVnni, 1>(words, &columns, &dot);

@@ -5,6 +5,7 @@
 // There are two kinds. Wide ones add 4 products to a 32-bit sum at once. The others ("pairs") make 16-bit sums of 2,
 // which are added up while they fit and then widened by a second multiplication, in which a scale comes for nothing.
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -112,6 +113,16 @@ HWY_INLINE VI madd(VI a, VI b) {
 }
 
 #endif
+
+// Asks for the kBytes of weights that come 2 kB behind p, which is where the next ones are being read from memory when
+// those at p are multiplied: hardware alone fetches less far ahead (docs/results/engine.md).
+template <std::size_t kBytes>
+HWY_INLINE void prefetch_weights(const void* p) {
+  constexpr std::size_t kAhead = 2048, kCacheLine = 64;
+  for (std::size_t line = 0; line < kBytes; line += kCacheLine) {
+    __builtin_prefetch(static_cast<const std::byte*>(p) + kAhead + line, 0, 2);
+  }
+}
 
 // --- bits and bytes of words ---
 

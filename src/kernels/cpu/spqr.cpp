@@ -102,7 +102,7 @@ HWY_INLINE VF add_outliers(VF acc, const SpqrWeight& weight, std::size_t tile, c
 template <int kBits>
 HWY_INLINE void unpack(const SpqrWeight& weight, std::size_t tile, std::size_t chunk, const std::byte* levels,
                        VI* words, LaneGrid* grids) {
-  prefetch_chunk<kBits>(levels);
+  prefetch_weights<kLanes * kBits * 4>(levels);
   unpack_chunk<kBits>(levels, words);
   for (std::size_t half = 0; half < 2; ++half) {
     // Columns behind the last are zeros of the input: any grid will do.

@@ -381,12 +381,14 @@ template <class Codec, bool kVnni>
 void multiply_one_row(const MatmulJob& job, const std::byte* tile, std::size_t begin, std::size_t end) {
   const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
   const std::size_t blocks = job.in_features / Codec::kFormat.block_columns;
+  constexpr std::size_t kBlockBytes = Codec::kFormat.block_bytes * kLanes;
   for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
     TileCursor<Codec> cursor(tile, blocks);
     const std::int8_t* x = job.q8.values;
     const Q8Meta* meta = job.q8.meta;
     VF sum = hn::Zero(DF());
     for (std::size_t block = 0; block < blocks; ++block, cursor.advance()) {
+      prefetch_weights<kBlockBytes>(tile + block * kBlockBytes);
       sum = multiply_block<Codec, kVnni>(cursor.block, x, meta, sum);
       x += Codec::kFormat.block_columns;
       meta += kRuns<Codec>;

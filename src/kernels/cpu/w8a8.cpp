@@ -52,7 +52,7 @@ HWY_INLINE void multiply_step(const std::byte* bytes, std::size_t chunks, std::s
     const auto* p = reinterpret_cast<const std::int32_t*>(bytes);
     const std::int8_t* columns[kRows];
     for (int r = 0; r < kRows; ++r) columns[r] = x + (static_cast<std::size_t>(r) * chunks + chunk) * kIntChunk;
-    if constexpr (kRows == 1) prefetch_chunk<8>(bytes);
+    if constexpr (kRows == 1) prefetch_weights<kChunkBytes>(bytes);
     if constexpr (kWideDots<kVnni>) {
       unrolled<kChunkWords>([&](auto i) LATHE_INLINE_LAMBDA {
         constexpr int kWord = decltype(i)::value;
