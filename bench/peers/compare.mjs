@@ -1,12 +1,12 @@
 // Lathe beside llama.cpp on the same files, threads and token counts, the two in turn, several times over; prints the
 // median of each and of the ratio, pair by pair, so that a machine whose speed drifts does not decide the outcome.
 //   npm install --prefix bench/peers
-//   node bench/peers/compare.mjs --headers LLAMA_CPP_CHECKOUT [--threads 2] [--prompt 256] [--generate 64] [--rounds 5]
-//     [--batch 1] [--kernel auto] [--variant haswell] MODEL.gguf|OURS=THEIRS.gguf ...
+//   node bench/peers/compare.mjs [--threads 2] [--prompt 256] [--generate 64] [--rounds 5] [--batch 1] [--kernel auto]
+//     [--variant haswell] MODEL.gguf|OURS=THEIRS.gguf ...
 // --kernel pins Lathe's instruction set and --variant llama.cpp's build for one (haswell is AVX2); left out, each picks.
 // A context of 4k is --prompt 4096: decoding goes on behind the prompt.
 // OURS=THEIRS runs two files of one model, for codecs that only one of the two has.
-// The checkout is of the release that the package's prebuilt library is made from; only its headers are used.
+// The headers of the prebuilt library are those of the release that the package carries as a bundle of git.
 //   node bench/peers/compare.mjs --llama-bench PATH [--llama-bench-args "-fa 1 -rtr 1"] ... MODEL.gguf ...
 // takes a build's own llama-bench (ik_llama.cpp's, or llama.cpp's) for the peer instead.
 import {execFileSync} from "node:child_process";
@@ -17,9 +17,9 @@ import {fileURLToPath} from "node:url";
 import {readOptions} from "./options.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const options = {headers: "", "llama-bench": "", "llama-bench-args": "", kernel: "auto", variant: "", threads: 2, prompt: 256, generate: 64, rounds: 5, batch: 1, lathe: join(here, "../../build/release/bin/lathe")};
+const options = {"llama-bench": "", "llama-bench-args": "", kernel: "auto", variant: "", threads: 2, prompt: 256, generate: 64, rounds: 5, batch: 1, lathe: join(here, "../../build/release/bin/lathe")};
 const models = readOptions(options);
-const {headers, kernel, variant, threads, prompt, generate, rounds, batch, lathe} = options;
+const {kernel, variant, threads, prompt, generate, rounds, batch, lathe} = options;
 
 const run = (command, args) => JSON.parse(execFileSync(command, args.map(String), {stdio: ["ignore", "pipe", "ignore"]}));
 const runLathe = (model) => {
@@ -37,8 +37,10 @@ const libraryPeer = () => {
   // The library's file names carry its version.
   const libraries = join(here, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
   const library = (stem) => join(libraries, readdirSync(libraries).find((name) => name.startsWith(stem) && name.endsWith(".so")));
-  const peer = join(mkdtempSync(join(tmpdir(), "lathe-peers-")), "llama_cpp");
-  execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(headers, "include"), "-I", join(headers, "ggml/include"),
+  const folder = mkdtempSync(join(tmpdir(), "lathe-peers-"));
+  const peer = join(folder, "llama_cpp"), release = join(folder, "release");
+  execFileSync("git", ["clone", "--quiet", join(here, "node_modules/node-llama-cpp/llama/gitRelease.bundle"), release], {stdio: ["ignore", "ignore", "ignore"]});
+  execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(release, "include"), "-I", join(release, "ggml/include"),
     library("libllama.v"), library("libggml.v"), library("libggml-base"), `-Wl,-rpath,${libraries}`, "-o", peer], {stdio: "inherit"});
   const backend = variant ? library(`libggml-cpu-${variant}`) : libraries;
   return (model) => run(peer, [backend, model, threads, prompt, generate, batch]);

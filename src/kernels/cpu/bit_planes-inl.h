@@ -26,38 +26,49 @@ HWY_INLINE void by_blocks_of_rows(std::size_t row, std::size_t last, const Step&
   if constexpr (kRows > 1) by_blocks_of_rows<kRows / 2>(row, last, step);
 }
 
-// Every word moved right by kShift bits, or left where that is negative.
-template <int kShift>
-HWY_INLINE VI moved(VI word) {
-  if constexpr (kShift > 0) {
-    return hn::ShiftRight<kShift>(word);
-  } else {
-    return hn::ShiftLeft<-kShift>(word);
-  }
-}
-
 // Adds the parts of the lowest kBits bits, whose words begin at p, to the 8 words of a chunk.
 template <int kBits>
 HWY_INLINE void unpack_parts(const std::byte* p, VI* words) {
   if constexpr (kBits > 0) {
     constexpr int kPart = first_part(kBits), kRest = kBits - kPart, kFields = 8 / kPart;
     const DI d;
-    const VI mask = hn::Set(d, static_cast<std::int32_t>(0x01010101u * (((1u << kPart) - 1) << kRest)));
+    constexpr auto kMask = static_cast<std::int32_t>(0x01010101u * (((1u << kPart) - 1) << kRest));
     unpack_parts<kRest>(p + kPart * kLanes * 4, words);
     unrolled<kPart>([&](auto v) LATHE_INLINE_LAMBDA {
       const VI packed = hn::Load(d, reinterpret_cast<const std::int32_t*>(p) + v * kLanes);
       unrolled<kFields>([&](auto f) LATHE_INLINE_LAMBDA {
         constexpr int kWord = decltype(v)::value * kFields + decltype(f)::value;
         constexpr int kShift = decltype(f)::value * kPart - kRest;  // down to the field, up to its place
-        const VI field = hn::And(moved<kShift>(packed), mask);
+        const VI field = bits_of<kShift>(packed, kMask);
         words[kWord] = kRest == 0 ? field : hn::Or(words[kWord], field);
       });
     });
   }
 }
 
+// Whether a chunk is one part, whose fields can stay where they are.
 template <int kBits>
+inline constexpr bool kPureWidth = kBits == 1 || kBits == 2 || kBits == 4;
+
+// How many bits the integers of a word stand too high in their bytes when a chunk is unpacked in place: words are moved
+// by 4 bits or not at all, so that few sums have to be.
+template <int kBits>
+constexpr int word_left(int word) {
+  const int shift = word % (8 / kBits) * kBits;
+  return kPureWidth<kBits> ? (kBits == 4 ? shift : shift % 4) : 0;
+}
+
+template <int kBits, bool kInPlace = false>
 HWY_INLINE void unpack_chunk(const std::byte* p, VI* words) {
+  if constexpr (kInPlace) {
+    constexpr std::uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
+    unrolled<kChunkWords>([&](auto w) LATHE_INLINE_LAMBDA {
+      constexpr int kWord = decltype(w)::value, kFields = 8 / kBits, kLeft = word_left<kBits>(kWord);
+      const VI packed = hn::Load(DI(), reinterpret_cast<const std::int32_t*>(p) + kWord / kFields * kLanes);
+      words[kWord] = bits_of<kWord % kFields * kBits - kLeft>(packed, static_cast<std::int32_t>(kMask << kLeft));
+    });
+    return;
+  }
   unpack_parts<kBits>(p, words);
   if constexpr (kBits == 8) {  // 255 * 127 overflows sums of pairs: as signed weights
     for (int w = 0; w < kChunkWords; ++w) {

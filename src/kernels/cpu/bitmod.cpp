@@ -46,6 +46,7 @@ class BitmodGroups {
     VI extra;  // in every byte
   };
   static constexpr int kWidest = kBitsOfAll;
+  static constexpr bool kAsPacked = false;
 
   explicit BitmodGroups(const LaidOut& weight) : weight_(static_cast<const BitmodWeight&>(weight)) {}
   std::size_t chunks() const { return weight_.codes.chunks; }
@@ -63,7 +64,7 @@ class BitmodGroups {
       chunk += count, codes += count * kChunkBytes;
     }
   }
-  template <int kBits>
+  template <int kBits, bool>
   HWY_INLINE void unpack(const std::byte* p, const Grid& grid, VI* words) const {
     const hn::Repartition<std::uint8_t, DI> d8;
     unpack_chunk<kBits>(p, words);
@@ -75,7 +76,7 @@ class BitmodGroups {
       words[i] = hn::BitCast(DI(), hn::Add(hn::TableLookupBytes(table, code), more));
     }
   }
-  template <int kBits, bool kVnni>
+  template <int kBits, bool kVnni, bool>
   HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
     const VI dot = dot_chunk<Values<kBits>, kVnni>(words, x, meta);
     return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);

@@ -9,9 +9,10 @@
 //   void runs(tile, body)                    calls body(bits, grid, bytes, count) for each run of `count` chunks of one
 //                                            width and grid, by column; bits is a std::integral_constant<int, width>,
 //                                            and a chunk is kLanes * width words of 4 bytes
-//   void unpack<kBits>(bytes, grid, words)   a chunk as 8 words of 4 columns
-//   VF add<kBits, kVnni>(acc, words, grid, x, meta)   acc + the chunk's products; the same sum for any kBits that is at
-//                                            least the chunk's
+//   kAsPacked                                whether the words are the packed integers, which may then stay in place
+//   void unpack<kBits, kInPlace>(bytes, grid, words)   a chunk as 8 words of 4 columns
+//   VF add<kBits, kVnni, kInPlace>(acc, words, grid, x, meta)   acc + the chunk's products; the same sum for any kBits
+//                                            that is at least the chunk's when words are not in place
 //   VF finish(tile, acc)                     the outputs of a tile
 #include "kernels/cpu/bit_planes-inl.h"
 
@@ -32,11 +33,13 @@ template <int kBits>
 struct Levels {
   static constexpr int kGroup = 0, kLargest = kBits == 8 ? 128 : (1 << kBits) - 1, kZeroShift = -1;
   static constexpr bool kSigned = kBits == 8;
+  static constexpr int left(int, int word) { return word_left<kBits>(word); }
 };
 
 // The integer dot products of a chunk's 8 words, weights as `Codec` says (tile-inl.h), with one row of input.
-template <class Codec, bool kVnni>
+template <class Codec, bool kVnni, bool kInPlace = false>
 HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x, const Q8Meta& meta) {
+  if constexpr (kInPlace) return dot_in_place<Codec, kVnni, 0>(words, RunScales<Codec>(), x, meta);
   const Q8Meta* chunk_meta = &meta;
   VI dot;
   dot_run<Codec, kVnni, 1>(words, RunScales<Codec>(), &x, &chunk_meta, &dot);
@@ -80,7 +83,7 @@ struct ChunkStep {
     for (std::size_t r = 0; r < kCount; ++r) acc[r] = hn::LoadU(d, sums + r * kLanes);
     for (std::size_t i = 0; i < count; ++i) {
       for (std::size_t r = 0; r < kCount; ++r) {
-        acc[r] = format.template add<Format::kWidest, kVnni>(acc[r], words + i * kChunkWords, grids[i],
+        acc[r] = format.template add<Format::kWidest, kVnni, false>(acc[r], words + i * kChunkWords, grids[i],
                                                              x + (r * chunks + i) * kIntChunk, meta[r * chunks + i]);
       }
     }
@@ -101,11 +104,12 @@ void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, S
       const Q8Meta* meta = job.q8.meta;
       format.runs(tile, [&](auto bits, const auto& grid, const std::byte* p, std::size_t count) HWY_ATTR {
         constexpr int kBits = decltype(bits)::value;
+        constexpr bool kInPlace = Format::kAsPacked && kFullBytes<kVnni> && kPureWidth<kBits>;
         for (std::size_t i = 0; i < count; ++i, p += kLanes * kBits * 4, x += kIntChunk, ++meta) {
           VI words[kChunkWords];
           prefetch_weights<kLanes * kBits * 4>(p);
-          format.template unpack<kBits>(p, grid, words);
-          acc = format.template add<kBits, kVnni>(acc, words, grid, x, *meta);
+          format.template unpack<kBits, kInPlace>(p, grid, words);
+          acc = format.template add<kBits, kVnni, kInPlace>(acc, words, grid, x, *meta);
         }
       });
       store_outputs(job, 0, feature, valid, format.finish(tile, acc));
@@ -117,7 +121,7 @@ void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, S
     format.runs(tile, [&](auto bits, const auto& grid, const std::byte* p, std::size_t count) HWY_ATTR {
       constexpr int kBits = decltype(bits)::value;
       for (std::size_t i = 0; i < count; ++i, p += kLanes * kBits * 4) {
-        format.template unpack<kBits>(p, grid, step.words + filled * kChunkWords);
+        format.template unpack<kBits, false>(p, grid, step.words + filled * kChunkWords);
         step.grids[filled] = grid;
         if (++filled < step.kChunks) continue;
         step.multiply(format, job, first, filled, sums);

@@ -34,6 +34,11 @@ HWY_INLINE VI broadcast4(const void* x) {
 template <bool kVnni>
 inline constexpr bool kWideDots = HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON || kVnni;
 
+// Whether bytes of any size will do as unsigned weights, so that a nibble need not be moved down from the upper half of a
+// byte: its products are 16 times as large, and a sum of them is moved down instead.
+template <bool kVnni>
+inline constexpr bool kFullBytes = kWideDots<kVnni> && HWY_TARGET != HWY_NEON;
+
 // Signed weights are stored with the top bit flipped in every byte, and the dot product then is too large by 128 times
 // the sum of the activations, where the instruction wants unsigned weights.
 #if HWY_TARGET == HWY_AVX3_DL
@@ -114,32 +119,34 @@ HWY_INLINE VI madd(VI a, VI b) {
 
 #endif
 
-// Asks for the kBytes of weights that come 2 kB behind p, which is where the next ones are being read from memory when
-// those at p are multiplied: hardware alone fetches less far ahead (docs/results/engine.md).
-template <std::size_t kBytes>
+// Asks for the kBytes of weights that come some kB behind p, which is what memory has to be bringing when those at p are
+// multiplied: hardware alone fetches less far ahead (docs/results/engine.md). For kCount parts of the bytes, one at a
+// time, the part kPart: many requests at once keep the loads waiting.
+template <std::size_t kBytes, std::size_t kPart = 0, std::size_t kCount = 1>
 HWY_INLINE void prefetch_weights(const void* p) {
-  constexpr std::size_t kAhead = 2048, kCacheLine = 64;
-  for (std::size_t line = 0; line < kBytes; line += kCacheLine) {
-    __builtin_prefetch(static_cast<const std::byte*>(p) + kAhead + line, 0, 2);
+  constexpr std::size_t kAhead = 3072, kCacheLine = 64, kLines = (kBytes + kCacheLine - 1) / kCacheLine;
+  for (std::size_t line = kLines * kPart / kCount; line < kLines * (kPart + 1) / kCount; ++line) {
+    __builtin_prefetch(static_cast<const std::byte*>(p) + kAhead + line * kCacheLine, 0, 2);
   }
 }
 
 // --- bits and bytes of words ---
 
-// Byte kByte of each lane as an unsigned or a signed number.
+// Byte kByte of each lane as an unsigned number.
 template <int kByte>
 HWY_INLINE VI byte_of(VI words) {
   return hn::And(hn::ShiftRight<8 * kByte>(words), hn::Set(DI(), 0xff));
 }
-template <int kByte>
-HWY_INLINE VI signed_byte_of(VI words) {
-  return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(words));
-}
 
-// The same nibble, pair of bits, or bit of every byte: (words >> kShift) & mask.
+// The same nibble, pair of bits, or bit of every byte: (words >> kShift) & mask, or << -kShift.
 template <int kShift>
 HWY_INLINE VI bits_of(VI words, std::int32_t mask) {
-  return hn::And(hn::ShiftRight<kShift>(words), hn::Set(DI(), mask));
+  if constexpr (kShift > 0) {
+    words = hn::ShiftRight<kShift>(words);
+  } else if constexpr (kShift < 0) {
+    words = hn::ShiftLeft<-kShift>(words);
+  }
+  return hn::And(words, hn::Set(DI(), mask));
 }
 
 // Bytes k0 .. k3 of each lane in this order; 4 stands for zero.
@@ -157,6 +164,13 @@ HWY_INLINE VI pick_bytes(VI words) {
   return hn::BitCast(DI(), hn::TableLookupBytesOr0(hn::BitCast(d8, words), hn::LoadDup128(d8, kIndex.data())));
 }
 
+// Where a field stands kLeft bits too high in its byte, its products are 2^kLeft times as large.
+template <int kShift, bool kInPlace>
+HWY_INLINE VI field_of(VI words, std::uint32_t mask) {
+  constexpr int kLeft = kInPlace ? kShift : 0;
+  return bits_of<kShift - kLeft>(words, static_cast<std::int32_t>(mask << kLeft));
+}
+
 HWY_INLINE VI halved_bytes16(VI words) {  // 16-bit numbers, signed, shifted down by 8
   const hn::Repartition<std::int16_t, DI> d16;
   return hn::BitCast(DI(), hn::ShiftRight<8>(hn::BitCast(d16, words)));
@@ -166,12 +180,12 @@ HWY_INLINE VI halved_bytes16(VI words) {  // 16-bit numbers, signed, shifted dow
 // halves for pairs.
 template <int kByte, bool kWide>
 HWY_INLINE VI scale_of(VI words) {
-  if constexpr (kWide) return byte_of<kByte>(words);
+  if constexpr (kWide) return pick_bytes<kByte, 4, 4, 4>(words);
   return pick_bytes<kByte, 4, kByte, 4>(words);
 }
 template <int kByte, bool kWide>
 HWY_INLINE VI signed_scale_of(VI words) {
-  if constexpr (kWide) return signed_byte_of<kByte>(words);
+  if constexpr (kWide) return hn::ShiftRight<24>(pick_bytes<4, 4, 4, kByte>(words));
   return halved_bytes16(pick_bytes<4, kByte, 4, kByte>(words));
 }
 

@@ -29,6 +29,7 @@ class FdbGroups {
     VF code, second_bit;  // factors of the two dot products
   };
   static constexpr int kWidest = 2;
+  static constexpr bool kAsPacked = false;
 
   explicit FdbGroups(const LaidOut& weight) : weight_(static_cast<const FdbWeight&>(weight)) {}
   std::size_t chunks() const { return weight_.codes.chunks; }
@@ -46,11 +47,11 @@ class FdbGroups {
       chunk += count, codes += count * kChunkBytes;
     }
   }
-  template <int kBits>
+  template <int kBits, bool>
   HWY_INLINE void unpack(const std::byte* p, const Grid&, VI* words) const {
     unpack_chunk<kBits>(p, words);
   }
-  template <int kBits, bool kVnni>
+  template <int kBits, bool kVnni, bool>
   HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
     const DF d;
     const VI second_bits = hn::Set(DI(), 0x02020202);

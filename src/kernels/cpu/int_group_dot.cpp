@@ -23,6 +23,12 @@ constexpr int level_bias() {
   return kBits == 8 ? 128 : 0;
 }
 
+// Levels around zero, which is the upper one of the two in the middle; sums begin with what that takes out of them.
+template <int kBits>
+struct CentredLevels : Levels<kBits> {
+  static constexpr int kZeroShift = kBits == 8 ? -1 : kBits - 1;
+};
+
 // As chunk_loop-inl.h takes a format.
 template <int kBitsOfAll, IntGroupKind kKind>
 class IntGroups {
@@ -32,6 +38,7 @@ class IntGroups {
     VI zero;
   };
   static constexpr int kWidest = kBitsOfAll;
+  static constexpr bool kAsPacked = true;
   // Whether zero lies in the middle between two levels.
   static constexpr bool kBetweenLevels =
       kKind == IntGroupKind::kBipolar || (kKind == IntGroupKind::kSymmetric && kWidest == 1);
@@ -50,23 +57,27 @@ class IntGroups {
       chunk += count, planes += count * kChunkBytes;
     }
   }
-  template <int kBits>
+  template <int kBits, bool kInPlace>
   HWY_INLINE void unpack(const std::byte* p, const Grid&, VI* words) const {
-    unpack_chunk<kBits>(p, words);
+    unpack_chunk<kBits, kInPlace>(p, words);
   }
-  template <int kBits, bool kVnni>
+  template <int kBits, bool kVnni, bool kInPlace>
   HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
     const DI di;
-    VI dot = dot_chunk<Levels<kBits>, kVnni>(words, x, meta);
-    const std::int32_t sum = -meta.negated_sum;
+    VI dot;
     if constexpr (kKind == IntGroupKind::kAsymmetric) {
-      dot = hn::Sub(dot, hn::Mul(grid.zero, hn::Set(di, sum)));
+      dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
+      dot = hn::Add(dot, madd(grid.zero, hn::Set(di, meta.negated_sum & 0xffff)));
     } else if constexpr (kBetweenLevels) {
       constexpr int kTwiceZero = (1 << kBits) - 1 - 2 * level_bias<kBits>();
-      dot = hn::Sub(hn::Add(dot, dot), hn::Set(di, sum * kTwiceZero));
+      dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
+      dot = hn::Add(hn::Add(dot, dot), hn::Set(di, meta.negated_sum * kTwiceZero));
+    } else if constexpr (kWideDots<kVnni>) {
+      dot = dot_chunk<CentredLevels<kBits>, kVnni, kInPlace>(words, x, meta);
     } else {
       constexpr int kZero = (1 << (kBits - 1)) - level_bias<kBits>();
-      if constexpr (kZero != 0) dot = hn::Sub(dot, hn::Set(di, sum * kZero));
+      dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
+      if constexpr (kZero != 0) dot = hn::Add(dot, hn::Set(di, meta.negated_sum * kZero));
     }
     return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
   }

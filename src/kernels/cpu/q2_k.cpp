@@ -35,10 +35,11 @@ struct Q2_K {
   static HWY_INLINE VI group_minimum(const Head& head) {
     return pair_of<kRun % 2 * 2>(bits_of<4>(head.numbers[kRun / 2], 0x0f0f0f0f));
   }
-  template <int kRun>
+  static constexpr int left(int run, int) { return run % 4 * 2; }
+  template <int kRun, bool kInPlace>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
     for (std::size_t i = 0; i < kRunWords; ++i)
-      out[i] = bits_of<kRun % 4 * 2>(block.word(4 + kRun / 4 * 8 + i), 0x03030303);
+      out[i] = field_of<kRun % 4 * 2, kInPlace>(block.word(4 + kRun / 4 * 8 + i), 0x03030303);
   }
 };
 

@@ -39,11 +39,13 @@ struct Q3_K {
   static HWY_INLINE VI group_scale(const Head& head) {
     return signed_scale_of<kIndex % 4, kWide>(head.numbers[kIndex / 4]);
   }
-  template <int kRun>
+  static constexpr int left(int run, int) { return run % 4 < 3 ? run % 4 * 2 : 0; }
+  template <int kRun, bool kInPlace>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
+    constexpr int kPair = kRun % 4 * 2, kLeft = kInPlace ? left(kRun, 0) : 0;
     for (std::size_t i = 0; i < kRunWords; ++i) {
-      const VI low = bits_of<kRun % 4 * 2>(block.word(8 + kRun / 4 * 8 + i), 0x03030303);
-      out[i] = hn::Or(low, hn::ShiftLeft<2>(bits_of<kRun>(block.word(i), 0x01010101)));
+      const VI low = bits_of<kPair - kLeft>(block.word(8 + kRun / 4 * 8 + i), 0x03030303 << kLeft);
+      out[i] = hn::Or(low, bits_of<kRun - 2 - kLeft>(block.word(i), 0x04040404 << kLeft));
     }
   }
 };

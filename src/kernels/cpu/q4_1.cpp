@@ -12,14 +12,14 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 #if HWY_TARGET != HWY_SCALAR
 
-struct Q4_1 : ShiftedBlocks {
+struct Q4_1 : ShiftedBlocks, NibbleWords {
   static constexpr TileFormat kFormat{kLanes, 32, 20, 0, 0};
   static constexpr int kLargest = 15, kZeroShift = -1;
   static constexpr bool kSigned = false;
 
-  template <int kRun>
+  template <int kRun, bool kInPlace>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
-    nibble_words(block, 1, out);
+    nibble_words<kInPlace>(block, 1, out);
   }
 };
 

@@ -16,10 +16,11 @@ struct Q4_K : KScales {
   static constexpr TileFormat kFormat{kLanes, 256, 144, 0, 0};
   static constexpr int kLargest = 15;
 
-  template <int kRun>
+  static constexpr int left(int run, int) { return run % 2 * 4; }
+  template <int kRun, bool kInPlace>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
     for (std::size_t i = 0; i < kRunWords; ++i)
-      out[i] = bits_of<kRun % 2 * 4>(block.word(4 + kRun / 2 * 8 + i), 0x0f0f0f0f);
+      out[i] = field_of<kRun % 2 * 4, kInPlace>(block.word(4 + kRun / 2 * 8 + i), 0x0f0f0f0f);
   }
 };
 

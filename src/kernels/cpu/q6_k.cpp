@@ -39,8 +39,7 @@ struct Q6_K {
     constexpr int kHalf = kRun / 4, kQuarter = kRun % 4;
     for (std::size_t i = 0; i < kRunWords; ++i) {
       const VI low = bits_of<kQuarter / 2 * 4>(block.word(kHalf * 16 + kQuarter % 2 * 8 + i), 0x0f0f0f0f);
-      const VI high = bits_of<kQuarter * 2>(block.word(32 + kHalf * 8 + i), 0x03030303);
-      out[i] = hn::Or(low, hn::ShiftLeft<4>(high));
+      out[i] = hn::Or(low, bits_of<kQuarter * 2 - 4>(block.word(32 + kHalf * 8 + i), 0x30303030));
     }
   }
 };

@@ -31,6 +31,7 @@ class SlimBlocks {
     VF scale, zero;
   };
   static constexpr int kWidest = kMean + 1;
+  static constexpr bool kAsPacked = true;
 
   explicit SlimBlocks(const LaidOut& weight) : weight_(static_cast<const SlimWeight&>(weight)) {}
   std::size_t chunks() const { return weight_.chunks; }
@@ -53,14 +54,14 @@ class SlimBlocks {
       chunk += count, levels += count * kLanes * static_cast<std::size_t>(width) * 4;
     }
   }
-  template <int kBits>
+  template <int kBits, bool kInPlace>
   HWY_INLINE void unpack(const std::byte* p, const Grid&, VI* words) const {
-    unpack_chunk<kBits>(p, words);
+    unpack_chunk<kBits, kInPlace>(p, words);
   }
-  template <int kBits, bool kVnni>
+  template <int kBits, bool kVnni, bool kInPlace>
   HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
     const DF d;
-    const VI dot = dot_chunk<Levels<kBits>, kVnni>(words, x, meta);
+    const VI dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
     const VF sum = hn::Set(d, static_cast<float>(meta.negated_sum));
     const VF product = hn::MulAdd(grid.zero, sum, hn::ConvertTo(d, dot));
     return hn::MulAdd(product, hn::Mul(grid.scale, hn::Set(d, meta.scale)), acc);

@@ -21,7 +21,9 @@
 //   VI group_scale<kIndex, kWide>(head)              s of a group, by scale_of() and its like
 //   VI scale_pair<kRun>(head)                        s of both groups of 16, by pair_of(); only with kZeroShift > 4
 //   VI group_minimum<kRun>(head)                     t of a run of 32 columns, as number or (kGroup == 16) as pair_of()
-//   void words<kRun>(block, head, VI* out)           32 columns as 8 words of 4
+//   void words<kRun>(block, head, VI* out)           32 columns as 8 words of 4; or, with left(),
+//   void words<kRun, kInPlace>(block, head, VI* out)
+//   constexpr int left(run, word)                    bits that integers stand too high in their bytes when in place
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -99,13 +101,17 @@ struct ShiftedBlocks {
 };
 
 // 32 columns from 4 words of nibbles, the first 16 columns in the low ones.
+template <bool kInPlace = false>
 HWY_INLINE void nibble_words(const TileBlock& block, std::size_t first, VI* out) {
   for (std::size_t i = 0; i < 4; ++i) {
     const VI packed = block.word(first + i);
     out[i] = bits_of<0>(packed, 0x0f0f0f0f);
-    out[i + 4] = bits_of<4>(packed, 0x0f0f0f0f);
+    out[i + 4] = field_of<4, kInPlace>(packed, 0x0f0f0f0f);
   }
 }
+struct NibbleWords {
+  static constexpr int left(int, int word) { return word < 4 ? 0 : 4; }
+};
 
 // Calls body(std::integral_constant<int, 0>) .. kCount - 1: for loops whose indices have to be constants.
 template <int kCount, class Body>
@@ -130,12 +136,47 @@ inline constexpr int kShift = Codec::kSigned ? (kSignedBiased ? 7 : -1) : Codec:
 template <class Codec, bool kVnni>
 inline constexpr bool kZeroByPairs = !kWideDots<kVnni> && kShift<Codec> > 4;
 
+template <class Codec>
+inline constexpr bool kHasLeft = requires { Codec::left(0, 0); };
+template <class Codec>
+constexpr int left_of(int run, int word) {
+  if constexpr (kHasLeft<Codec>) return Codec::left(run, word);
+  return 0;
+}
+
+// Whether one of the words [first, last) of a run stands `left` bits too high.
+template <class Codec>
+constexpr bool any_left(int run, int first, int last, int left) {
+  while (first < last && left_of<Codec>(run, first) != left) ++first;
+  return first < last;
+}
+
+template <class Codec, int kRun, bool kInPlace>
+HWY_INLINE void unpack_run(const TileBlock& block, const typename Codec::Head& head, VI* words) {
+  if constexpr (kHasLeft<Codec>) {
+    Codec::template words<kRun, kInPlace>(block, head, words);
+  } else {
+    Codec::template words<kRun>(block, head, words);
+  }
+}
+
 // The scales of a run.
 template <class Codec>
 struct RunScales {
   VI group[kHalves<Codec>];
   VI pair;
 };
+
+// A dot product of a group's columns times the group's scale.
+template <class Codec>
+HWY_INLINE VI scaled_dot(VI dot, VI scale) {
+  constexpr int kMost = Codec::kGroup * 127 * (Codec::kLargest + (1 << std::max(0, Codec::kZeroShift)));
+  if constexpr (kMost < 32768 && !Codec::kSigned) {
+    return madd(dot, hn::And(scale, hn::Set(DI(), 0xffff)));  // of the lower halves: one instruction instead of two
+  } else {
+    return hn::Mul(dot, scale);
+  }
+}
 
 // dots[r] = the scaled integer dot products of a run (8 words) with kRows rows of the input.
 template <class Codec, bool kVnni, int kRows>
@@ -159,7 +200,7 @@ HWY_INLINE void dot_run(const VI* words, const RunScales<Codec>& scales, const s
         for (int r = 0; r < kRows; ++r) sum[r] = dot4<Codec::kSigned>(sum[r], words[i], x[r] + 4 * i);
       }
       for (int r = 0; r < kRows; ++r) {
-        if constexpr (Codec::kGroup > 0) sum[r] = hn::Mul(sum[r], scales.group[half]);
+        if constexpr (Codec::kGroup > 0) sum[r] = scaled_dot<Codec>(sum[r], scales.group[half]);
         dots[r] = half == 0 ? sum[r] : hn::Add(dots[r], sum[r]);
       }
     }
@@ -198,6 +239,37 @@ HWY_INLINE void dot_run(const VI* words, const RunScales<Codec>& scales, const s
     }
 #endif
   }
+}
+
+// The same of words in place (unpack_run), for one row.
+template <class Codec, bool kVnni, int kRun>
+HWY_INLINE VI dot_in_place(const VI* words, const RunScales<Codec>& scales, const std::int8_t* x, const Q8Meta& meta) {
+  constexpr int kWords = kRunWords / kHalves<Codec>;
+  VI dots = hn::Zero(DI());
+  unrolled<kHalves<Codec> >([&](auto h) LATHE_INLINE_LAMBDA {
+    constexpr int kHalf = decltype(h)::value, kFirst = kHalf * kWords;
+    VI sums[8];  // of the words that stand so many bits too high
+    unrolled<kWords>([&](auto i) LATHE_INLINE_LAMBDA {
+      constexpr int kWord = kFirst + decltype(i)::value, kLeft = left_of<Codec>(kRun, kWord);
+      if constexpr (kWord == kFirst && kShift<Codec> >= 0) {
+        const std::int32_t negated = kHalves<Codec> == 1 ? meta.negated_sum : meta.negated[kHalf];
+        sums[kLeft] = hn::Set(DI(), negated * (1 << (kShift<Codec> + kLeft)));
+      } else if constexpr (!any_left<Codec>(kRun, kFirst, kWord, kLeft)) {
+        sums[kLeft] = hn::Zero(DI());
+      }
+      sums[kLeft] = dot4<Codec::kSigned>(sums[kLeft], words[kWord], x + 4 * kWord);
+    });
+    VI sum = hn::Zero(DI());
+    unrolled<8>([&](auto l) LATHE_INLINE_LAMBDA {
+      constexpr int kLeft = decltype(l)::value;
+      if constexpr (any_left<Codec>(kRun, kFirst, kFirst + kWords, kLeft)) {
+        sum = hn::Add(sum, kLeft == 0 ? sums[0] : hn::ShiftRight<kLeft>(sums[kLeft]));
+      }
+    });
+    if constexpr (Codec::kGroup > 0) sum = scaled_dot<Codec>(sum, scales.group[kHalf]);
+    dots = hn::Add(dots, sum);
+  });
+  return dots;
 }
 
 // A run's share of a block's minima. minimum: t as the codec gives it, as a float already where groups are of 32.
@@ -241,9 +313,13 @@ HWY_INLINE RunScales<Codec> run_scales(const typename Codec::Head& head) {
 
 // --- one row of input ---
 
-// sum + the products of a block with one row.
+template <class Codec>
+inline constexpr std::size_t kTileBlockBytes = Codec::kFormat.block_bytes * kLanes;
+
+// sum + the products of a block with one row. bytes: as far into the tile as the block is.
 template <class Codec, bool kVnni>
-HWY_INLINE VF multiply_block(const TileBlock& block, const std::int8_t* x, const Q8Meta* meta, VF sum) {
+HWY_INLINE VF multiply_block(const TileBlock& block, const std::byte* bytes, const std::int8_t* x, const Q8Meta* meta,
+                             VF sum) {
   const DF d;
   const typename Codec::Head head = Codec::head(block);
   if constexpr (Codec::kMinima != Minima::kNone) {
@@ -258,10 +334,16 @@ HWY_INLINE VF multiply_block(const TileBlock& block, const std::int8_t* x, const
   unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
     constexpr int kRun = decltype(run)::value;
     VI words[kRunWords], dot;
-    Codec::template words<kRun>(block, head, words);
+    prefetch_weights<kTileBlockBytes<Codec>, kRun, kRuns<Codec> >(bytes);
+    unpack_run<Codec, kRun, kFullBytes<kVnni> >(block, head, words);
+    const RunScales<Codec> scales = run_scales<Codec, kVnni, kRun>(head);
     const std::int8_t* columns = x + kRun * kQ8Block;
     const Q8Meta* columns_meta = meta + kRun;
-    dot_run<Codec, kVnni, 1>(words, run_scales<Codec, kVnni, kRun>(head), &columns, &columns_meta, &dot);
+    if constexpr (kFullBytes<kVnni>) {
+      dot = dot_in_place<Codec, kVnni, kRun>(words, scales, columns, *columns_meta);
+    } else {
+      dot_run<Codec, kVnni, 1>(words, scales, &columns, &columns_meta, &dot);
+    }
     partial = hn::MulAdd(hn::ConvertTo(d, dot), hn::Set(d, columns_meta->scale), partial);
   });
   return hn::MulAdd(partial, Codec::scale(head), sum);
@@ -289,7 +371,7 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
   unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
     constexpr int kRun = decltype(run)::value;
     const std::size_t at = index * kRuns<Codec> + kRun;
-    Codec::template words<kRun>(block, head, step.words + at * kRunWords);
+    unpack_run<Codec, kRun, false>(block, head, step.words + at * kRunWords);
     if constexpr (Codec::kGroup > 0) step.scales[at] = run_scales<Codec, kVnni, kRun>(head);
     if constexpr (Codec::kMinima == Minima::kGroups) step.group_minima[at] = run_minimum<Codec, kRun>(head);
   });
@@ -381,15 +463,14 @@ template <class Codec, bool kVnni>
 void multiply_one_row(const MatmulJob& job, const std::byte* tile, std::size_t begin, std::size_t end) {
   const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
   const std::size_t blocks = job.in_features / Codec::kFormat.block_columns;
-  constexpr std::size_t kBlockBytes = Codec::kFormat.block_bytes * kLanes;
+  constexpr std::size_t kBlockBytes = kTileBlockBytes<Codec>;
   for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
     TileCursor<Codec> cursor(tile, blocks);
     const std::int8_t* x = job.q8.values;
     const Q8Meta* meta = job.q8.meta;
     VF sum = hn::Zero(DF());
     for (std::size_t block = 0; block < blocks; ++block, cursor.advance()) {
-      prefetch_weights<kBlockBytes>(tile + block * kBlockBytes);
-      sum = multiply_block<Codec, kVnni>(cursor.block, x, meta, sum);
+      sum = multiply_block<Codec, kVnni>(cursor.block, tile + block * kBlockBytes, x, meta, sum);
       x += Codec::kFormat.block_columns;
       meta += kRuns<Codec>;
     }

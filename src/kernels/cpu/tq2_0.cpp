@@ -16,10 +16,11 @@ struct TQ2_0 : ScaledBlocks {
   static constexpr int kLargest = 3, kZeroShift = 0;
   static constexpr bool kSigned = false;
 
-  template <int kRun>
+  static constexpr int left(int run, int) { return run % 4 * 2; }
+  template <int kRun, bool kInPlace>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
     for (std::size_t i = 0; i < kRunWords; ++i)
-      out[i] = bits_of<kRun % 4 * 2>(block.word(kRun / 4 * 8 + i), 0x03030303);
+      out[i] = field_of<kRun % 4 * 2, kInPlace>(block.word(kRun / 4 * 8 + i), 0x03030303);
   }
 };
 
