@@ -71,7 +71,7 @@ HWY_EXPORT(dots_of_turn);
 double dot_peak(const std::string& kernel, int threads) {
   const cpu::KernelSet set = cpu::select_kernels(kernel);
   if (set.scalar) return 0;
-  const auto turns = cpu::HWY_DISPATCH_TABLE(dot_turns)[set.target_index](set.vnni);
+  const auto turns = cpu::HWY_DISPATCH_TABLE(dot_turns)[set.target_index](set.vnni());
   const auto dots = static_cast<double>(cpu::HWY_DISPATCH_TABLE(dots_of_turn)[set.target_index]());
   constexpr std::size_t kTurns = std::size_t{1} << 18, kPieces = 64;
   ThreadPool pool(threads);

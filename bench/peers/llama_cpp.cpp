@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   }
   llama_model_params model_params = llama_model_default_params();
   model_params.n_gpu_layers = 0;
-  model_params.use_mmap = false;  // in memory of its own, as Lathe's weights are: no kernel may drop pages meanwhile
+  model_params.load_mode = LLAMA_LOAD_MODE_NONE;  // memory of its own, as Lathe has: no kernel drops pages meanwhile
   llama_model* model = llama_model_load_from_file(argv[2], model_params);
   if (model == nullptr) return 1;
   llama_context_params params = llama_context_default_params();

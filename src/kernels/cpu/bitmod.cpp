@@ -106,7 +106,7 @@ HWY_EXPORT(bitmod_kernel);
 std::optional<Matmul> bitmod_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
   const LaidOutKernel kernel =
-      HWY_DISPATCH_TABLE(bitmod_kernel)[kernels.target_index](weight.params.bits, kernels.vnni);
+      HWY_DISPATCH_TABLE(bitmod_kernel)[kernels.target_index](weight.params.bits, kernels.vnni());
   return laid_out_matmul("bitmod x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_bitmod);
 }
 }  // namespace lathe::kernels::cpu

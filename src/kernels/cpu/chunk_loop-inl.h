@@ -83,8 +83,8 @@ struct ChunkStep {
     for (std::size_t r = 0; r < kCount; ++r) acc[r] = hn::LoadU(d, sums + r * kLanes);
     for (std::size_t i = 0; i < count; ++i) {
       for (std::size_t r = 0; r < kCount; ++r) {
-        acc[r] = format.template add<Format::kWidest, kVnni, false>(acc[r], words + i * kChunkWords, grids[i],
-                                                             x + (r * chunks + i) * kIntChunk, meta[r * chunks + i]);
+        acc[r] = format.template add<Format::kWidest, kVnni, false>(
+            acc[r], words + i * kChunkWords, grids[i], x + (r * chunks + i) * kIntChunk, meta[r * chunks + i]);
       }
     }
     for (std::size_t r = 0; r < kCount; ++r) hn::StoreU(acc[r], d, sums + r * kLanes);

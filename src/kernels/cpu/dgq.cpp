@@ -188,7 +188,7 @@ namespace lathe::kernels::cpu {
 HWY_EXPORT(dgq_kernel);
 std::optional<Matmul> dgq_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
-  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(dgq_kernel)[kernels.target_index](kernels.vnni);
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(dgq_kernel)[kernels.target_index](kernels.vnni());
   return laid_out_matmul("dgq x q8-row", ActivationFormat::kQ8Row, kernel, weight, lay_out_dgq);
 }
 }  // namespace lathe::kernels::cpu

@@ -34,10 +34,10 @@ HWY_INLINE VI broadcast4(const void* x) {
 template <bool kVnni>
 inline constexpr bool kWideDots = HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON || kVnni;
 
-// Whether bytes of any size will do as unsigned weights, so that a nibble need not be moved down from the upper half of a
-// byte: its products are 16 times as large, and a sum of them is moved down instead.
+// Whether bytes of any size will do as unsigned weights, so that a nibble need not be moved down from the upper half of
+// a byte: its products are 16 times as large, and a sum of them is moved down instead.
 template <bool kVnni>
-inline constexpr bool kFullBytes = kWideDots<kVnni> && HWY_TARGET != HWY_NEON;
+inline constexpr bool kFullBytes = kWideDots<kVnni>&& HWY_TARGET != HWY_NEON;
 
 // Signed weights are stored with the top bit flipped in every byte, and the dot product then is too large by 128 times
 // the sum of the activations, where the instruction wants unsigned weights.
@@ -119,9 +119,9 @@ HWY_INLINE VI madd(VI a, VI b) {
 
 #endif
 
-// Asks for the kBytes of weights that come some kB behind p, which is what memory has to be bringing when those at p are
-// multiplied: hardware alone fetches less far ahead (docs/results/engine.md). For kCount parts of the bytes, one at a
-// time, the part kPart: many requests at once keep the loads waiting.
+// Asks for the kBytes of weights that come some kB behind p, which is what memory has to be bringing when those at p
+// are multiplied: hardware alone fetches less far ahead (docs/results/engine.md). For kCount parts of the bytes, one at
+// a time, the part kPart: many requests at once keep the loads waiting.
 template <std::size_t kBytes, std::size_t kPart = 0, std::size_t kCount = 1>
 HWY_INLINE void prefetch_weights(const void* p) {
   constexpr std::size_t kAhead = 3072, kCacheLine = 64, kLines = (kBytes + kCacheLine - 1) / kCacheLine;

@@ -112,7 +112,7 @@ std::optional<Matmul> fdb_matmul(const PackedTensor& weight, const KernelSet& ke
   if (int_groups(weight.params, cols) > 1 && int_group_columns(weight.params, cols) % kIntChunk != 0) {
     return std::nullopt;
   }
-  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(fdb_kernel)[kernels.target_index](kernels.vnni);
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(fdb_kernel)[kernels.target_index](kernels.vnni());
   return laid_out_matmul("fdb x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_fdb);
 }
 }  // namespace lathe::kernels::cpu

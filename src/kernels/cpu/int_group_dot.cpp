@@ -134,7 +134,7 @@ HWY_AFTER_NAMESPACE();
 namespace lathe::kernels::cpu {
 HWY_EXPORT(dot_kernel);
 IntKernel int_group_dot(const KernelSet& kernels, int bits, IntGroupKind kind) {
-  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, kind, kernels.vnni);
+  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, kind, kernels.vnni());
 }
 }  // namespace lathe::kernels::cpu
 #endif

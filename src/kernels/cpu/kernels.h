@@ -63,12 +63,16 @@ using LutFunction = void (*)(const float* x, std::size_t blocks, std::uint8_t* t
 // kLutFast is kLut with averages of what is looked up for its sums: faster and less exact.
 enum class IntegerKernel : std::uint8_t { kAuto, kDot, kLut, kLutFast };
 
+// Instructions that a set uses beside its target's, where Highway has no target with them: AVX-VNNI beside AVX2, AMX's
+// products of 8-bit matrices beside AVX-512 with VNNI.
+enum class Extension : std::uint8_t { kNone, kAvxVnni, kAmx };
+
 // One set per instruction set.
 struct KernelSet {
   std::string_view name;     // "scalar", "AVX2", ...
   std::size_t target_index;  // position in Highway's dispatch tables; unused by the scalar set
   bool scalar;
-  bool vnni;  // AVX-VNNI beside AVX2, for which Highway has no target of its own
+  Extension extension;
   const NormKernels* norm;
   const ElementwiseKernels* elementwise;
   const RopeKernels* rope;
@@ -76,6 +80,8 @@ struct KernelSet {
   const AttentionKernels* attention;  // nullptr: the reference
   LutFunction lut;                    // nullptr: none
   IntegerKernel integers = IntegerKernel::kAuto;
+
+  bool vnni() const { return extension == Extension::kAvxVnni; }
 };
 
 // The tables of one target, by its index (each defined beside its kernels).

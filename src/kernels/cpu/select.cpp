@@ -1,6 +1,8 @@
 // Chooses the set of kernels: the best this machine has, or what the user asked for.
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include <algorithm>
@@ -17,7 +19,7 @@ namespace {
 struct Target {
   std::string_view name;
   std::int64_t highway;
-  bool vnni = false;
+  Extension extension = Extension::kNone;
 };
 
 // The 8-bit dot product of AVX-512 VNNI for 256-bit vectors, which processors without AVX-512 have since 2021.
@@ -30,13 +32,27 @@ bool has_avx_vnni() {
 #endif
 }
 
+// AMX's tiles and products of 8-bit integers, and the system's leave to use them, which a process has to ask for.
+bool has_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kTilesAndIntegers = 3u << 24;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTilesAndIntegers) != kTilesAndIntegers) return false;
+  constexpr long kAskForState = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 // Targets that were compiled and that this machine can run, best first. Highway's scalar target is ours too ("scalar").
 std::vector<Target> usable_targets() {
   std::vector<Target> targets;
   const std::int64_t fallback = HWY_SCALAR | HWY_EMU128;
   for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS & ~fallback; left != 0; left &= left - 1) {
     const std::int64_t target = left & -left;
-    if (target == HWY_AVX2 && has_avx_vnni()) targets.push_back({"AVX_VNNI", target, true});
+    if (target == HWY_AVX2 && has_avx_vnni()) targets.push_back({"AVX_VNNI", target, Extension::kAvxVnni});
+    if (target == HWY_AVX3_DL && has_amx()) targets.push_back({"AMX", target, Extension::kAmx});
     targets.push_back({hwy::TargetName(target), target});
   }
   return targets;
@@ -49,8 +65,16 @@ std::string option_name(std::string_view target) {
 }
 
 KernelSet scalar_set() {
-  return {"scalar", 0,      true, false, &kReferenceNorm, &kReferenceElementwise, &kReferenceRope, &kReferenceQuantize,
-          nullptr,  nullptr};
+  return {"scalar",
+          0,
+          true,
+          Extension::kNone,
+          &kReferenceNorm,
+          &kReferenceElementwise,
+          &kReferenceRope,
+          &kReferenceQuantize,
+          nullptr,
+          nullptr};
 }
 
 KernelSet target_set(const Target& target) {
@@ -60,7 +84,7 @@ KernelSet target_set(const Target& target) {
   return {target.name,
           index,
           false,
-          target.vnni,
+          target.extension,
           norm_kernels(index),
           elementwise_kernels(index),
           rope_kernels(index),

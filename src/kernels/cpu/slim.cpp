@@ -100,7 +100,8 @@ namespace lathe::kernels::cpu {
 HWY_EXPORT(slim_kernel);
 std::optional<Matmul> slim_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
-  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(slim_kernel)[kernels.target_index](weight.params.bits, kernels.vnni);
+  const LaidOutKernel kernel =
+      HWY_DISPATCH_TABLE(slim_kernel)[kernels.target_index](weight.params.bits, kernels.vnni());
   return laid_out_matmul("slim x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_slim);
 }
 }  // namespace lathe::kernels::cpu

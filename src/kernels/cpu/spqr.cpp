@@ -204,7 +204,7 @@ HWY_EXPORT(spqr_kernel);
 std::optional<Matmul> spqr_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   const CodecParams& params = weight.params;
   if (params.row_shift != 0 || static_cast<std::size_t>(params.group_size) % kSpqrHalf != 0) return std::nullopt;
-  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(spqr_kernel)[kernels.target_index](params.bits, kernels.vnni);
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(spqr_kernel)[kernels.target_index](params.bits, kernels.vnni());
   return laid_out_matmul("spqr x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_spqr);
 }
 }  // namespace lathe::kernels::cpu

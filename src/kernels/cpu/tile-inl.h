@@ -29,6 +29,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/cpu/amx-inl.h"
 #include "kernels/cpu/dot8-inl.h"
 #include "kernels/cpu/matmul.h"
 
@@ -47,7 +48,7 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 // The reference multiplies for this target.
 #undef LATHE_TILE_KERNEL
 #define LATHE_TILE_KERNEL(name, Codec) \
-  MatmulKernel name##_kernel(bool) { return {}; }
+  MatmulKernel name##_kernel(Extension) { return {}; }
 
 #else
 
@@ -137,7 +138,9 @@ template <class Codec, bool kVnni>
 inline constexpr bool kZeroByPairs = !kWideDots<kVnni> && kShift<Codec> > 4;
 
 template <class Codec>
-inline constexpr bool kHasLeft = requires { Codec::left(0, 0); };
+inline constexpr bool kHasLeft = requires {
+  Codec::left(0, 0);
+};
 template <class Codec>
 constexpr int left_of(int run, int word) {
   if constexpr (kHasLeft<Codec>) return Codec::left(run, word);
@@ -314,7 +317,7 @@ HWY_INLINE RunScales<Codec> run_scales(const typename Codec::Head& head) {
 // --- one row of input ---
 
 template <class Codec>
-inline constexpr std::size_t kTileBlockBytes = Codec::kFormat.block_bytes * kLanes;
+inline constexpr std::size_t kTileBlockBytes = Codec::kFormat.block_bytes* kLanes;
 
 // sum + the products of a block with one row. bytes: as far into the tile as the block is.
 template <class Codec, bool kVnni>
@@ -377,17 +380,49 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
   });
 }
 
-// Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
+// Where multiply_step takes the scaled dot products of run `run` with kRows rows from: it multiplies,
 template <class Codec, bool kVnni, int kRows>
-HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, const std::int8_t* const* x,
+struct ComputedDots {
+  const std::int8_t* columns[kRows];
+
+  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const* meta, VI* dots) const {
+    const std::int8_t* x[kRows];
+    for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block;
+    dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta, dots);
+  }
+};
+// or AMX has done so.
+template <class Codec, int kRows>
+struct AmxDots {
+  const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
+
+  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const* meta, VI* dots) const {
+    const DI di;
+    for (int half = 0; half < kHalves<Codec>; ++half) {
+      const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * 16 * kLanes;
+      for (int r = 0; r < kRows; ++r) {
+        VI sum = hn::Load(di, products + static_cast<std::size_t>(r) * kLanes);
+        if constexpr (kShift<Codec> >= 0) {
+          const std::int32_t negated = kHalves<Codec> == 1 ? meta[r]->negated_sum : meta[r]->negated[half];
+          sum = hn::Add(sum, hn::ShiftLeft<kShift<Codec> >(hn::Set(di, negated)));
+        }
+        if constexpr (Codec::kGroup > 0) sum = scaled_dot<Codec>(sum, step.scales[run].group[half]);
+        dots[r] = half == 0 ? sum : hn::Add(dots[r], sum);
+      }
+    }
+  }
+};
+
+// Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
+template <class Codec, int kRows, class Dots>
+HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, const Dots& products,
                               const Q8Meta* const* meta, float* sums) {
   const DF d;
   VF sum[kRows];
-  const std::int8_t* columns[kRows];
   const Q8Meta* columns_meta[kRows];
   for (int r = 0; r < kRows; ++r) {
     sum[r] = hn::Load(d, sums + static_cast<std::size_t>(r) * kLanes);
-    columns[r] = x[r], columns_meta[r] = meta[r];
+    columns_meta[r] = meta[r];
   }
   for (std::size_t block = 0; block < blocks; ++block) {
     const std::size_t first = block * kRuns<Codec>;
@@ -405,11 +440,9 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, c
     for (int r = 0; r < kRows; ++r) partial[r] = hn::Zero(d);
     for (std::size_t run = first; run < first + kRuns<Codec>; ++run) {
       VI dots[kRows];
-      dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], columns,
-                                   columns_meta, dots);
+      products.run(step, run, columns_meta, dots);
       for (int r = 0; r < kRows; ++r) {
         partial[r] = hn::MulAdd(hn::ConvertTo(d, dots[r]), hn::Set(d, columns_meta[r]->scale), partial[r]);
-        columns[r] += kQ8Block;
         ++columns_meta[r];
       }
     }
@@ -421,7 +454,8 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, c
 // The first `valid` lanes of sums to out, with bias.
 HWY_INLINE void store_outputs(const MatmulJob& job, std::size_t row, std::size_t feature, std::size_t valid, VF sum) {
   const DF d;
-  const auto load = [&](const float* p) LATHE_INLINE_LAMBDA { return valid == kLanes ? hn::LoadU(d, p) : load_tail(d, p, valid); };
+  const auto load = [&](const float* p)
+                        LATHE_INLINE_LAMBDA { return valid == kLanes ? hn::LoadU(d, p) : load_tail(d, p, valid); };
   float* out = job.out + row * job.out_stride + feature;
   if (job.bias) sum = hn::Add(sum, load(job.bias + feature));
   if (job.accumulate) sum = hn::Add(load(out), sum);
@@ -478,10 +512,67 @@ void multiply_one_row(const MatmulJob& job, const std::byte* tile, std::size_t b
   }
 }
 
-// Rows [first, last) with one tile.
+// A step's products with rows of input, of which x and meta are the first's, for as many as are left in `rows`.
 template <class Codec, bool kVnni>
+struct StepRows {
+  const TileStep<Codec>& step;
+  const MatmulJob& job;
+  std::size_t blocks;
+  const std::int8_t* x;
+  const Q8Meta* meta;
+  float* sums;
+
+  // kRows of them with the dot products that dots_of(row, pointers to each row's values) has.
+  template <int kRows, class DotsOf>
+  HWY_INLINE void take(std::size_t row, const DotsOf& dots_of) const {
+    const std::int8_t* values[kRows];
+    const Q8Meta* metas[kRows];
+    for (std::size_t i = 0; i < kRows; ++i) {
+      values[i] = x + (row + i) * job.in_features, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
+    }
+    multiply_step<Codec, kRows>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
+                                sums + row * kLanes);
+  }
+  template <class DotsOf>
+  HWY_INLINE void all(std::size_t row, std::size_t rows, const DotsOf& dots_of) const {
+    for (; row + 4 <= rows; row += 4) take<4>(row, dots_of);
+    for (; row < rows; ++row) take<1>(row, dots_of);
+  }
+  HWY_INLINE void computed(std::size_t row, std::size_t rows) const {
+    all(row, rows, [](auto n, std::size_t, const std::int8_t* const* values) LATHE_INLINE_LAMBDA {
+      ComputedDots<Codec, kVnni, decltype(n)::value> dots;
+      for (int i = 0; i < decltype(n)::value; ++i) dots.columns[i] = values[i];
+      return dots;
+    });
+  }
+#if HWY_TARGET == HWY_AVX3_DL
+  HWY_INLINE void by_amx(std::size_t rows) const {
+    constexpr std::size_t kWords = kRunWords / kHalves<Codec>;
+    alignas(64) std::int32_t products[TileStep<Codec>::kAllRuns * kHalves<Codec> * kAmxRows * kLanes];
+    const std::size_t groups = blocks * kRuns<Codec> * kHalves<Codec>;
+    for (std::size_t first = 0; first < rows; first += kAmxRows) {
+      const std::size_t last = std::min(rows, first + kAmxRows);
+      const std::int8_t* columns = x + first * job.in_features;
+      for (std::size_t group = 0; group < groups; ++group, columns += 4 * kWords) {
+        const VI* words = step.words + group * kWords;
+        std::int32_t* out = products + group * kAmxRows * kLanes;
+        if (last - first == kAmxRows) {
+          amx_dot<false>(words, columns, job.in_features, out);
+        } else {
+          amx_dot<true>(words, columns, job.in_features, out);
+        }
+      }
+      all(first, last, [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
+        return AmxDots<Codec, decltype(n)::value>{products + (row - first) * kLanes};
+      });
+    }
+  }
+#endif
+};
+
+// Rows [first, last) with one tile.
+template <class Codec, bool kVnni, bool kAmx>
 void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last, float* sums) {
-  constexpr std::size_t kRows = 4;
   constexpr std::size_t kStepBlocks = TileStep<Codec>::kBlocks;
   const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, runs = job.in_features / kQ8Block;
   std::fill(sums, sums + (last - first) * kLanes, 0.0f);
@@ -490,42 +581,42 @@ void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t firs
   for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
     const std::size_t count = std::min(kStepBlocks, blocks - block);
     for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni>(cursor.block, i, step);
-    const std::int8_t* x = job.q8.values + block * Codec::kFormat.block_columns;
-    const Q8Meta* meta = job.q8.meta + block * kRuns<Codec>;
-    std::size_t r = first;
-    for (; r + kRows <= last; r += kRows) {
-      const std::int8_t* xs[kRows];
-      const Q8Meta* metas[kRows];
-      for (std::size_t i = 0; i < kRows; ++i) xs[i] = x + (r + i) * job.in_features, metas[i] = meta + (r + i) * runs;
-      multiply_step<Codec, kVnni, kRows>(step, count, xs, metas, sums + (r - first) * kLanes);
+    const StepRows<Codec, kVnni> rows{step,
+                                      job,
+                                      count,
+                                      job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
+                                      job.q8.meta + first * runs + block * kRuns<Codec>,
+                                      sums};
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (kAmx) {
+      rows.by_amx(last - first);
+      continue;
     }
-    for (; r < last; ++r) {
-      const std::int8_t* xs = x + r * job.in_features;
-      const Q8Meta* metas = meta + r * runs;
-      multiply_step<Codec, kVnni, 1>(step, count, &xs, &metas, sums + (r - first) * kLanes);
-    }
+#endif
+    rows.computed(0, last - first);
   }
 }
 
-// Input rows that are taken through all tiles of a task before the next ones: as many as the second-level cache holds.
-inline std::size_t rows_at_a_time(std::size_t in_features) {
-  constexpr std::size_t kCacheBytes = 192 << 10;
-  return std::max<std::size_t>(8, kCacheBytes / (in_features + in_features / kQ8Block * sizeof(Q8Meta)) / 4 * 4);
+// Input rows that are taken through all tiles of a task before the next ones: as many as the second-level cache holds,
+// which has 2 MB where there is AMX.
+template <bool kAmx = false>
+std::size_t rows_at_a_time(std::size_t in_features) {
+  constexpr std::size_t kCacheBytes = kAmx ? 1 << 20 : 192 << 10, kMultiple = kAmx ? 16 : 4;
+  const std::size_t rows = kCacheBytes / (in_features + in_features / kQ8Block * sizeof(Q8Meta));
+  return std::max<std::size_t>(kMultiple, rows / kMultiple * kMultiple);
 }
 
-template <class Codec, bool kVnni>
-void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
-  static_assert(kStepColumns % Codec::kFormat.block_columns == 0);
+template <class Codec, bool kVnni, bool kAmx>
+void multiply_many_rows(const MatmulJob& job, const std::byte* first_tile, std::size_t begin, std::size_t end,
+                        Scratch& scratch) {
   const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
-  const std::byte* first_tile = job.blocks + begin / kLanes * tile_bytes;
-  if (job.rows == 1) return multiply_one_row<Codec, kVnni>(job, first_tile, begin, end);
-  const std::size_t most = std::min(job.rows, rows_at_a_time(job.in_features));
+  const std::size_t most = std::min(job.rows, rows_at_a_time<kAmx>(job.in_features));
   float* sums = scratch.get<float>(most * kLanes);
   for (std::size_t first = 0; first < job.rows; first += most) {
     const std::size_t last = std::min(job.rows, first + most);
     const std::byte* tile = first_tile;
     for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
-      multiply_rows<Codec, kVnni>(job, tile, first, last, sums);
+      multiply_rows<Codec, kVnni, kAmx>(job, tile, first, last, sums);
       for (std::size_t r = first; r < last; ++r) {
         store_outputs(job, r, feature, std::min(kLanes, end - feature), hn::Load(DF(), sums + (r - first) * kLanes));
       }
@@ -533,18 +624,38 @@ void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scrat
   }
 }
 
-// The kernel of a codec, with AVX-VNNI beside AVX2 or not.
-template <class Codec>
-MatmulKernel tile_kernel(bool vnni) {
-  if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return {tile_matmul<Codec, true>, Codec::kFormat};
+template <class Codec, bool kVnni, bool kAmx>
+void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  static_assert(kStepColumns % Codec::kFormat.block_columns == 0);
+  const std::byte* first_tile = job.blocks + begin / kLanes * Codec::kFormat.tile_bytes(job.in_features);
+  if (job.rows == 1) return multiply_one_row<Codec, kVnni>(job, first_tile, begin, end);
+#if HWY_TARGET == HWY_AVX3_DL
+  constexpr std::size_t kLeastAmxRows = 4;
+  if constexpr (kAmx) {
+    if (job.rows >= kLeastAmxRows) {
+      const AmxShapes shapes(kRunWords / kHalves<Codec>, job.rows % kAmxRows);
+      return multiply_many_rows<Codec, kVnni, true>(job, first_tile, begin, end, scratch);
+    }
   }
-  return {tile_matmul<Codec, false>, Codec::kFormat};
+#endif
+  multiply_many_rows<Codec, kVnni, false>(job, first_tile, begin, end, scratch);
+}
+
+// The kernel of a codec, with the extension beside the target's instructions or without.
+template <class Codec>
+MatmulKernel tile_kernel(Extension extension) {
+  if constexpr (HWY_TARGET == HWY_AVX2) {
+    if (extension == Extension::kAvxVnni) return {tile_matmul<Codec, true, false>, Codec::kFormat};
+  }
+  if constexpr (HWY_TARGET == HWY_AVX3_DL) {
+    if (extension == Extension::kAmx) return {tile_matmul<Codec, false, true>, Codec::kFormat};
+  }
+  return {tile_matmul<Codec, false, false>, Codec::kFormat};
 }
 
 #undef LATHE_TILE_KERNEL
 #define LATHE_TILE_KERNEL(name, Codec) \
-  MatmulKernel name##_kernel(bool vnni) { return tile_kernel<Codec>(vnni); }
+  MatmulKernel name##_kernel(Extension extension) { return tile_kernel<Codec>(extension); }
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
@@ -555,11 +666,11 @@ HWY_AFTER_NAMESPACE();
 
 // Once per file, outside of the targets: name##_matmul(kernels) of codec_kernels.h.
 #ifndef LATHE_TILE_DISPATCH
-#define LATHE_TILE_DISPATCH(name)                                                 \
-  namespace lathe::kernels::cpu {                                                 \
-  HWY_EXPORT(name##_kernel);                                                      \
-  MatmulKernel name##_matmul(const KernelSet& kernels) {                          \
-    return HWY_DISPATCH_TABLE(name##_kernel)[kernels.target_index](kernels.vnni); \
-  }                                                                               \
+#define LATHE_TILE_DISPATCH(name)                                                      \
+  namespace lathe::kernels::cpu {                                                      \
+  HWY_EXPORT(name##_kernel);                                                           \
+  MatmulKernel name##_matmul(const KernelSet& kernels) {                               \
+    return HWY_DISPATCH_TABLE(name##_kernel)[kernels.target_index](kernels.extension); \
+  }                                                                                    \
   }
 #endif

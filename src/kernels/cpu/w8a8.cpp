@@ -241,7 +241,7 @@ std::optional<Matmul> w8a8_matmul(const PackedTensor& weight, const KernelSet& k
   const W8a8Input input = w8a8_scales(weight).input;
   std::optional<Matmul> matmul;
   if (!kernels.scalar) {
-    const LaidOutKernel kernel = HWY_DISPATCH_TABLE(w8a8_kernel)[kernels.target_index](kernels.vnni);
+    const LaidOutKernel kernel = HWY_DISPATCH_TABLE(w8a8_kernel)[kernels.target_index](kernels.vnni());
     matmul = laid_out_matmul(kName, ActivationFormat::kQ8Row, kernel, weight, lay_out_w8a8);
   }
   if (!matmul) matmul = Matmul{kName, ActivationFormat::kQ8Row, {reference_w8a8, {}}};
