@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/dot8-inl.h"
+#include "kernels/cpu/q8_input.h"
 
 #if defined(LATHE_KERNELS_CPU_AMX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LATHE_KERNELS_CPU_AMX_INL_H_
@@ -18,19 +19,19 @@
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
-inline constexpr std::size_t kAmxRows = 16;  // of input
-
-// The shapes of the registers while it lives: sums of kAmxRows rows in tmm0 and of `rest` rows in tmm3, the input in
-// tmm1 and tmm4, weights in tmm2. The thread's registers are given up at the end, or the system would go on saving
-// them.
+// The shapes of the registers while it lives: sums of 16 rows in tmm0 and tmm1, their input in tmm2 and tmm3, weights
+// in tmm4 and tmm5, sums and input of `rest` rows in tmm6 and tmm7. The thread's registers are given up at the end, or
+// the system would go on saving them.
 class AmxShapes {
  public:
   AmxShapes(std::size_t words, std::size_t rest) {
     const auto shape = [&](int tile, std::size_t rows, std::size_t bytes) {
       config_.rows[tile] = static_cast<std::uint8_t>(rows), config_.bytes[tile] = static_cast<std::uint16_t>(bytes);
     };
-    shape(0, kAmxRows, 64), shape(1, kAmxRows, 4 * words), shape(2, words, 64);
-    if (rest > 0) shape(3, rest, 64), shape(4, rest, 4 * words);
+    for (const int sums : {0, 1}) shape(sums, kAmxRows, 64);
+    for (const int input : {2, 3}) shape(input, kAmxRows, 4 * words);
+    for (const int weights : {4, 5}) shape(weights, words, 64);
+    if (rest > 0) shape(6, rest, 64), shape(7, rest, 4 * words);
     asm volatile("ldtilecfg %0" ::"m"(config_));
   }
   ~AmxShapes() { asm volatile("tilerelease"); }
@@ -45,23 +46,34 @@ class AmxShapes {
   } config_;
 };
 
-// sums [row][lane] = unsigned weights [word][lane] times as many words of signed input [row][stride bytes], for
-// kAmxRows rows or, kRest, for the others.
-template <bool kRest>
-HWY_INLINE void amx_dot(const void* weights, const std::int8_t* x, std::size_t stride, std::int32_t* sums) {
-  if constexpr (!kRest) {
-    asm volatile(
-        "tilezero %%tmm0\n\ttileloadd (%0,%3,1), %%tmm2\n\ttileloadd (%1,%4,1), %%tmm1\n\t"
-        "tdpbsud %%tmm2, %%tmm1, %%tmm0\n\ttilestored %%tmm0, (%2,%3,1)" ::"r"(weights),
-        "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(stride)
-        : "memory");
-  } else {
-    asm volatile(
-        "tilezero %%tmm3\n\ttileloadd (%0,%3,1), %%tmm2\n\ttileloadd (%1,%4,1), %%tmm4\n\t"
-        "tdpbsud %%tmm2, %%tmm4, %%tmm3\n\ttilestored %%tmm3, (%2,%3,1)" ::"r"(weights),
-        "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(stride)
-        : "memory");
-  }
+// sums [16 rows][lane] = signed weights [word][lane] times as many words of signed input [16 rows][kQ8Block], for two
+// groups of columns at once, since one has to wait for its registers,
+HWY_INLINE void amx_two_dots(const VI* weights, const VI* more_weights, const std::int8_t* x, const std::int8_t* more_x,
+                             std::int32_t* sums, std::int32_t* more_sums) {
+  asm volatile(
+      "tilezero %%tmm0\n\ttilezero %%tmm1\n\t"
+      "tileloadd (%0,%6,1), %%tmm4\n\ttileloadd (%2,%7,1), %%tmm2\n\t"
+      "tileloadd (%1,%6,1), %%tmm5\n\ttileloadd (%3,%7,1), %%tmm3\n\t"
+      "tdpbssd %%tmm4, %%tmm2, %%tmm0\n\ttdpbssd %%tmm5, %%tmm3, %%tmm1\n\t"
+      "tilestored %%tmm0, (%4,%6,1)\n\ttilestored %%tmm1, (%5,%6,1)" ::"r"(weights),
+      "r"(more_weights), "r"(x), "r"(more_x), "r"(sums), "r"(more_sums), "r"(std::size_t{64}), "r"(kQ8Block)
+      : "memory");
+}
+// for one of them,
+HWY_INLINE void amx_dot(const VI* weights, const std::int8_t* x, std::int32_t* sums) {
+  asm volatile(
+      "tilezero %%tmm0\n\ttileloadd (%0,%3,1), %%tmm4\n\ttileloadd (%1,%4,1), %%tmm2\n\t"
+      "tdpbssd %%tmm4, %%tmm2, %%tmm0\n\ttilestored %%tmm0, (%2,%3,1)" ::"r"(weights),
+      "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(kQ8Block)
+      : "memory");
+}
+// and for one with the last rows.
+HWY_INLINE void amx_rest_dot(const VI* weights, const std::int8_t* x, std::int32_t* sums) {
+  asm volatile(
+      "tilezero %%tmm6\n\ttileloadd (%0,%3,1), %%tmm4\n\ttileloadd (%1,%4,1), %%tmm7\n\t"
+      "tdpbssd %%tmm4, %%tmm7, %%tmm6\n\ttilestored %%tmm6, (%2,%3,1)" ::"r"(weights),
+      "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(kQ8Block)
+      : "memory");
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

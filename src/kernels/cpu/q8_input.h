@@ -10,6 +10,8 @@
 namespace lathe::kernels::cpu {
 
 inline constexpr std::size_t kQ8Block = 32;
+inline constexpr std::size_t kAmxRows = 16;      // of input that AMX multiplies at once
+inline constexpr std::size_t kLeastAmxRows = 4;  // fewer are better off without
 
 // A kernel broadcasts each of these straight from memory.
 struct Q8Meta {
@@ -40,6 +42,8 @@ inline Q8Scale q8_scale(float largest) {
 struct Q8Input {
   const std::int8_t* values = nullptr;  // [rows][in_features]
   const Q8Meta* meta = nullptr;         // [rows][in_features / kQ8Block]
+  // The same values [rows / 16, rounded up][in_features / kQ8Block][16 rows][kQ8Block], for AMX; or nullptr.
+  const std::int8_t* amx = nullptr;
 };
 
 // How rows get their one scale (kQ8Row).

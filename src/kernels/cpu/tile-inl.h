@@ -366,7 +366,7 @@ struct TileStep {
   VF scale[kBlocks], minimum[kBlocks];
 };
 
-template <class Codec, bool kVnni>
+template <class Codec, bool kVnni, bool kAmx>
 HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep<Codec>& step) {
   const typename Codec::Head head = Codec::head(block);
   step.scale[index] = Codec::scale(head);
@@ -374,7 +374,13 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
   unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
     constexpr int kRun = decltype(run)::value;
     const std::size_t at = index * kRuns<Codec> + kRun;
-    unpack_run<Codec, kRun, false>(block, head, step.words + at * kRunWords);
+    VI* words = step.words + at * kRunWords;
+    unpack_run<Codec, kRun, false>(block, head, words);
+    if constexpr (kAmx && kShift<Codec> >= 0) {  // AMX takes signed weights, and nothing out of the sums
+      const hn::Repartition<std::uint8_t, DI> d8;
+      const auto zero = hn::Set(d8, static_cast<std::uint8_t>(1 << kShift<Codec>));
+      for (int i = 0; i < kRunWords; ++i) words[i] = hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, words[i]), zero));
+    }
     if constexpr (Codec::kGroup > 0) step.scales[at] = run_scales<Codec, kVnni, kRun>(head);
     if constexpr (Codec::kMinima == Minima::kGroups) step.group_minima[at] = run_minimum<Codec, kRun>(head);
   });
@@ -396,16 +402,12 @@ template <class Codec, int kRows>
 struct AmxDots {
   const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
 
-  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const* meta, VI* dots) const {
+  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const*, VI* dots) const {
     const DI di;
     for (int half = 0; half < kHalves<Codec>; ++half) {
       const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * 16 * kLanes;
       for (int r = 0; r < kRows; ++r) {
         VI sum = hn::Load(di, products + static_cast<std::size_t>(r) * kLanes);
-        if constexpr (kShift<Codec> >= 0) {
-          const std::int32_t negated = kHalves<Codec> == 1 ? meta[r]->negated_sum : meta[r]->negated[half];
-          sum = hn::Add(sum, hn::ShiftLeft<kShift<Codec> >(hn::Set(di, negated)));
-        }
         if constexpr (Codec::kGroup > 0) sum = scaled_dot<Codec>(sum, step.scales[run].group[half]);
         dots[r] = half == 0 ? sum : hn::Add(dots[r], sum);
       }
@@ -546,25 +548,33 @@ struct StepRows {
     });
   }
 #if HWY_TARGET == HWY_AVX3_DL
-  HWY_INLINE void by_amx(std::size_t rows) const {
-    constexpr std::size_t kWords = kRunWords / kHalves<Codec>;
-    alignas(64) std::int32_t products[TileStep<Codec>::kAllRuns * kHalves<Codec> * kAmxRows * kLanes];
-    const std::size_t groups = blocks * kRuns<Codec> * kHalves<Codec>;
+  // values: of the rows, as Q8Input has them for AMX, from the step's first column on.
+  HWY_INLINE void by_amx(const std::int8_t* values, std::size_t rows) const {
+    constexpr std::size_t kGroups = kHalves<Codec>, kWords = kRunWords / kGroups, kSums = kAmxRows * kLanes;
+    alignas(64) std::int32_t products[TileStep<Codec>::kAllRuns * kGroups * kSums];
+    const std::size_t groups = blocks * kRuns<Codec> * kGroups;
     for (std::size_t first = 0; first < rows; first += kAmxRows) {
       const std::size_t last = std::min(rows, first + kAmxRows);
-      const std::int8_t* columns = x + first * job.in_features;
-      for (std::size_t group = 0; group < groups; ++group, columns += 4 * kWords) {
-        const VI* words = step.words + group * kWords;
-        std::int32_t* out = products + group * kAmxRows * kLanes;
-        if (last - first == kAmxRows) {
-          amx_dot<false>(words, columns, job.in_features, out);
-        } else {
-          amx_dot<true>(words, columns, job.in_features, out);
-        }
+      const std::int8_t* columns = values + first * job.in_features;
+      const auto x_of = [&](std::size_t group) LATHE_INLINE_LAMBDA {
+        return columns + group / kGroups * kAmxRows * kQ8Block + group % kGroups * kWords * 4;
+      };
+      const auto words_of = [&](std::size_t group) LATHE_INLINE_LAMBDA { return step.words + group * kWords; };
+      std::size_t group = 0;
+      if (last - first < kAmxRows) {
+        for (; group < groups; ++group) amx_rest_dot(words_of(group), x_of(group), products + group * kSums);
       }
-      all(first, last, [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
+      for (; group + 2 <= groups; group += 2) {
+        amx_two_dots(words_of(group), words_of(group + 1), x_of(group), x_of(group + 1), products + group * kSums,
+                     products + (group + 1) * kSums);
+      }
+      if (group < groups) amx_dot(words_of(group), x_of(group), products + group * kSums);
+      const auto products_of = [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
         return AmxDots<Codec, decltype(n)::value>{products + (row - first) * kLanes};
-      });
+      };
+      std::size_t row = first;
+      for (; row + 8 <= last; row += 8) take<8>(row, products_of);
+      all(row, last, products_of);
     }
   }
 #endif
@@ -580,7 +590,7 @@ void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t firs
   TileStep<Codec> step;
   for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
     const std::size_t count = std::min(kStepBlocks, blocks - block);
-    for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni>(cursor.block, i, step);
+    for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni, kAmx>(cursor.block, i, step);
     const StepRows<Codec, kVnni> rows{step,
                                       job,
                                       count,
@@ -589,7 +599,7 @@ void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t firs
                                       sums};
 #if HWY_TARGET == HWY_AVX3_DL
     if constexpr (kAmx) {
-      rows.by_amx(last - first);
+      rows.by_amx(job.q8.amx + first * job.in_features + block * Codec::kFormat.block_columns * kAmxRows, last - first);
       continue;
     }
 #endif
@@ -630,9 +640,8 @@ void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scrat
   const std::byte* first_tile = job.blocks + begin / kLanes * Codec::kFormat.tile_bytes(job.in_features);
   if (job.rows == 1) return multiply_one_row<Codec, kVnni>(job, first_tile, begin, end);
 #if HWY_TARGET == HWY_AVX3_DL
-  constexpr std::size_t kLeastAmxRows = 4;
   if constexpr (kAmx) {
-    if (job.rows >= kLeastAmxRows) {
+    if (job.q8.amx != nullptr) {
       const AmxShapes shapes(kRunWords / kHalves<Codec>, job.rows % kAmxRows);
       return multiply_many_rows<Codec, kVnni, true>(job, first_tile, begin, end, scratch);
     }
