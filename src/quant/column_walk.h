@@ -28,8 +28,8 @@ class ColumnWalk {
   }
 
   // `weight`: `count` <= kStripRows rows. For each group fit(first, size, values) with values [size][kStripRows] that
-  // carry the corrections; for each column, in the Hessian's order, round(column, values, rounded), both [kStripRows],
-  // in which `column` is counted in the weight's own order. Rows beyond count are zeros.
+  // carry the corrections; for each column round(place, values, rounded), both [kStripRows]. Columns are counted by
+  // their places in the Hessian's order. Rows beyond count are zeros.
   template <class Fit, class Round>
   void run(const float* weight, std::size_t count, const Fit& fit, const Round& round) {
     const std::size_t n = hessian_.columns();
@@ -52,7 +52,7 @@ class ColumnWalk {
         }
         float* error = errors_.data() + (j - block) * kStripRows;
         float rounded[kStripRows] = {};
-        round(hessian_.order[j], static_cast<const float*>(column(j)), rounded);
+        round(j, static_cast<const float*>(column(j)), rounded);
         const float inverse = 1 / factors[j];
         for (std::size_t lane = 0; lane < count; ++lane) error[lane] = (column(j)[lane] - rounded[lane]) * inverse;
       }

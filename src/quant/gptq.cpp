@@ -49,7 +49,8 @@ void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_
           [&](std::size_t first, std::size_t count, const float* columns) {
             for (std::size_t lane = 0; lane < end - begin; ++lane) fit(lane, first, count, columns + lane, kStripRows);
           },
-          [&](std::size_t column, const float* w, float* rounded) {
+          [&](std::size_t place, const float* w, float* rounded) {
+            const std::size_t column = hessian.order[place];
             for (std::size_t lane = 0; lane < end - begin; ++lane) {
               const IntGrid& own = out.grids[(begin + lane) * groups + column / group];
               const int level = kind.nearest(own, w[lane]);

@@ -41,6 +41,7 @@ arch::Weights in_many_codecs(const arch::Weights& weights) {
   static const std::pair<const char*, CodecParams> kTargets[] = {
       {"BIPOLAR", {.bits = 3, .group_size = 32, .activation_bits = 4}},
       {"SPQR", {3, 16}},
+      {"SPQR_ORDERED", {3, 16}},
       {"BITMOD", {3, 32}},
       {"SLIM", {2, 8}},
       {"DGQ", {4, 32}},

@@ -2,6 +2,8 @@
 // every kernel keeps.
 #include "tensor/codecs/spqr.h"
 
+#include <algorithm>
+#include <numeric>
 #include <random>
 
 #include "base/half.h"
@@ -14,6 +16,7 @@ struct Case {
   int bits, group;
   std::uint64_t out, in;
   unsigned rarity;  // one weight in so many is an outlier; 0: none
+  bool ordered = false;
 };
 
 std::vector<Case> cases() {
@@ -22,6 +25,7 @@ std::vector<Case> cases() {
     for (const int group : {16, 32, 48, 20}) {
       all.push_back({bits, group, 67, 300, 20});
       all.push_back({bits, group, 1, 16, 3});
+      all.push_back({bits, group, 35, 300, 20, true});
     }
     all.push_back({bits, 16, 40, 1040, 0});
   }
@@ -52,6 +56,11 @@ Weight make_weight(const Case& c, unsigned seed) {
       if (random() % c.rarity == 0) outliers.push_back({i, half(-2, 2)});
     }
   }
+  if (c.ordered) {
+    w.weights.order.resize(c.in);
+    std::iota(w.weights.order.begin(), w.weights.order.end(), 0u);
+    std::shuffle(w.weights.order.begin(), w.weights.order.end(), random);
+  }
   w.linear.weight = pack_spqr("w", {c.out, c.in}, params, w.weights);
   return w;
 }
@@ -64,7 +73,8 @@ INSTANTIATE_TEST_SUITE_P(Kernels, SpqrKernel, testing::ValuesIn(fast_kernels()))
 TEST_P(SpqrKernel, MatchesItsModel) {
   Device device(GetParam());
   for (const Case& c : cases()) {
-    SCOPED_TRACE(fmt::format("{} bits, groups of {}, [{}, {}]", c.bits, c.group, c.out, c.in));
+    SCOPED_TRACE(
+        fmt::format("{} bits, groups of {}, [{}, {}]{}", c.bits, c.group, c.out, c.in, c.ordered ? ", ordered" : ""));
     const Weight w = make_weight(c, static_cast<unsigned>(c.bits * 100 + c.group));
     const bool fast = kernel_of(device, w.linear).starts_with("spqr x q8");
     EXPECT_EQ(fast, c.group % 16 == 0 && GetParam() != "scalar");
@@ -74,7 +84,8 @@ TEST_P(SpqrKernel, MatchesItsModel) {
       for (float& value : x) value += 0.3f;  // zero points must matter
       const Floats got = run_linear(device, w.linear, x, rows);
       for (std::uint64_t r = 0; r < rows; ++r) {
-        const Floats row = row_of(x, r, c.in);
+        Floats row = row_of(x, r, c.in);
+        for (std::uint64_t i = 0; i < c.in && c.ordered; ++i) row[i] = x[r * c.in + w.weights.order[i]];
         const std::vector<double> seen = fast ? seen_in_blocks(row) : std::vector<double>(row.begin(), row.end());
         for (std::uint64_t o = 0; o < c.out; ++o) {
           double expected = 0, magnitude = 1e-6;
@@ -108,6 +119,43 @@ TEST_P(SpqrKernel, MatchesItsModel) {
 TEST_P(SpqrKernel, RowsThreadsAndPoisonStayApart) {
   expect_rows_stay_apart(GetParam(), make_weight({3, 16, 537, 1280, 50}, 4).linear);
   expect_rows_stay_apart(GetParam(), make_weight({4, 32, 100, 200, 9}, 5).linear);
+  expect_rows_stay_apart(GetParam(), make_weight({3, 16, 100, 208, 9, true}, 5).linear);
+}
+
+// Linears of one input that are computed together, as query, key and value are: some share an order, some do not, some
+// bring a permutation and a scale of their own.
+TEST_P(SpqrKernel, OrdersOfOneInputStayApart) {
+  Device device(GetParam());
+  constexpr std::uint64_t kIn = 96, kRows = 3;
+  std::vector<Linear> linears;
+  for (const unsigned seed : {1u, 1u, 2u, 3u}) {
+    linears.push_back(make_weight({3, 16, 40, kIn, 30, seed < 3}, seed).linear);
+  }
+  linears.push_back(linears[0]);
+  for (std::uint32_t i = 0; i < kIn; ++i) {
+    linears.back().input_permutation.push_back((i * 5 + 7) % kIn);
+    linears.back().input_scale.push_back(0.5f + 0.01f * static_cast<float>(i));
+  }
+  const Floats x = random_floats(kRows * kIn, 4);
+  std::vector<std::shared_ptr<const PreparedLinear>> prepared;
+  std::vector<LinearCall> calls;
+  for (const Linear& linear : linears) {
+    prepared.push_back(device.backend->prepare(linear));
+    calls.push_back({prepared.back().get(), device.zeros(kRows, 40), false});
+  }
+  device.backend->linear(*device.stream, device.tensor(x, kRows), calls);
+  std::vector<Floats> together;
+  for (const LinearCall& call : calls) together.push_back(device.read(call.out));
+  for (std::size_t i = 0; i < linears.size(); ++i) {
+    EXPECT_TRUE(same_bits(together[i], run_linear(device, linears[i], x, kRows))) << i;
+  }
+  Floats seen(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const Linear& last = linears.back();
+    seen[i] = x[i / kIn * kIn + last.input_permutation[i % kIn]] * last.input_scale[i % kIn];
+  }
+  const Floats expected = run_linear(device, linears[0], seen, kRows);
+  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(together.back()[i], expected[i], 1e-5) << i;
 }
 
 TEST(SpqrKernels, InstructionSetsAgree) {
@@ -119,14 +167,16 @@ TEST(SpqrKernels, InstructionSetsAgree) {
 // Rows that begin inside of a tile have no tiles to share: they are decoded, and right.
 TEST(SpqrKernels, SlicesOfRowsAreDecoded) {
   Device device("auto");
-  const Weight w = make_weight({3, 16, 40, 64, 10}, 3);
-  const Floats x = random_floats(64, 2);
-  Linear slice;
-  slice.weight = w.linear.weight.rows(5, 30);
-  Linear floats;
-  floats.weight = pack("w", codec_named("F32"), {25, 64}, slice.weight.to_floats());
-  const Floats got = run_linear(device, slice, x, 1), expected = run_linear(device, floats, x, 1);
-  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-4);
+  for (const bool ordered : {false, true}) {
+    const Weight w = make_weight({3, 16, 40, 64, 10, ordered}, 3);
+    const Floats x = random_floats(64, 2);
+    Linear slice;
+    slice.weight = w.linear.weight.rows(5, 30);
+    Linear floats;
+    floats.weight = pack("w", codec_named("F32"), {25, 64}, slice.weight.to_floats());
+    const Floats got = run_linear(device, slice, x, 1), expected = run_linear(device, floats, x, 1);
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-4);
+  }
 }
 
 }  // namespace

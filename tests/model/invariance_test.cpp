@@ -119,8 +119,8 @@ TEST_P(Invariance, PrefixHitsAndForks) {
 
 INSTANTIATE_TEST_SUITE_P(
     Codecs, Invariance,
-    testing::Combine(testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K", "INT_SYM", "SPQR", "BITMOD",
-                                     "BIPOLAR", "FDB", "DGQ", "SLIM", "BALANCED", "W8A8"),
+    testing::Combine(testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K", "INT_SYM", "SPQR",
+                                     "SPQR_ORDERED", "BITMOD", "BIPOLAR", "FDB", "DGQ", "SLIM", "BALANCED", "W8A8"),
                      testing::Values(kernels::KvCodec::kF32, kernels::KvCodec::kF16, kernels::KvCodec::kI8)),
     [](const auto& info) {
       return std::string(std::get<0>(info.param)) + "_" + std::string(kv_codec_name(std::get<1>(info.param)));

@@ -1,11 +1,13 @@
-// SPQR: the layout read bit by bit as its header describes it, slices, sizes, damaged outliers, and what packing floats
-// keeps.
+// SPQR and SPQR_ORDERED: the layout read bit by bit as its header describes it, slices, sizes, damaged parts, and what
+// packing floats keeps.
 #include "tensor/codecs/spqr.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <random>
 
 #include "base/error.h"
@@ -21,7 +23,8 @@ struct Made {
 };
 
 // Random numbers for everything, one weight in `rarity` an outlier (0: none).
-Made make(int bits, int group, std::uint64_t rows, std::uint64_t cols, unsigned rarity, unsigned seed) {
+Made make(int bits, int group, std::uint64_t rows, std::uint64_t cols, unsigned rarity, unsigned seed,
+          bool ordered = false) {
   const CodecParams params{bits, group};
   std::mt19937 random(seed);
   const auto half = [&] { return float_from_half(half_from_float(0.001f * static_cast<float>(random() % 2000) - 1)); };
@@ -34,6 +37,11 @@ Made make(int bits, int group, std::uint64_t rows, std::uint64_t cols, unsigned 
     for (std::uint32_t c = 0; c < cols && rarity > 0; ++c) {
       if (random() % rarity == 0) outliers.push_back({c, half()});
     }
+  }
+  if (ordered) {
+    made.weights.order.resize(cols);
+    std::iota(made.weights.order.begin(), made.weights.order.end(), 0u);
+    std::shuffle(made.weights.order.begin(), made.weights.order.end(), random);
   }
   made.tensor = pack_spqr("w", {rows, cols}, params, made.weights);
   return made;
@@ -49,8 +57,20 @@ std::uint32_t word(const Bytes& bytes, std::uint64_t index) {
   return value;
 }
 
-// The value at [row, col], from the parts of the whole tensor.
-float value_at(const PackedTensor& tensor, std::uint64_t row, std::uint64_t col) {
+// Where column `col` of the weight is stored.
+std::uint64_t place_of(const PackedTensor& tensor, std::uint64_t col) {
+  if (tensor.codec->name() == "SPQR") return col;
+  const std::byte* order = tensor.part("order").data();
+  for (std::uint64_t j = 0;; ++j) {
+    if (std::to_integer<std::uint64_t>(order[2 * j]) + 256 * std::to_integer<std::uint64_t>(order[2 * j + 1]) == col) {
+      return j;
+    }
+  }
+}
+
+// The value at [row, weight_col], from the parts of the whole tensor.
+float value_at(const PackedTensor& tensor, std::uint64_t row, std::uint64_t weight_col) {
+  const std::uint64_t col = place_of(tensor, weight_col);
   const std::uint64_t cols = tensor.shape.cols(), group = static_cast<std::uint64_t>(tensor.params.group_size);
   const std::uint64_t groups = (cols + group - 1) / group, g = col / group;
   if (tensor.params.stored > 0) {
@@ -84,8 +104,11 @@ TEST(Spqr, DecodesWhatTheLayoutSays) {
   for (int bits = 2; bits <= 4; ++bits) {
     for (const int group : {1, 7, 16, 64}) {
       for (const auto& [rows, cols] : {std::pair<std::uint64_t, std::uint64_t>{1, 1}, {16, 64}, {37, 200}, {33, 13}}) {
-        for (const unsigned rarity : {0u, 1u, 30u}) {
-          const Made made = make(bits, group, rows, cols, rarity, static_cast<unsigned>(bits * 100 + group));
+        for (const auto& [rarity, ordered] :
+             {std::pair{0u, false}, {1u, false}, {30u, false}, {0u, true}, {30u, true}}) {
+          const Made made = make(bits, group, rows, cols, rarity, static_cast<unsigned>(bits * 100 + group), ordered);
+          EXPECT_EQ(made.tensor.codec->name(), ordered ? "SPQR_ORDERED" : "SPQR");
+          EXPECT_EQ(spqr_order(made.tensor), made.weights.order);
           const std::vector<float> values = made.tensor.to_floats();
           for (std::uint64_t row = 0; row < rows; ++row) {
             for (std::uint64_t col = 0; col < cols; ++col) {
@@ -96,7 +119,8 @@ TEST(Spqr, DecodesWhatTheLayoutSays) {
             ASSERT_EQ(outliers.size(), made.weights.row_outliers[row].size());
             for (std::size_t i = 0; i < outliers.size(); ++i) {
               ASSERT_EQ(outliers[i].column, made.weights.row_outliers[row][i].column);
-              ASSERT_EQ(values[row * cols + outliers[i].column], made.weights.row_outliers[row][i].value);
+              const std::uint32_t column = ordered ? made.weights.order[outliers[i].column] : outliers[i].column;
+              ASSERT_EQ(values[row * cols + column], made.weights.row_outliers[row][i].value);
             }
           }
         }
@@ -124,6 +148,25 @@ TEST(Spqr, SlicesHoldTheSameWeights) {
   EXPECT_THROW(made.tensor.columns(16, 128), Error);
 }
 
+// Columns in an order of their own: rows are cut as ever, columns cannot be.
+TEST(Spqr, OrderedSlicesAreOfRows) {
+  for (const unsigned rarity : {0u, 20u}) {
+    const Made made = make(3, 16, 53, 300, rarity, 3, true);
+    const std::vector<float> all = made.tensor.to_floats();
+    for (const auto& [begin, end] : {std::pair{0, 53}, {16, 32}, {5, 9}, {52, 53}, {7, 7}}) {
+      const PackedTensor rows = made.tensor.rows(static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end));
+      EXPECT_EQ(rows.to_floats(), std::vector<float>(all.begin() + begin * 300, all.begin() + end * 300));
+      EXPECT_EQ(rows.part("order").data(), made.tensor.part("order").data());
+    }
+    EXPECT_EQ(made.tensor.columns(0, 300).to_floats(), all);
+    for (const auto& [begin, end] : {std::pair{0u, 128u}, {128u, 300u}, {1u, 0u}, {0u, 301u}}) {
+      EXPECT_THROW(made.tensor.columns(begin, end), Error);
+    }
+    std::vector<float> piece(128);
+    EXPECT_THROW(made.tensor.codec->decode_row(made.tensor, 0, 0, piece), Error);
+  }
+}
+
 // Section 3 of the paper: b + 2 * 3 / g + 64 / (16 g) bits and 32 for each outlier, and 32 for each row.
 TEST(Spqr, BitsPerWeightAreThoseOfTheFormula) {
   const Made made = make(3, 16, 64, 1024, 100, 1);
@@ -131,10 +174,11 @@ TEST(Spqr, BitsPerWeightAreThoseOfTheFormula) {
   EXPECT_NEAR(outliers, 0.01, 0.003);
   EXPECT_NEAR(made.tensor.bits_per_weight(), 3 + 6.0 / 16 + 64.0 / 256 + 32 * outliers + 32.0 * 65 / (64 * 1024), 1e-9);
   EXPECT_DOUBLE_EQ(make(3, 16, 64, 1024, 0, 1).tensor.bits_per_weight(), 3 + 6.0 / 16 + 64.0 / 256);
+  EXPECT_DOUBLE_EQ(make(3, 16, 64, 1024, 0, 1, true).tensor.bits_per_weight(), 3 + 6.0 / 16 + 64.0 / 256 + 16.0 / 64);
 }
 
-TEST(Spqr, DamagedOutliersAreErrors) {
-  const Made made = make(3, 16, 4, 64, 8, 5);
+TEST(Spqr, DamagedOutliersAndOrdersAreErrors) {
+  Made made = make(3, 16, 4, 64, 8, 5);
   const auto damaged = [&](std::string_view part, std::size_t index, std::uint32_t value) {
     std::vector<Bytes> data;
     for (const Part& p : made.tensor.parts) {
@@ -142,7 +186,7 @@ TEST(Spqr, DamagedOutliersAreErrors) {
       if (p.spec.name == part) std::memcpy(bytes.data() + 4 * index, &value, 4);
       data.push_back(Bytes::copy_of(bytes, "model.lathe"));
     }
-    return packed_parts("w", codec_named("SPQR"), {4, 64}, made.tensor.params, data);
+    return packed_parts("w", *made.tensor.codec, {4, 64}, made.tensor.params, data);
   };
   EXPECT_EQ(damaged("planes", 0, 0).to_floats().size(), 256u);
   EXPECT_THROW(damaged("ends", 1, 1u << 30).to_floats(), Error);
@@ -157,6 +201,12 @@ TEST(Spqr, DamagedOutliersAreErrors) {
     EXPECT_THROW(codec.parts({4, 64}, params), Error);
   }
   EXPECT_THROW(codec.parts({1, 65537}, {3, 16}), Error);
+
+  made = make(3, 16, 4, 64, 8, 5, true);
+  EXPECT_EQ(damaged("planes", 0, 0).to_floats().size(), 256u);
+  const std::uint32_t first = made.weights.order[0];
+  EXPECT_THROW(damaged("order", 0, first | first << 16).to_floats(), Error);  // one column twice
+  EXPECT_THROW(damaged("order", 0, first | 64u << 16).to_floats(), Error);    // one too far
 }
 
 // Packing floats: a hundredth of the weights survives as outliers, and others move by half a step of their group's grid
@@ -176,6 +226,21 @@ TEST(Spqr, PackingKeepsTheWorstWeights) {
     error += (x[i] - y[i]) * (x[i] - y[i]), energy += x[i] == 0.5f ? 0 : x[i] * x[i];
   }
   EXPECT_LT(error / energy, 0.03);  // uniform steps of a seventh of about 3.6 deviations: 0.022
+}
+
+// Every second column is a tenth of its neighbours: in order of size, small ones have groups of their own.
+TEST(Spqr, OrderedPackingPutsColumnsOfLikeSizeTogether) {
+  std::mt19937 random(4);
+  std::normal_distribution<float> normal(0, 0.02f);
+  std::vector<float> x(32 * 256);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = normal(random) * (i % 2 == 0 ? 1.0f : 0.1f);
+  const auto small_error = [&](std::string_view codec) {
+    const std::vector<float> y = pack("w", codec_named(codec), {32, 256}, x, {3, 16}).to_floats();
+    double error = 0;
+    for (std::size_t i = 1; i < x.size(); i += 2) error += (x[i] - y[i]) * (x[i] - y[i]);
+    return error;
+  };
+  EXPECT_LT(small_error("SPQR_ORDERED"), 0.05 * small_error("SPQR"));
 }
 
 }  // namespace

@@ -25,7 +25,17 @@ struct InputKey {
   Q8RowFormat row;
   const std::vector<std::uint32_t>* permutation;  // nullptr when empty
   const std::vector<float>* scale;
-  friend bool operator==(const InputKey&, const InputKey&) = default;
+  friend bool operator==(const InputKey& a, const InputKey& b) {
+    return a.format == b.format && a.planes == b.planes && a.row == b.row && same(a.permutation, b.permutation) &&
+           same(a.scale, b.scale);
+  }
+
+ private:
+  // Linears of one input have equal permutations, each its own.
+  template <class Numbers>
+  static bool same(const Numbers* a, const Numbers* b) {
+    return a == b || (a != nullptr && b != nullptr && *a == *b);
+  }
 };
 
 InputKey input_key(const CpuLinear& weight) {
@@ -156,6 +166,18 @@ void check_shapes(const DeviceTensor& x, const LinearCall& call, const CpuLinear
   }
 }
 
+// The input as a kernel wants it whose column i is column order[i] of the weight.
+void reorder_input(Linear& linear, std::vector<std::uint32_t> order) {
+  if (order.empty()) return;
+  std::vector<float> scale;
+  for (std::uint32_t& column : order) {
+    if (!linear.input_scale.empty()) scale.push_back(linear.input_scale[column]);
+    if (!linear.input_permutation.empty()) column = linear.input_permutation[column];
+  }
+  linear.input_permutation = std::move(order);
+  linear.input_scale = std::move(scale);
+}
+
 }  // namespace
 
 CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, ThreadPool& pool, Arena& arena,
@@ -164,7 +186,7 @@ CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, ThreadPool& pool, 
       matmul_(find_matmul(linear_.weight, kernels)),
       kernel_name_(fmt::format("{}, {}", matmul_.name, kernels.name)),
       bytes_((matmul_.laid_out ? matmul_.laid_out->bytes() : linear_.weight.bytes()) +
-             linear_.bias.size() * sizeof(float)),
+             linear_.bias.size() * sizeof(float) + matmul_.input_order.size() * sizeof(std::uint32_t)),
       tiles_(pack(pool, arena)),
       charge_(counter, bytes_) {
   if (matmul_.laid_out) linear_.weight.parts.clear();  // the kernel reads its own copy
@@ -181,6 +203,7 @@ CpuLinear::CpuLinear(Linear linear, const KernelSet& kernels, ThreadPool& pool, 
   if (!linear_.bias.empty() && linear_.bias.size() != out_features()) {
     fail(linear_.weight.name, "the bias has {} entries, not {}", linear_.bias.size(), out_features());
   }
+  reorder_input(linear_, std::move(matmul_.input_order));
 }
 
 std::shared_ptr<std::byte> CpuLinear::pack(ThreadPool& pool, Arena& arena) {

@@ -24,6 +24,7 @@ class CpuLinear final : public PreparedLinear {
   std::string_view kernel() const override { return kernel_name_; }
   std::uint64_t bytes() const override { return bytes_; }
 
+  // As the kernel reads it: the input's permutation and scale are in the order of the kernel's columns.
   const Linear& linear() const { return linear_; }
   const Matmul& matmul() const { return matmul_; }
   // Everything of a job but its input and output.

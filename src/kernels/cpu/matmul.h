@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/lut_input.h"
@@ -64,6 +65,7 @@ struct Matmul {
   std::shared_ptr<const LaidOut> laid_out = {};  // the weight for the kernel, which then does not read its parts
   PlaneFormat planes = {};                       // of ActivationFormat::kPlanes
   Q8RowFormat row = {};                          // of ActivationFormat::kQ8Row
+  std::vector<std::uint32_t> input_order = {};   // empty, or which column of the weight the kernel's column i is
 };
 
 // The kernel for a weight; every codec has one, if only by decoding to floats.

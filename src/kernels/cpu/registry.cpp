@@ -54,6 +54,7 @@ constexpr LaidOutRow kLaidOut[] = {
     {"BIPOLAR", int_group_matmul, true},
     {"BALANCED", balanced_matmul, true},
     {"SPQR", spqr_matmul},
+    {"SPQR_ORDERED", spqr_matmul},
     {"BITMOD", bitmod_matmul},
     {"FDB", fdb_matmul},
     {"DGQ", dgq_matmul},

@@ -205,7 +205,9 @@ std::optional<Matmul> spqr_matmul(const PackedTensor& weight, const KernelSet& k
   const CodecParams& params = weight.params;
   if (params.row_shift != 0 || static_cast<std::size_t>(params.group_size) % kSpqrHalf != 0) return std::nullopt;
   const LaidOutKernel kernel = HWY_DISPATCH_TABLE(spqr_kernel)[kernels.target_index](params.bits, kernels.vnni());
-  return laid_out_matmul("spqr x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_spqr);
+  std::optional<Matmul> matmul = laid_out_matmul("spqr x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_spqr);
+  if (matmul) matmul->input_order = spqr_order(weight);
+  return matmul;
 }
 }  // namespace lathe::kernels::cpu
 #endif

@@ -67,15 +67,16 @@ std::span<const Codec* const> all_codecs() {
   static const I8GroupCodec kI8Group;
   static const IntGroupCodec kIntSymmetric(IntGroupKind::kSymmetric), kIntAsymmetric(IntGroupKind::kAsymmetric),
       kBipolar(IntGroupKind::kBipolar);
-  static const SpqrCodec kSpqr;
+  static const SpqrCodec kSpqr(false), kSpqrOrdered(true);
   static const BitmodCodec kBitmod;
   static const FdbCodec kFdb;
   static const DgqCodec kDgq;
   static const SlimCodec kSlim;
   static const BalancedCodec kBalanced;
   static const W8a8Codec kW8a8;
-  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar,  &kSpqr, &kBitmod,
-                                         &kFdb,     &kDgq,          &kSlim,          &kBalanced, &kW8a8};
+  static const Codec* const kOthers[] = {&kI8Group, &kIntSymmetric, &kIntAsymmetric, &kBipolar,
+                                         &kSpqr,    &kSpqrOrdered,  &kBitmod,        &kFdb,
+                                         &kDgq,     &kSlim,         &kBalanced,      &kW8a8};
   static const auto kAll = [] {
     std::array<const Codec*, std::size(kBlocks) + std::size(kOthers)> all;
     const auto rest = std::transform(std::begin(kBlocks), std::end(kBlocks), all.begin(),

@@ -86,6 +86,7 @@ std::uint64_t spqr_groups(const CodecParams& params, std::uint64_t cols) {
 
 std::uint64_t SpqrCodec::column_alignment(const CodecParams& params) const {
   check_params(params);
+  if (ordered_) return kMostColumns;                         // whole rows
   return 8 * static_cast<std::uint64_t>(params.group_size);  // whole bytes of the codes' planes
 }
 
@@ -100,13 +101,31 @@ std::vector<PartSpec> SpqrCodec::parts(const Shape& shape, const CodecParams& pa
       {"planes", DType::kU8, with_cols(shape, static_cast<std::uint64_t>(params.bits) * plane_bytes(cols))},
       {"grids", DType::kU8, with_cols(shape, kGridPlanes * plane_bytes(groups))},
       {"tiles", DType::kF16, Shape{tiles_of(rows, params), kTileNumbers * groups}}};
-  if (params.stored == 0) return specs;
   if (params.stored > checked_mul(rows, cols, "weights of a tensor")) {
     throw Error(fmt::format("SPQR cannot have {} outliers among {} weights", params.stored, rows * cols));
   }
-  specs.push_back({"ends", DType::kU32, Shape{rows + 1}});
-  specs.push_back({"outliers", DType::kU32, Shape{params.stored}});
+  if (params.stored > 0) {
+    specs.push_back({"ends", DType::kU32, Shape{rows + 1}});
+    specs.push_back({"outliers", DType::kU32, Shape{params.stored}});
+  }
+  if (ordered_) specs.push_back({"order", DType::kU16, Shape{cols}});
   return specs;
+}
+
+std::vector<std::uint32_t> spqr_order(const PackedTensor& tensor) {
+  if (!spqr_codec(*tensor.codec)->ordered()) return {};
+  const Bytes& part = tensor.part("order");
+  std::vector<std::uint32_t> order(tensor.shape.cols());
+  std::vector<bool> seen(order.size());
+  for (std::size_t j = 0; j < order.size(); ++j) {
+    order[j] = load<std::uint16_t>(part, j);
+    if (order[j] >= order.size() || seen[order[j]]) {
+      throw Error("the order of its columns does not name every column once", tensor_place(tensor.name),
+                  "the file is damaged");
+    }
+    seen[order[j]] = true;
+  }
+  return order;
 }
 
 void spqr_levels(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> levels) {
@@ -150,9 +169,10 @@ std::vector<SpqrOutlier> spqr_outliers(const PackedTensor& tensor, std::uint64_t
   return found;
 }
 
-void SpqrCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
-                           std::span<float> out) const {
-  check_columns(tensor, row, column, out.size());
+namespace {
+
+// Stored columns [column, column + out.size()) of a row.
+void decode_stored(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column, std::span<float> out) {
   const std::uint64_t cols = tensor.shape.cols(), group = static_cast<std::uint64_t>(tensor.params.group_size);
   const std::uint64_t groups = spqr_groups(tensor.params, cols);
   std::vector<std::uint8_t> levels(cols), scales(groups), zeros(groups);
@@ -166,6 +186,18 @@ void SpqrCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::u
   for (const SpqrOutlier& outlier : spqr_outliers(tensor, row)) {
     if (outlier.column >= column && outlier.column - column < out.size()) out[outlier.column - column] = outlier.value;
   }
+}
+
+}  // namespace
+
+void SpqrCodec::decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
+                           std::span<float> out) const {
+  check_columns(tensor, row, column, out.size());
+  if (!ordered_ || out.empty()) return decode_stored(tensor, row, column, out);
+  const std::vector<std::uint32_t> order = spqr_order(tensor);
+  std::vector<float> stored(order.size());
+  decode_stored(tensor, row, 0, stored);
+  for (std::size_t j = 0; j < order.size(); ++j) out[order[j]] = stored[j];
 }
 
 SpqrGrid cover_spqr_grid(std::span<const float> x, int bits) {
@@ -242,12 +274,12 @@ PackedTensor pack_spqr(const std::string& name, const Shape& shape, CodecParams 
   params.row_shift = 0;
   params.stored = 0;
   for (const auto& outliers : weights.row_outliers) params.stored += outliers.size();
-  const auto& codec = static_cast<const SpqrCodec&>(codec_named("SPQR"));
+  const Codec& codec = codec_named(weights.order.empty() ? "SPQR" : "SPQR_ORDERED");
   const std::vector<PartSpec> specs = codec.parts(shape, params);
 
   const std::uint64_t level_stride = static_cast<std::uint64_t>(params.bits) * plane_bytes(cols);
   const std::uint64_t code_stride = kSpqrCodeBits * plane_bytes(groups);
-  std::vector<std::byte> planes(rows * level_stride), grids(rows * 2 * code_stride), tiles, ends, outliers;
+  std::vector<std::byte> planes(rows * level_stride), grids(rows * 2 * code_stride), tiles, ends, outliers, order;
   const auto append = [](std::vector<std::byte>& to, auto number) {
     const auto* bytes = reinterpret_cast<const std::byte*>(&number);
     to.insert(to.end(), bytes, bytes + sizeof number);
@@ -277,30 +309,23 @@ PackedTensor pack_spqr(const std::string& name, const Shape& shape, CodecParams 
       append(tiles, half(number, i / groups * kSpqrTileRows, i % groups));
     }
   }
-  std::vector<std::byte>* const arrays[] = {&planes, &grids, &tiles, &ends, &outliers};
+  for (const std::uint32_t column : weights.order) append(order, static_cast<std::uint16_t>(column));
+  std::vector<std::byte>* const arrays[] = {&planes, &grids, &tiles, &ends, &outliers, &order};
   PackedTensor tensor{name, &codec, params, shape, {}};
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    tensor.parts.push_back({specs[i], owned(std::move(*arrays[i]), name)});
+  for (std::vector<std::byte>* const array : arrays) {
+    if (params.stored == 0 && (array == &ends || array == &outliers)) continue;
+    if (tensor.parts.size() == specs.size()) break;
+    tensor.parts.push_back({specs[tensor.parts.size()], owned(std::move(*array), name)});
   }
   return tensor;
 }
 
-PackedTensor SpqrCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
-                               std::span<const float> importance, std::string name) const {
-  check_params(params);
-  const std::uint64_t rows = shape.rows(), cols = shape.cols(), group = static_cast<std::uint64_t>(params.group_size);
-  if (values.size() != shape.elements()) {
-    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
-  }
-  parts(shape, {params.bits, params.group_size});  // throws for shapes that the codec cannot hold
-  check_importance(importance, cols, name);
-  for (std::uint64_t row = 0; row < rows; ++row) {
-    const std::span<const float> x = values.subspan(row * cols, cols);
-    if (check_finite(x, row, name) > kLargestHalf) fail_too_large(x, row, this->name(), name);
-  }
+namespace {
 
-  const std::vector<float> even(importance.empty() ? cols : 0, 1.0f);
-  const std::span<const float> costs = importance.empty() ? std::span<const float>(even) : importance;
+// What encode() makes of `values`, whose columns are in the order in which they are stored; `costs`: one per column.
+SpqrWeights choose_weights(std::span<const float> values, const Shape& shape, const CodecParams& params,
+                           std::span<const float> costs) {
+  const std::uint64_t rows = shape.rows(), cols = shape.cols(), group = static_cast<std::uint64_t>(params.group_size);
   SpqrWeights weights(shape, params);
   std::vector<float> x, gains;
   std::vector<std::uint32_t> order;
@@ -348,6 +373,48 @@ PackedTensor SpqrCodec::encode(std::span<const float> values, const Shape& shape
       }
     }
   }
+  return weights;
+}
+
+// Columns by their squares times costs, the largest first.
+std::vector<std::uint32_t> falling_order(std::span<const float> values, std::span<const float> costs) {
+  const std::size_t cols = costs.size();
+  std::vector<double> sizes(cols);
+  for (std::size_t i = 0; i < values.size(); ++i) sizes[i % cols] += double{values[i]} * values[i];
+  for (std::size_t c = 0; c < cols; ++c) sizes[c] *= costs[c];
+  std::vector<std::uint32_t> order(cols);
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return sizes[a] > sizes[b]; });
+  return order;
+}
+
+}  // namespace
+
+PackedTensor SpqrCodec::encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
+                               std::span<const float> importance, std::string name) const {
+  check_params(params);
+  const std::uint64_t rows = shape.rows(), cols = shape.cols();
+  if (values.size() != shape.elements()) {
+    fail(tensor_place(name), "{} values for shape {}", values.size(), shape.text());
+  }
+  parts(shape, {params.bits, params.group_size});  // throws for shapes that the codec cannot hold
+  check_importance(importance, cols, name);
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    const std::span<const float> x = values.subspan(row * cols, cols);
+    if (check_finite(x, row, name) > kLargestHalf) fail_too_large(x, row, this->name(), name);
+  }
+
+  const std::vector<float> even(importance.empty() ? cols : 0, 1.0f);
+  const std::span<const float> costs = importance.empty() ? std::span<const float>(even) : importance;
+  if (!ordered_) return pack_spqr(name, shape, params, choose_weights(values, shape, params, costs));
+  const std::vector<std::uint32_t> order = falling_order(values, costs);
+  std::vector<float> stored(values.size()), stored_costs(cols);
+  for (std::size_t j = 0; j < cols; ++j) {
+    stored_costs[j] = costs[order[j]];
+    for (std::uint64_t row = 0; row < rows; ++row) stored[row * cols + j] = values[row * cols + order[j]];
+  }
+  SpqrWeights weights = choose_weights(stored, shape, params, stored_costs);
+  weights.order = order;
   return pack_spqr(name, shape, params, weights);
 }
 
@@ -366,13 +433,22 @@ PackedTensor SpqrCodec::slice_rows(const PackedTensor& tensor, std::uint64_t beg
   slice.parts = {{specs[0], part_rows(tensor.part("planes"), level_bytes(tensor), begin, end)},
                  {specs[1], part_rows(tensor.part("grids"), grid_bytes(tensor), begin, end)},
                  {specs[2], part_rows(tensor.part("tiles"), tile_bytes, first_tile, first_tile + tiles)}};
-  if (slice.params.stored == 0) return slice;
-  slice.parts.push_back({specs[3], part_rows(tensor.part("ends"), sizeof(std::uint32_t), begin, end + 1)});
-  slice.parts.push_back({specs[4], part_rows(tensor.part("outliers"), sizeof(std::uint32_t), range.begin, range.end)});
+  if (slice.params.stored > 0) {
+    slice.parts.push_back({specs[3], part_rows(tensor.part("ends"), sizeof(std::uint32_t), begin, end + 1)});
+    slice.parts.push_back(
+        {specs[4], part_rows(tensor.part("outliers"), sizeof(std::uint32_t), range.begin, range.end)});
+  }
+  if (ordered_) slice.parts.push_back({specs.back(), tensor.part("order")});
   return slice;
 }
 
 PackedTensor SpqrCodec::slice_columns(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
+  if (ordered_) {
+    if (begin == 0 && end == tensor.shape.cols()) return tensor;
+    throw Error(fmt::format("columns [{}, {}) cannot be cut out of SPQR_ORDERED, which has them in an order of its own",
+                            begin, end),
+                tensor_place(tensor.name), "quantize with --codec SPQR");
+  }
   check_column_slice(tensor, begin, end);
   const std::uint64_t rows = tensor.shape.rows(), cols = tensor.shape.cols(), count = end - begin;
   const std::uint64_t groups = spqr_groups(tensor.params, cols), kept = spqr_groups(tensor.params, count);

@@ -13,6 +13,10 @@
 // column in the low 16 bits, a half-precision number in the high ones. Of a slice of rows, "ends" begins as it does in
 // the whole.
 //
+// SPQR_ORDERED is the same with columns in an order of their own, so that groups are of columns that have something in
+// common (the paper's "act-order"): column j of all the above is column order[j] of the weight. "order" U16 [cols] is
+// the last part. Ranges of its columns cannot be decoded or cut out, only whole rows.
+//
 // Parameters: bits 2 to 4; group_size >= 1, the last group of a row may be short; row_shift, the place of the first row
 // in its tile; stored, the number of outliers. At most 65536 columns.
 #pragma once
@@ -51,9 +55,12 @@ struct SpqrOutlier {
 
 class SpqrCodec final : public Codec {
  public:
-  std::string_view name() const override { return "SPQR"; }
+  explicit SpqrCodec(bool ordered) : ordered_(ordered) {}
+  bool ordered() const { return ordered_; }
+  std::string_view name() const override { return ordered_ ? "SPQR_ORDERED" : "SPQR"; }
   std::string_view description() const override {
-    return "integers of 2-4 bits, small groups with 3-bit scales and zero points, sparse half outliers";
+    return ordered_ ? "SPQR with columns in an order of their own, which inputs are brought into"
+                    : "integers of 2-4 bits, small groups with 3-bit scales and zero points, sparse half outliers";
   }
   CodecParams usual_params() const override { return {.bits = 3, .group_size = 16}; }
   std::uint64_t column_alignment(const CodecParams& params) const override;
@@ -63,11 +70,15 @@ class SpqrCodec final : public Codec {
   bool can_encode() const override { return true; }
   bool rows_stand_alone() const override { return false; }
   // Grids cover their weights, but for the hundredth part of a tile's weights that are hardest on the rest of their
-  // groups: those become outliers.
+  // groups: those become outliers. Where columns have an order, it is by their squares, weighted by importance, the
+  // largest first.
   PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
                       std::span<const float> importance, std::string name) const override;
   PackedTensor slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const override;
   PackedTensor slice_columns(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const override;
+
+ private:
+  bool ordered_;
 };
 
 // The codec as this type, or nullptr when it is another.
@@ -75,8 +86,11 @@ const SpqrCodec* spqr_codec(const Codec& codec);
 
 std::uint64_t spqr_groups(const CodecParams& params, std::uint64_t cols);
 
-// --- reading ---
+// --- reading --- (columns as they are stored)
 
+// Which column of the weight each stored column is; empty where that is the same. Throws an Error naming the tensor
+// when the file's are damaged.
+std::vector<std::uint32_t> spqr_order(const PackedTensor& tensor);
 // The integers of one row, whatever outliers say.
 void spqr_levels(const PackedTensor& tensor, std::uint64_t row, std::span<std::uint8_t> levels);
 // The codes of one row, [groups] each.
@@ -103,12 +117,13 @@ struct SpqrCodes {
 };
 SpqrTile round_spqr_grids(std::span<SpqrGrid> grids, SpqrCodes& codes);
 
-// Everything of a tensor with row_shift 0 that somebody else chose.
+// Everything of a tensor with row_shift 0 that somebody else chose, columns as they are to be stored.
 struct SpqrWeights {
   std::vector<std::uint8_t> levels;                    // [rows, cols]
   std::vector<std::uint8_t> scale_codes, zero_codes;   // [rows, groups]
   std::vector<SpqrTile> tiles;                         // [ceil(rows / 16), groups]
   std::vector<std::vector<SpqrOutlier>> row_outliers;  // [rows], each by column
+  std::vector<std::uint32_t> order;                    // empty: SPQR; [cols]: SPQR_ORDERED, as spqr_order
   SpqrWeights(const Shape& shape, const CodecParams& params);
   // Of one group of the rows of a tile that begins at `row`.
   void set_grids(std::uint64_t row, std::uint64_t group, const SpqrTile& tile, const SpqrCodes& codes,
