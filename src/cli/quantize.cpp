@@ -173,7 +173,8 @@ int quantize_verb(Arguments arguments) {
   options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
   options.value("--damping", work.method_options.damping, "X", "share of the mean added to the Hessian's diagonal",
                 "gptq, slim-llm, db-llm: 0.01, spqr: 1");
-  options.flag("--act-order", work.method_options.act_order, "gptq: columns with the largest inputs first");
+  options.flag("--act-order", work.method_options.act_order,
+               "gptq, spqr: columns with the largest inputs first (spqr: unless --codec SPQR, always)");
   options.value("--alpha", work.method_options.alpha, "X", "smoothquant+: the strength, 0 to 1; below 0: searched");
   options.value("--outlier-threshold", work.method_options.outlier_threshold, "X",
                 "spqr: what makes a weight an outlier; the lower, the more there are; 0: none");

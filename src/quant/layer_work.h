@@ -19,7 +19,7 @@ namespace lathe::quant {
 
 struct MethodOptions {
   std::optional<float> damping;     // share of the Hessian's mean diagonal added to all of it; none: the method's own
-  bool act_order = false;           // GPTQ: columns of the largest inputs first
+  bool act_order = false;           // GPTQ, SpQR: columns of the largest inputs first
   float alpha = -1;                 // SmoothQuant+: the strength; < 0: searched
   float outlier_threshold = 0.2f;   // SpQR: costs above it make an outlier, in a unit of the layer's own; 0: none
   float smooth_percentile = 99.5f;  // DGQ: input columns whose largest value is beyond it are scaled down to it

@@ -6,6 +6,9 @@
 // when a group gets its grids, weights without which the rest of the group would lose more than T less are left out of
 // the fit (section 4.1, "leave one out"); a second look decides whether they are outliers. T is outlier_threshold times
 // the mean over columns of the variance of the weights over the squared pivot.
+//
+// Onto SPQR_ORDERED, or with act_order, columns come in the order of falling diag(H), groups are of columns that are
+// neighbours in that order, and the weight is stored in it.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -54,7 +57,8 @@ void leave_out(std::span<float> x, std::span<const float> costs, int bits, float
   }
 }
 
-// Rows [begin, end) of a weight, at most kStripRows; begin is a multiple of kSpqrTileRows.
+// Rows [begin, end) of a weight, at most kStripRows; begin is a multiple of kSpqrTileRows. Columns of `out` are in the
+// Hessian's order.
 void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_t end, const CodecParams& params,
                  const Hessian& hessian, float threshold, SpqrWeights& out) {
   const std::size_t cols = hessian.columns(), group = static_cast<std::size_t>(params.group_size);
@@ -100,30 +104,32 @@ class Spqr final : public Method {
     return "as gptq, in small groups with quantized scales; weights that rounding hurts most become outliers";
   }
   std::string_view paper() const override { return "Dettmers et al. 2023"; }
-  std::string_view usual_codec() const override { return "SPQR"; }
+  std::string_view usual_codec() const override { return "SPQR_ORDERED"; }
   Needs needs() const override { return Needs::kGram; }
   bool can_target(const Target& target) const override { return spqr_codec(*target.codec) != nullptr; }
 
   void quantize(LayerWork& work) const override {
+    const bool ordered = work.options.act_order || spqr_codec(*work.target.codec)->ordered();
     for (const arch::Op* op : work.linear_ops()) {
       const std::string& first = op->linears.front().weight;
       const Hessian hessian =
-          factorise(work.input_of(first), work.options.damping.value_or(kSpqrDamping), false, first, *work.pool);
+          factorise(work.input_of(first), work.options.damping.value_or(kSpqrDamping), ordered, first, *work.pool);
       for (const arch::LinearUse& use : op->linears) {
         interrupt_token().check();
-        round(work, use.weight + ".weight", hessian);
+        round(work, use.weight + ".weight", hessian, ordered);
       }
     }
   }
 
  private:
-  static void round(LayerWork& work, const std::string& name, const Hessian& hessian) {
+  static void round(LayerWork& work, const std::string& name, const Hessian& hessian, bool ordered) {
     const Target target = work.target_of(name);
     if (spqr_codec(*target.codec) == nullptr) return work.round_to_target(name);  // F16: rows too long
     const std::vector<float>& weight = work.finite_values(name);
     const float threshold = threshold_of(weight, hessian, work.options.outlier_threshold);
     const Shape& shape = work.shape(name);
     SpqrWeights weights(shape, target.params);
+    if (ordered) weights.order.assign(hessian.order.begin(), hessian.order.end());
     work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
       round_strip(weight, begin, end, target.params, hessian, threshold, weights);
     });

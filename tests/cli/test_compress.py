@@ -1,4 +1,5 @@
 """lathe quantize, compare and bench matmul, as a user runs them."""
+import json
 import pathlib
 import unittest
 
@@ -42,7 +43,7 @@ class Quantize(CliTest):
     def test_methods_bring_their_codecs(self):
         text = self.folder / "text.txt"
         text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
-        for method, codec, *options in (("spqr", "SPQR", "--bits", 3), ("bitmod", "BITMOD", "--bits", 4),
+        for method, codec, *options in (("spqr", "SPQR_ORDERED", "--bits", 3), ("bitmod", "BITMOD", "--bits", 4),
                                         ("db-llm", "FDB", "--bits", 2), ("dgq", "DGQ", "--bits", 4),
                                         ("slim-llm", "SLIM", "--bits", 3), ("shadow", "W8A8", "--shadow-prune", 0)):
             out = self.folder / f"{method}.lathe"
@@ -54,6 +55,50 @@ class Quantize(CliTest):
             one, other = (self.json("run", m, "-p", "Once upon", "-n", "8", "--temperature", "0")["ids"]
                           for m in (out, copy))
             self.assertEqual(one, other)
+
+    def test_spqr_keeps_the_order_of_its_columns(self):
+        text = self.folder / "text.txt"
+        text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 40)
+        out, copy, floats = (self.folder / name for name in ("ordered.lathe", "copy.lathe", "floats.gguf"))
+        def quantize(path, *options):
+            self.json("quantize", "tiny", path, "--method", "spqr", "--bits", "4", *options, "--calibration", text,
+                      "--calibration-tokens", "64", "--calibration-sequences", "8")
+        quantize(out)
+        for options, same in ((("--codec", "SPQR", "--act-order"), True), (("--codec", "SPQR"), False)):
+            quantize(copy, *options)
+            self.assertEqual(out.read_bytes() == copy.read_bytes(), same, options)
+        self.json("convert", out, copy)
+        self.json("convert", out, floats, "--dtype", "F16")
+        codecs = {tensor["name"]: tensor["codec"] for tensor in self.json("info", copy)["tensors"]}
+        self.assertEqual({codecs[f"blk.{layer}.{linear}.weight"] for layer in range(5)
+                          for linear in ("attn_q", "attn_output", "ffn_up", "ffn_down")}, {"SPQR_ORDERED"})
+        original, one, other, scalar, plain = (
+            self.json("perplexity", m, "-f", text, "-c", "64", "--kernel", kernel)["perplexity"]
+            for m, kernel in (("tiny", "auto"), (out, "auto"), (copy, "auto"), (out, "scalar"), (floats, "auto")))
+        self.assertEqual(one, other)
+        for perplexity in (original, scalar, plain):
+            self.assertAlmostEqual(one, perplexity, delta=0.05 * perplexity)
+        texts = {self.json("run", m, "-p", "Once upon", "-n", "12", "--temperature", "0")["text"] for m in (out, copy)}
+        self.assertEqual(len(texts), 1)
+
+    def test_spqr_files_have_the_bits_of_the_formula(self):
+        """b + 2 * 3 / 16 + 64 / 256 and 32 for each outlier (section 3 of the paper), 16 for each place in an order."""
+        model = self.folder / "wide.gguf"
+        self.json("synth", "llama", model, "--layers", "1", "--width", "1024", "--heads", "8", "--kv-heads", "1", "--ffn",
+                  "64", "--vocab", "512", "--codec", "F16")
+        for codec in ("SPQR", "SPQR_ORDERED"):
+            out = self.folder / f"{codec}.lathe"
+            self.json("quantize", model, out, "--method", "rtn", "--codec", codec, "--bits", "3")
+            data = out.read_bytes()
+            header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+            name = "blk.0.attn_q.weight/"
+            parts = {key.removeprefix(name): part for key, part in header.items() if key.startswith(name)}
+            size = sum(part["data_offsets"][1] - part["data_offsets"][0] for part in parts.values())
+            weights, outliers = 1024 * 1024, parts["outliers"]["shape"][0]
+            self.assertAlmostEqual(outliers / weights, 0.01, delta=0.0005)
+            formula = 3 + 6 / 16 + 64 / 256 + 32 * outliers / weights + ("order" in parts) * 16 / 1024
+            self.assertEqual("order" in parts, codec == "SPQR_ORDERED")
+            self.assertAlmostEqual(8 * size / weights, formula, delta=0.01 * formula)
 
     def test_activation_bits_belong_to_the_model(self):
         out, copy = self.folder / "w4a6.lathe", self.folder / "copy.lathe"
