@@ -56,6 +56,7 @@ struct GenerateRequest {
   GrammarFrame frame;
   bool show_special = false;          // control tokens stand in the text as the vocabulary spells them
   std::vector<std::string> adapters;  // by the names they were registered under; all are applied
+  std::string kv_policy;              // which cached tokens are attended to, as --kv-policy spells it; empty: the usual
   int logprobs = 0;                   // > 0: this many alternatives for each generated token
 };
 

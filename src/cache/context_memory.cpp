@@ -35,18 +35,20 @@ std::vector<std::uint32_t> best_of(std::span<const float> scores, std::size_t co
 
 }  // namespace
 
+void require_whole_blocks(const MemoryOptions& options, std::uint64_t block_tokens) {
+  if (options.sinks % block_tokens == 0 && options.block % block_tokens == 0) return;
+  throw UsageError(fmt::format("a memory of {} first tokens and blocks of {} does not divide into cache blocks of {}",
+                               options.sinks, options.block, block_tokens),
+                   "KV policy");
+}
+
 ContextMemory::ContextMemory(BlockPool& pool, const MemoryOptions& options)
     : pool_(pool),
       options_(options),
       tokens_(pool, full_policy()),
       layers_(pool.n_layers()),
       columns_(2 * (options.window + options.block) + options.step) {
-  const std::uint64_t unit = pool.layout().block_tokens;
-  if (options.sinks % unit != 0 || options.block % unit != 0) {
-    throw UsageError(fmt::format("a memory of {} first tokens and blocks of {} does not divide into cache blocks of {}",
-                                 options.sinks, options.block, unit),
-                     "KV policy");
-  }
+  require_whole_blocks(options, pool.layout().block_tokens);
 }
 
 void ContextMemory::reserve(kernels::Stream& stream, std::uint64_t count) {

@@ -14,6 +14,9 @@
 
 namespace lathe::cache {
 
+// Throws UsageError for sizes that do not divide into a pool's blocks of `block_tokens`.
+void require_whole_blocks(const MemoryOptions& options, std::uint64_t block_tokens);
+
 class ContextMemory {
  public:
   // Throws UsageError for sizes that do not divide into the pool's blocks.

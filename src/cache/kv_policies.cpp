@@ -10,7 +10,8 @@
 namespace lathe::cache {
 namespace {
 
-constexpr std::uint64_t kDefaultSinks = 4, kDefaultWindow = 1024, kMostTokens = std::uint64_t{1} << 40;
+constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 40;
+constexpr std::string_view kKinds[] = {"full", "sinks", "infllm"}, kChoices[] = {"best", "latest", "random"};
 
 [[noreturn]] void refuse(std::string_view text, std::string_view problem) {
   throw UsageError(fmt::format("KV policy \"{}\" {}", text, problem), "",
@@ -40,10 +41,9 @@ MemoryOptions memory_options(std::string_view text, std::string_view whole) {
     const std::string_view name = setting.substr(0, setting.find('=')),
                            value = setting.substr(std::min(setting.size(), name.size() + 1));
     if (name == "choice") {
-      if (value != "best" && value != "latest" && value != "random") refuse(whole, "chooses best, latest or random");
-      options.choice = value == "best"     ? MemoryChoice::kBest
-                       : value == "latest" ? MemoryChoice::kLatest
-                                           : MemoryChoice::kRandom;
+      const auto* const known = std::find(std::begin(kChoices), std::end(kChoices), value);
+      if (known == std::end(kChoices)) refuse(whole, "chooses best, latest or random");
+      options.choice = static_cast<MemoryChoice>(known - kChoices);
       continue;
     }
     std::uint64_t* const number = name == "block"    ? &options.block
@@ -62,16 +62,40 @@ MemoryOptions memory_options(std::string_view text, std::string_view whole) {
 
 }  // namespace
 
-std::unique_ptr<KvPolicy> kv_policy_named(std::string_view text) {
-  if (text == "full") return full_policy();
-  if (text == "sinks") return sinks_policy(kDefaultSinks, kDefaultWindow);
-  if (text.starts_with("sinks:")) {
-    const auto [sinks, window] = sizes(text.substr(6), text);
-    return sinks_policy(sinks, window);
-  }
-  if (text == "infllm") return infllm_policy({});
-  if (text.starts_with("infllm:")) return infllm_policy(memory_options(text.substr(7), text));
-  refuse(text, "is not known");
+std::string_view kv_policy_kind_name(KvPolicyKind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
+
+KvPolicyChoice kv_policy_choice(std::string_view text) {
+  KvPolicyChoice choice;
+  const std::size_t colon = text.find(':');
+  const auto* const kind = std::find(std::begin(kKinds), std::end(kKinds), text.substr(0, colon));
+  if (kind == std::end(kKinds)) refuse(text, "is not known");
+  choice.kind = static_cast<KvPolicyKind>(kind - kKinds);
+  if (colon == std::string_view::npos) return choice;
+  const std::string_view numbers = text.substr(colon + 1);
+  if (choice.kind == KvPolicyKind::kFull) refuse(text, "has no numbers");
+  if (choice.kind == KvPolicyKind::kSinks)
+    std::tie(choice.sinks.sinks, choice.sinks.window) = sizes(numbers, text);
+  else
+    choice.memory = memory_options(numbers, text);
+  return choice;
 }
+
+std::unique_ptr<KvPolicy> make_kv_policy(const KvPolicyChoice& choice) {
+  switch (choice.kind) {
+    case KvPolicyKind::kSinks:
+      return sinks_policy(choice.sinks.sinks, choice.sinks.window);
+    case KvPolicyKind::kInfLlm:
+      return infllm_policy(choice.memory);
+    default:
+      return full_policy();
+  }
+}
+
+std::string kv_policy_text(const KvPolicyChoice& choice) {
+  const std::string name = make_kv_policy(choice)->name();  // without what decides nothing but memory
+  return choice.kind == KvPolicyKind::kInfLlm ? fmt::format("{},cached={}", name, choice.memory.cached) : name;
+}
+
+std::unique_ptr<KvPolicy> kv_policy_named(std::string_view text) { return make_kv_policy(kv_policy_choice(text)); }
 
 }  // namespace lathe::cache

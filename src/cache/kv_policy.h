@@ -41,6 +41,9 @@ class KvPolicy {
   virtual SlotRange forgotten(std::uint64_t length) const = 0;
   // What it keeps beside that; null for nothing.
   virtual const MemoryOptions* memory() const { return nullptr; }
+  // Whether sequences may share the blocks of a common beginning. What a memory shows to its tokens depends on all of
+  // it, and is not in the blocks.
+  bool shares_prefixes() const { return memory() == nullptr; }
   // How many of `pending` tokens behind `length` the next pass reads, which has room for `room`; 0: none of them yet.
   virtual std::uint64_t rows_of_pass(std::uint64_t length, std::uint64_t pending, std::uint64_t room) const {
     (void)length;
@@ -56,9 +59,26 @@ std::unique_ptr<KvPolicy> sinks_policy(std::uint64_t sinks, std::uint64_t window
 // A window, and a memory of everything older. Throws UsageError for sizes that make no sense.
 std::unique_ptr<KvPolicy> infllm_policy(const MemoryOptions& options);
 
+// A policy as users choose it: its kind and the numbers of that kind.
+enum class KvPolicyKind : std::uint8_t { kFull, kSinks, kInfLlm };
+struct SinksOptions {
+  std::uint64_t sinks = 4, window = 1024;
+};
+struct KvPolicyChoice {
+  KvPolicyKind kind = KvPolicyKind::kFull;
+  SinksOptions sinks;
+  MemoryOptions memory;
+};
+std::string_view kv_policy_kind_name(KvPolicyKind kind);  // "full", "sinks", "infllm"
+
 // From a user's words: "full", "sinks" (4 sinks and a window of 1024), "sinks:4+256", "infllm",
-// "infllm:128+2048,block=128,blocks=16,repr=4,step=128,choice=random". Throws UsageError listing the policies there
-// are.
+// "infllm:128+2048,block=128,blocks=16,repr=4,step=128,cached=16,choice=random". Throws UsageError listing the policies
+// there are.
+KvPolicyChoice kv_policy_choice(std::string_view text);
+// Throws UsageError for sizes that make no sense, as the next does.
+std::unique_ptr<KvPolicy> make_kv_policy(const KvPolicyChoice& choice);
+// In a user's words.
+std::string kv_policy_text(const KvPolicyChoice& choice);
 std::unique_ptr<KvPolicy> kv_policy_named(std::string_view text);
 
 }  // namespace lathe::cache

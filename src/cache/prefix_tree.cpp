@@ -88,6 +88,7 @@ std::vector<BlockRef> PrefixTree::lookup(std::string_view scope, std::span<const
 void PrefixTree::insert(std::string_view scope, std::span<const std::uint64_t> content,
                         std::span<const BlockRef> blocks) {
   const std::size_t tokens = pool_.layout().block_tokens;
+  if (content.size() < tokens || blocks.empty() || !blocks.front()) return;  // nothing would hang on a scope's root
   ++clock_;
   Node* node = &root(scope);
   for (const BlockRef& block : blocks) {

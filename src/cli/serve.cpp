@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "cache/kv_policy.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "serve/http/server.h"
@@ -29,7 +30,8 @@ struct ServeArgs {
                 session_seconds = 1800;
   std::uint64_t memory = 0, kv_memory = 0, max_body = std::uint64_t{8} << 20, prefix_store_size = kPrefixStoreSize;
   std::uint32_t max_connections = 4096, drain_seconds = 30, idle_seconds = 75, header_seconds = 10;
-  std::string host = "127.0.0.1";
+  std::string host = "127.0.0.1", request_policies = "full,sinks,infllm";
+  std::uint32_t request_policy_tokens = 4096;
 };
 
 // "name=path" or "path", whose name is the file's without its extension.
@@ -104,6 +106,28 @@ std::vector<std::string> api_keys(const ServeArgs& args) {
   return keys;
 }
 
+// "full,infllm", or "none".
+serve::RequestPolicies request_policies(const ServeArgs& args) {
+  constexpr std::uint32_t kLeastTokens = 64;
+  serve::RequestPolicies policies;
+  policies.offered.clear();
+  policies.most_tokens = args.request_policy_tokens;
+  if (args.request_policy_tokens < kLeastTokens)
+    throw UsageError(fmt::format("--request-kv-tokens must be {} or more", kLeastTokens));
+  if (args.request_policies == "none") return policies;
+  const std::string& text = args.request_policies;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string name = text.substr(begin, end - begin);
+    if (name.find(':') != std::string::npos || name.empty())
+      throw UsageError(fmt::format("--request-kv-policies holds '{}'", name), {},
+                       "give names without numbers: full,sinks,infllm; or none");
+    policies.offered.emplace_back(cache::kv_policy_kind_name(cache::kv_policy_choice(name).kind));
+    begin = end + 1;
+  }
+  return policies;
+}
+
 // Where the access log goes: nowhere, standard error ("-"), or the end of a file.
 class AccessLog {
  public:
@@ -159,6 +183,10 @@ int serve_verb(Arguments arguments) {
   options.value("--chunk", args.chunk, "N", "rows of one forward pass: what a long prompt may delay others by");
   options.value("--latency-batch", args.latency_batch, "N",
                 "sequences generated together while a call for latency runs; 0: --parallel");
+  options.value("--request-kv-policies", args.request_policies, "NAMES",
+                "KV policies that a request may choose, separated by commas; none: only --kv-policy");
+  options.value("--request-kv-tokens", args.request_policy_tokens, "N",
+                "largest window, first tokens and tokens of the blocks shown that a request may ask of infllm");
   options.value("--session-timeout", args.session_seconds, "SECONDS",
                 "forget a session of semantic variables that nobody has used so long");
   options.size("--kv-memory", args.kv_memory, "memory for each engine's KV blocks; 0: what --parallel contexts need");
@@ -217,7 +245,8 @@ int serve_verb(Arguments arguments) {
   serve::Server server(
       http, [&](const std::shared_ptr<serve::Exchange>& exchange) { service_seen->handle(exchange); },
       [&](const serve::Exchange& exchange) { service_seen->done(exchange); });
-  serve::Models models(runtime, std::move(specs), session, args.memory, args.engines, std::move(prefix_store));
+  serve::Models models(runtime, std::move(specs), session, args.memory, args.engines, std::move(prefix_store),
+                       request_policies(args));
   service_options.allowed_hosts = args.allowed_hosts;
   service_options.session_ttl = std::chrono::seconds(args.session_seconds);
   service_options.loopback_only = server.loopback_only();

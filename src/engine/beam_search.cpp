@@ -79,6 +79,10 @@ class Session::BeamSearch {
       held_.push_back(state.adapter(name));
       adapters_.push_back(held_.back().get());
     }
+    policy_ = state.policy_for(request.kv_policy);
+    if (policy_->memory() != nullptr)
+      throw UsageError("a context memory cannot be continued in several ways", "beam search",
+                       "use the KV policy full or sinks");
     processor_ = state.constraints.processor_for(request);
     if (state.tokenizer != nullptr) writing_ = &state.tokenizer->target();
     prompt_ = request.prompt_ids;
@@ -148,7 +152,7 @@ class Session::BeamSearch {
 
   void read_prompt() {
     Beam& beam = live_.emplace_back();
-    beam.state = std::make_unique<cache::PagedKv>(state_.pool, state_.policy);
+    beam.state = std::make_unique<cache::PagedKv>(state_.pool, policy_);
     if (processor_ != nullptr) beam.place = processor_->place();
     if (state_.encoder != nullptr) {
       make_room(state_.encoder->blocks_needed(prompt_.size()));
@@ -313,6 +317,7 @@ class Session::BeamSearch {
   BeamOptions options_;
   std::vector<std::shared_ptr<const model::Adapter>> held_;
   std::vector<const model::Adapter*> adapters_;
+  std::shared_ptr<const cache::KvPolicy> policy_;
   std::unique_ptr<LogitsProcessor> processor_;  // may be null; its places tell the beams apart
   const text::Tokenizer* writing_ = nullptr;    // of what is generated; may be null
   std::vector<text::TokenId> prompt_;

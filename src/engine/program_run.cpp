@@ -83,6 +83,7 @@ void ProgramRun::prepare_nodes(Session::State& session) {
     Prepared prepared;
     if (ready(program, node)) prepared.prompt = prompt_ids(node, session);
     for (const std::string& name : node.request.adapters) prepared.adapters.push_back(session.adapter(name));
+    prepared.policy = session.policy_for(node.request.kv_policy);
     prepared.processor = session.constraints.processor_for(node.request);
     prepared.standing = std::make_shared<Standing>(number_, node.depth, node.goal);
     node.progress.added = Clock::now();
@@ -189,6 +190,7 @@ Job ProgramRun::job_for(Session::State& session, NodeId id) {
   job.client = options_.client;
   job.prompt = prepared.prompt.empty() ? prompt_ids(node, session) : std::move(prepared.prompt);
   job.adapters = std::move(prepared.adapters);
+  job.policy = std::move(prepared.policy);
   job.processor = std::move(prepared.processor);
   job.cancel = cancel_;
   job.on_begin = [this, id] {

@@ -66,6 +66,7 @@ class ProgramRun {
   struct Prepared {
     std::vector<text::TokenId> prompt;  // empty: its text is not known yet
     std::vector<std::shared_ptr<const model::Adapter>> adapters;
+    std::shared_ptr<const cache::KvPolicy> policy;
     std::unique_ptr<LogitsProcessor> processor;
     std::shared_ptr<Standing> standing;
   };

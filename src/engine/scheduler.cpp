@@ -50,13 +50,13 @@ struct Scheduler::Sequence {
   std::size_t reported = 0;  // tokens that on_text has seen
   bool begun = false, done = false;
 
-  Sequence(Job j, const text::Tokenizer* tokenizer, std::string policy, const SourceEncoder* encoder)
+  Sequence(Job j, const text::Tokenizer* tokenizer, const SourceEncoder* encoder)
       : job(std::move(j)),
         tokens(encoder == nullptr ? job.prompt : encoder->beginning()),
         beginning(tokens.size()),
         sampler(job.request.sampling, beginning),
         stop(job.request.stop),
-        scope(std::move(policy)) {
+        scope(job.policy->name()) {
     for (const auto& adapter : job.adapters) {
       adapters.push_back(adapter.get());
       scope += fmt::format("\n{:016x}", adapter->fingerprint);
@@ -112,7 +112,7 @@ void Scheduler::submit(Job job) {
   check_prompt(job.prompt);
   validate(job.request.sampling, forward_.model().architecture().vocab_size);
   share_.arrive(job.client);
-  waiting_.push_back(std::make_unique<Sequence>(std::move(job), tokenizer_, options_.policy->name(), options_.encoder));
+  waiting_.push_back(std::make_unique<Sequence>(std::move(job), tokenizer_, options_.encoder));
 }
 
 // Who goes next: one to be recomputed, then by priority, goal, the client's share so far, its program, and arrival.
@@ -141,16 +141,25 @@ bool Scheduler::batch_has_room_for(const Sequence& sequence) const {
 // How much of what the sequence has to read stands in the next pass, which has `room` more rows; `urgent` when a call
 // for latency decodes in it. A guess takes what room there is.
 std::size_t Scheduler::rows_of_pass(const Sequence& sequence, std::size_t room, bool urgent) const {
-  const std::size_t wanted = sequence.pending() + sequence.draft.size();
+  const cache::KvPolicy& policy = *sequence.job.policy;
+  std::size_t wanted = sequence.pending() + sequence.draft.size();
+  // What a memory shows to the tokens of a pass depends on all of them: a sequence that was set back is read again in
+  // the passes of the first time, its prompt by itself and what was generated token by token.
+  if (policy.memory() != nullptr)
+    wanted = sequence.stored() < sequence.beginning ? sequence.beginning - sequence.stored() : 1;
   if (urgent && (sequence.pending() > 1 || sequence.goal() == Goal::kThroughput)) {
     const std::size_t taken = options_.chunk - room;
     if (taken >= options_.latency_batch) return 0;
     const std::size_t bearable = std::min<std::size_t>(room, options_.latency_batch - taken);
     // A policy whose steps are larger reads whole ones all the same: it would never get on otherwise.
-    if (const std::size_t count = options_.policy->rows_of_pass(sequence.stored(), wanted, bearable); count > 0)
+    if (const std::size_t count = policy.rows_of_pass(sequence.stored(), wanted, bearable); count > 0)
       return count;
   }
-  return options_.policy->rows_of_pass(sequence.stored(), wanted, room);
+  return policy.rows_of_pass(sequence.stored(), wanted, room);
+}
+
+bool Scheduler::shares_prefixes(const Sequence& sequence) const {
+  return options_.prefix_cache && sequence.job.policy->shares_prefixes();
 }
 
 // Whether a running sequence is computing blocks that `sequence` could share, beyond the `cached` tokens it has.
@@ -191,7 +200,7 @@ void Scheduler::admit() {
       continue;
     }
     std::vector<cache::BlockRef> prefix;
-    if (options_.prefix_cache) {
+    if (shares_prefixes(next)) {
       // The last token is always computed: its logits are what generation starts from.
       prefix = tree_.lookup(next.scope, next.content(next.tokens.size() - 1));
       if (prefix_is_being_read(next, prefix.size() * block)) {
@@ -203,13 +212,14 @@ void Scheduler::admit() {
         blocks_promised() + (next.tokens.size() + block) / block - prefix.size() + source_blocks(next);
     if (pool_.free_blocks() < needed && !tree_.evict(needed) && !running_.empty()) return;
     next.shared = prefix.size() * block;
-    next.state = std::make_unique<cache::PagedKv>(pool_, options_.policy, std::move(prefix));
+    next.state = std::make_unique<cache::PagedKv>(pool_, next.job.policy, std::move(prefix));
     if (!next.begun) {
       next.begun = true;
       next.started = Clock::now();
       next.result.cached_prompt_tokens = static_cast<std::uint32_t>(next.shared);
       stats_.prompt_tokens += next.job.prompt.size();
       stats_.prefix_hit_tokens += next.shared;
+      if (!next.job.policy->shares_prefixes()) stats_.unshared_prompt_tokens += next.job.prompt.size();
       if (next.job.on_begin) next.job.on_begin();
     }
     running_.splice(running_.end(), waiting_, it);
@@ -374,7 +384,7 @@ void Scheduler::step(const CancelToken* cancel) {
     sequence.state->commit(std::min(counts[i], sequence.pending()));
     if (logits[i].empty()) continue;
     // A prompt just read is shared from here on, not only once its answer is complete.
-    if (options_.prefix_cache && sequence.generated() == 0)
+    if (shares_prefixes(sequence) && sequence.generated() == 0)
       tree_.insert(sequence.scope, sequence.content(sequence.stored()), sequence.state->blocks());
     verify(sequence, logits[i]);
   }
@@ -472,7 +482,7 @@ void Scheduler::finish(Sequence& sequence, api::StopReason reason) {
     result.prefill_seconds = seconds_between(sequence.started, sequence.first_token);
     result.decode_seconds = seconds_between(sequence.first_token, now);
   }
-  if (sequence.state != nullptr && options_.prefix_cache)
+  if (sequence.state != nullptr && shares_prefixes(sequence))
     tree_.insert(sequence.scope, sequence.content(sequence.stored()), sequence.state->blocks());
   sequence.done = true;
   sequence.job.on_done(std::move(result));

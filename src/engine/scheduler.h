@@ -47,6 +47,7 @@ struct Job {
   int priority = 0;    // higher goes first
   std::string client;  // whose share it counts to
   std::vector<std::shared_ptr<const model::Adapter>> adapters;
+  std::shared_ptr<const cache::KvPolicy> policy;
   std::unique_ptr<LogitsProcessor> processor;  // may be null
   std::shared_ptr<const CancelToken> cancel;   // may be null; looked at before every step
   std::function<void()> on_begin;              // may be empty; it has its place in the batch, the first time
@@ -63,7 +64,6 @@ struct SchedulerOptions {
   // 5.4: the load an engine may take is what the most urgent of its calls allows); 0: max_batch and chunk.
   std::uint32_t latency_batch = 0;
   bool prefix_cache = true;
-  std::shared_ptr<const cache::KvPolicy> policy;
   Drafter* drafter = nullptr;  // outlives the scheduler; may be null
   std::uint32_t draft_tokens = 0;
   SourceEncoder* encoder = nullptr;  // outlives the scheduler; null without one
@@ -73,6 +73,7 @@ struct SchedulerStats {
   std::uint64_t prompt_tokens = 0;  // of all prompts begun; prefix_hit_tokens of them were in the cache
   std::uint64_t prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0, preemptions = 0;
   std::uint64_t drafted_tokens = 0, accepted_tokens = 0;
+  std::uint64_t unshared_prompt_tokens = 0;  // of prompt_tokens, those whose policy shares no prefixes
 };
 
 // Used by one thread at a time.
@@ -104,6 +105,7 @@ class Scheduler {
   Sequences::iterator next_waiting(const std::vector<const Sequence*>& passed_over);
   bool batch_has_room_for(const Sequence& sequence) const;
   std::size_t rows_of_pass(const Sequence& sequence, std::size_t room, bool urgent) const;
+  bool shares_prefixes(const Sequence& sequence) const;
   bool prefix_is_being_read(const Sequence& sequence, std::size_t cached) const;
   std::uint64_t blocks_promised() const;
   void end_cancelled(const CancelToken* cancel);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "cache/context_memory.h"
 #include "engine/kv_budget.h"
 #include "engine/program_run.h"
 #include "engine/session_state.h"
@@ -21,13 +22,14 @@ void check(const SessionOptions& options) {
 
 void check_memory(const SessionOptions& options, const cache::MemoryOptions& memory, const model::Model& model) {
   model::require_far_distances(model.op_list());
+  cache::require_whole_blocks(memory, kv_layout(model, options.kv_codec).block_tokens);
   if (options.draft.kind != DraftKind::kNone)
     throw UsageError("a context memory cannot take guesses back", "session", "leave out the draft, or the KV policy");
   const std::uint32_t trained = model.architecture().context_length;
   if (memory.window > trained) {
     throw UsageError(
         fmt::format("a window of {} is longer than the {} positions the model was trained on", memory.window, trained),
-        "session", "use --kv-policy infllm:SINKS+WINDOW with a smaller window");
+        "session", "use a smaller window (--kv-policy infllm:SINKS+WINDOW)");
   }
 }
 
@@ -50,7 +52,6 @@ SessionOptions settled(SessionOptions options, const model::Model& model) {
   if (const auto policy = cache::kv_policy_named(options.kv_policy); policy->memory() != nullptr) {
     check_memory(options, *policy->memory(), model);
     options.chunk = std::max<std::uint32_t>(options.chunk, options.max_batch + policy->memory()->step);
-    options.prefix_cache = false;  // what was shown to the tokens of a beginning depends on all of it
   }
   // What a decoder computes depends on the source text.
   if (model.encoder() != nullptr) options.prefix_cache = false;
@@ -78,7 +79,7 @@ Session::State::State(std::shared_ptr<model::Model> m, std::shared_ptr<const tex
       encoder(make_source_encoder(*model, options.context, pool)),
       drafter(make_drafter(options, model, tokenizer)),
       scheduler(forward, pool, writing_tokenizer().get(),
-                {options.context, options.max_batch, options.chunk, options.latency_batch, options.prefix_cache, policy,
+                {options.context, options.max_batch, options.chunk, options.latency_batch, options.prefix_cache,
                  drafter.get(), options.draft.tokens, encoder.get()}) {
   const auto check_size = [](const text::Tokenizer& words, const arch::Architecture& a) {
     if (words.size() <= a.vocab_size) return;
@@ -96,6 +97,24 @@ Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Session::~Session() = default;
 
 const model::Model& Session::model() const { return *state_->model; }
+
+std::shared_ptr<const cache::KvPolicy> Session::State::policy_for(std::string_view text) const {
+  if (text.empty()) return policy;
+  std::shared_ptr<const cache::KvPolicy> asked = cache::kv_policy_named(text);
+  if (asked->memory() == nullptr) return asked;
+  check_memory(options, *asked->memory(), *model);
+  const std::uint64_t step = asked->memory()->step, most = options.chunk - options.max_batch;  // beside all that decode
+  if (step > most) {
+    throw UsageError(fmt::format("steps of {} do not fit: passes of {} rows leave {} beside {} that decode", step,
+                                 options.chunk, most, options.max_batch),
+                     "session", "ask for a smaller step, or give passes more rows (lathe serve --chunk)");
+  }
+  return asked;
+}
+
+bool Session::shares_prefixes(std::string_view kv_policy) const {
+  return state_->policy_for(kv_policy)->shares_prefixes();
+}
 
 const text::Tokenizer& Session::tokenizer() const { return state_->named_tokenizer(); }
 
@@ -134,7 +153,8 @@ SessionStats Session::State::current_stats() const {
           s.decode_tokens,
           s.forward_passes,
           s.preemptions,
-          restored_tokens};
+          restored_tokens,
+          s.unshared_prompt_tokens};
 }
 
 void Session::set_cancel_token(const CancelToken* token) {

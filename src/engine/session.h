@@ -30,7 +30,8 @@ struct SessionStats {
   std::uint64_t running = 0, waiting = 0;  // calls
   std::uint64_t prompt_tokens = 0, prefix_hit_tokens = 0, prefill_tokens = 0, decode_tokens = 0, forward_passes = 0,
                 preemptions = 0;
-  std::uint64_t restored_tokens = 0;  // by load_prefixes()
+  std::uint64_t restored_tokens = 0;         // by load_prefixes()
+  std::uint64_t unshared_prompt_tokens = 0;  // of prompt_tokens, those whose KV policy shares no prefixes
 };
 
 // More calls than may wait; try again later.
@@ -64,6 +65,9 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   std::uint32_t context() const;             // tokens a sequence may hold
   SessionStats stats() const;                // as of the last step
   std::uint64_t outstanding() const;         // calls that wait or run, or will once their inputs are there
+  // Whether requests with this policy (GenerateRequest::kv_policy) share the prefix cache. Throws Error for one that
+  // they cannot have: unknown, not for this model, not with this session's options.
+  bool shares_prefixes(std::string_view kv_policy) const;
   // Long calls stop with Cancelled (or, for generation, StopReason::kCancelled) when this token is set.
   void set_cancel_token(const CancelToken* token);
   // Makes an adapter available to requests as `name`, its update multiplied by `scale`; throws when the name is taken.

@@ -48,7 +48,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
       self->exchange_->post([self, error] { self->finished(error); });
     };
     std::string client = exchange_->key_name.empty() ? exchange_->request().peer : exchange_->key_name;
-    engine::Session& session = start_.lease.model->route(start_.lease.adapters, start_.requests.front().prompt_ids);
+    const api::GenerateRequest& first = start_.requests.front();
+    engine::Session& session = start_.lease.model->route(first.adapters, first.kv_policy, first.prompt_ids);
     auto started = session.start(std::move(program), std::move(events), {std::move(client), start_.priority});
     exchange_->post([self, started] {
       self->run_ = started;

@@ -42,6 +42,9 @@ constexpr EngineFigure kFigures[] = {
     {"lathe_prompt_tokens_seen_total", "counter", "Tokens of the prompts begun.", &engine::SessionStats::prompt_tokens},
     {"lathe_prefix_hit_tokens_total", "counter", "Of these, tokens found in the prefix cache.",
      &engine::SessionStats::prefix_hit_tokens},
+    {"lathe_prompt_tokens_unshared_total", "counter",
+     "Of the prompts' tokens, those whose KV policy shares no prefixes (infllm).",
+     &engine::SessionStats::unshared_prompt_tokens},
     {"lathe_prefix_restored_tokens_total", "counter", "Tokens of prefixes that a file of an earlier run held.",
      &engine::SessionStats::restored_tokens},
     {"lathe_prefill_tokens_total", "counter", "Prompt tokens computed.", &engine::SessionStats::prefill_tokens},
@@ -107,7 +110,11 @@ std::string Metrics::prometheus(const Models& models, std::uint32_t connections)
 Json Metrics::status(const Models& models, std::uint32_t connections) const {
   Json open = Json::array();
   for (const auto& model : models.loaded()) {
-    Json one = {{"model", model->name}, {"context", model->any().context()}, {"bytes", model->bytes}};
+    Json one = {{"model", model->name},
+                {"context", model->any().context()},
+                {"bytes", model->bytes},
+                {"kv_policy", model->policies.own},
+                {"request_kv_policies", model->policies.offered}};
     for (const Engine& engine : model->engines) {
       const engine::SessionStats stats = engine.session->stats();
       Json figures = Json::object();

@@ -21,21 +21,27 @@ std::string store_name(const LoadedModel& model, std::size_t engine) {
 
 }  // namespace
 
-engine::Session& LoadedModel::route(std::span<const std::string> adapters, std::span<const text::TokenId> prompt) {
+engine::Session& LoadedModel::route(std::span<const std::string> adapters, std::string_view kv_policy,
+                                    std::span<const text::TokenId> prompt) {
+  if (engines.size() == 1) return *engines.front().session;
+  if (!any().shares_prefixes(kv_policy)) prompt = {};  // nobody has read any of it
   std::vector<std::uint64_t> outstanding;
   for (const Engine& one : engines) outstanding.push_back(one.session->outstanding());
-  return *engines[router.choose(fmt::format("{}", fmt::join(adapters, "\n")), prompt, outstanding)].session;
+  return *engines[router.choose(fmt::format("{}\n{}", kv_policy, fmt::join(adapters, "\n")), prompt, outstanding)].session;
 }
 
 Models::Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session,
-               std::uint64_t memory, std::size_t engines, std::optional<PrefixStore> store)
+               std::uint64_t memory, std::size_t engines, std::optional<PrefixStore> store, RequestPolicies policies)
     : runtime_(runtime),
       specs_(std::move(specs)),
       session_(std::move(session)),
       memory_(memory),
       n_engines_(engines),
       store_(std::move(store)),
-      since_(static_cast<std::int64_t>(std::time(nullptr))) {}
+      policies_(std::move(policies)),
+      since_(static_cast<std::int64_t>(std::time(nullptr))) {
+  policies_.own = session_.kv_policy;
+}
 
 std::vector<std::string> Models::names() const {
   std::vector<std::string> names;
@@ -98,6 +104,7 @@ Lease Models::acquire(std::string_view name) {
 std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
   auto loaded = std::make_shared<LoadedModel>(n_engines_, session_.max_batch);
   loaded->name = spec.name;
+  loaded->policies = policies_;
   loaded->file = spec.load();
   const std::uint64_t weights = loaded->file.weights.bytes();
   make_room(weights + n_engines_ * session_.kv_bytes, spec.name);

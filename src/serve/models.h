@@ -35,6 +35,15 @@ struct ModelSpec {
   std::vector<AdapterSpec> adapters;
 };
 
+// Which KV policies requests may choose.
+struct RequestPolicies {
+  std::string own = "full";  // what holds for a request that says nothing
+  std::vector<std::string> offered = {"full", "sinks", "infllm"};
+  // Of infllm, whose window and blocks cost memory beside the KV budget: the largest window, first tokens, and tokens
+  // of the blocks shown.
+  std::uint64_t most_tokens = 4096;
+};
+
 // A session and the thread that steps it.
 struct Engine {
   std::unique_ptr<engine::Session> session;
@@ -46,13 +55,15 @@ struct LoadedModel {
   LoadedModel(std::size_t n_engines, std::size_t places) : engines(n_engines), router(n_engines, places) {}
   // What is the same in all of them: tokenizer, context, the model's shape.
   const engine::Session& any() const { return *engines.front().session; }
-  // The engine for a prompt, by what each has read and has to do.
-  engine::Session& route(std::span<const std::string> adapters, std::span<const text::TokenId> prompt);
+  // The engine for a prompt, by what each has read under this policy (GenerateRequest::kv_policy) and has to do.
+  engine::Session& route(std::span<const std::string> adapters, std::string_view kv_policy,
+                         std::span<const text::TokenId> prompt);
 
   std::string name;
   formats::ModelFile file;        // without weights
   std::uint64_t fingerprint = 0;  // of that file; 0 without a store
   ChatFormat chat;
+  RequestPolicies policies;
   std::uint64_t bytes = 0;  // weights and the budget of the KV blocks
   std::uint64_t last_used = 0;
   std::vector<Engine> engines;
@@ -65,14 +76,15 @@ struct Lease {
   std::shared_ptr<LoadedModel> model;
   std::string name;                   // as asked for
   std::vector<std::string> adapters;  // of that request
+  std::string kv_policy;              // of its calls that choose none themselves; empty: the server's
 };
 
 class Models {
  public:
   // `memory` in bytes; 0: no bound. `session` is what each of a model's `engines` engines is opened with. `store`, if
-  // any, gives a model its prefixes when it is opened and takes them when it is closed.
+  // any, gives a model its prefixes when it is opened and takes them when it is closed. `policies.own` is `session`'s.
   Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session, std::uint64_t memory,
-         std::size_t engines = 1, std::optional<PrefixStore> store = {});
+         std::size_t engines = 1, std::optional<PrefixStore> store = {}, RequestPolicies policies = {});
 
   // The model of that name, opened if need be (which may take long). Throws ApiError: 404 for an unknown one, 503 when
   // there is no room for it now. An empty name stands for the only model, if there is just one.
@@ -97,6 +109,7 @@ class Models {
   std::uint64_t memory_;
   std::size_t n_engines_;
   std::optional<PrefixStore> store_;
+  RequestPolicies policies_;
   std::int64_t since_;
   std::atomic<std::uint64_t> evictions_{0};
   std::mutex opening_;        // one model is opened at a time

@@ -59,6 +59,96 @@ TEST_F(ContextMemoryTest, NeighboursAndPassesDoNotChangeWhatIsSaid) {
   }
 }
 
+// Requests of one session choose for themselves; what is in the batch beside them changes nothing.
+class ChosenPoliciesTest : public ContextMemoryTest {
+ protected:
+  static api::GenerateRequest with(const std::string& policy, std::size_t sentences) {
+    api::GenerateRequest asked = request(sentences);
+    asked.kv_policy = policy;
+    return asked;
+  }
+  const std::vector<api::GenerateRequest> mixed_ = {
+      with(kPolicy, 130),       with("", 90),          with("sinks:4+96", 110), with("full", 90), with(kPolicy, 90),
+      with("sinks:0+200", 100), with("sinks:4+96", 3), with("infllm:0+200,block=64,blocks=2,repr=2,step=32", 100)};
+
+  std::unique_ptr<Session> session(const std::string& own, SessionOptions options = {}) {
+    options.context = 4096;
+    options.kv_policy = own;
+    return runtime_.open(model_, file_.tokenizer, options);
+  }
+  std::string alone(const api::GenerateRequest& request) {
+    api::GenerateRequest plain = request;
+    plain.kv_policy.clear();
+    return session(request.kv_policy.empty() ? "full" : request.kv_policy)->generate(plain).text;
+  }
+};
+
+TEST_F(ChosenPoliciesTest, EachGetsTheBytesItWouldGetAlone) {
+  std::vector<std::string> expected;
+  for (const auto& one : mixed_) expected.push_back(alone(one));
+  EXPECT_NE(expected[0], expected[3]);
+  EXPECT_NE(expected[1], expected[5]);
+  for (const std::uint32_t chunk : {80u, 256u}) {
+    const auto open = session("full", {.max_batch = 8, .chunk = chunk});
+    for (const bool again : {false, true}) {  // the second time from the prefix cache, where there is one
+      const auto results = open->generate_all(mixed_);
+      for (std::size_t i = 0; i < mixed_.size(); ++i) {
+        EXPECT_EQ(results[i].text, expected[i]) << i << " in passes of " << chunk;
+        const bool shares = open->shares_prefixes(mixed_[i].kv_policy);
+        // "" and "full" are the same, and the fourth request's prompt is the second's.
+        if (!shares || (!again && i != 3)) EXPECT_EQ(results[i].cached_prompt_tokens, 0u) << i;
+        if (shares && again && mixed_[i].kv_policy != "sinks:4+96" && i != 5)
+          EXPECT_GT(results[i].cached_prompt_tokens, 0u) << i;
+      }
+      EXPECT_EQ(open->stats().kv_blocks_in_use, open->stats().kv_blocks_cached);
+    }
+    std::uint64_t unshared = 0;
+    for (const auto& one : mixed_)
+      unshared += open->shares_prefixes(one.kv_policy) ? 0 : 2 * file_.tokenizer->encode(one.prompt).size();
+    EXPECT_EQ(open->stats().unshared_prompt_tokens, unshared);
+  }
+  const auto remembers = session(kPolicy);  // the other way round: the session's own is the memory
+  EXPECT_EQ(remembers->generate(with("full", 90)).text, expected[3]);
+  EXPECT_GT(remembers->generate(with("full", 90)).cached_prompt_tokens, 0u);
+  EXPECT_EQ(remembers->generate(request(130)).text, expected[0]);
+}
+
+// Too few blocks for all of them: some are set back and read again, in the passes of the first time.
+TEST_F(ChosenPoliciesTest, SetBackAndReadAgainTheSameIsSaid) {
+  const kernels::KvLayout layout{kernels::KvCodec::kF16, file_.architecture.n_kv_heads, file_.architecture.head_dim,
+                                 file_.architecture.v_head_dim, 32};
+  const std::uint64_t block = runtime_.backend().kv_block_bytes(layout) * file_.architecture.n_layers;
+  const std::vector<api::GenerateRequest> asked = {with("full", 90), with(kPolicy, 90), with("sinks:4+96", 100),
+                                                   with(kPolicy, 100)};
+  const auto tight = session("full", {.max_batch = 4, .kv_bytes = 75 * block});
+  const auto results = tight->generate_all(asked);
+  EXPECT_GT(tight->stats().preemptions, 0u);
+  for (std::size_t i = 0; i < asked.size(); ++i) EXPECT_EQ(results[i].text, alone(asked[i])) << i;
+  EXPECT_EQ(tight->stats().kv_blocks_in_use, tight->stats().kv_blocks_cached);
+}
+
+TEST_F(ChosenPoliciesTest, WhatCannotWorkIsRefusedBeforeItRuns) {
+  const auto refuses = [&](Session& open, const std::string& policy, const std::string& what) {
+    try {
+      open.generate(with(policy, 3));
+      ADD_FAILURE() << policy << " was taken";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(what), std::string::npos) << error.what();
+    }
+    EXPECT_THROW(open.shares_prefixes(policy), Error);
+    EXPECT_EQ(open.outstanding(), 0u);
+  };
+  const auto open = session("full", {.max_batch = 16, .chunk = 100});
+  refuses(*open, "most", "not known");
+  refuses(*open, "infllm", "steps of 128 do not fit: passes of 100 rows leave 84");
+  refuses(*open, "infllm:128+4096,step=32", "longer than the 2048 positions");
+  refuses(*open, "infllm:33+128,block=32,step=64", "does not divide");
+  EXPECT_FALSE(open->generate(with("infllm:32+128,block=32,step=64", 3)).text.empty());
+  EXPECT_THROW(open->beam_search(with(kPolicy, 3), {}), UsageError);
+  const auto guesses = session("full", {.draft = {.kind = DraftKind::kNgram}});
+  refuses(*guesses, kPolicy, "guesses");
+}
+
 // Blocks that leave memory come back as they were.
 TEST_F(ContextMemoryTest, OnADiskTheSameIsSaid) {
   const auto folder = std::filesystem::path(::testing::TempDir());
@@ -203,8 +293,7 @@ TEST_F(ContextMemoryTest, WhatCannotWorkIsRefused) {
   };
   refuses("infllm:128+4096", "longer than the 2048 positions");
   refuses(kPolicy, "guesses", {.kind = DraftKind::kNgram});
-  const auto session = open("infllm:33+128,block=32,step=64");
-  EXPECT_THROW(session->generate(request(3)), Error);
+  refuses("infllm:33+128,block=32,step=64", "does not divide");
 }
 
 }  // namespace

@@ -148,6 +148,12 @@ test("system prompt and samplers reach the server; what is not valid is said and
   await page.getByText("from 0 to 1").waitFor();
   await page.getByLabel("Longest answer").fill("5");
   await page.getByLabel("Stop texts").fill("dragon");
+  await page.getByLabel("Attends to").selectOption("A memory of blocks");
+  await page.getByLabel("First tokens").fill("64");
+  await page.getByLabel("Attends to").selectOption("First and last tokens");
+  await page.getByLabel("Window").fill("0");
+  await page.getByText(/^from 1 to/).waitFor();
+  await page.getByLabel("Window").fill("300");
   await shot(page, "settings");
   await page.keyboard.press("Escape");
   await say(page, "Once");
@@ -155,6 +161,7 @@ test("system prompt and samplers reach the server; what is not valid is said and
   const [body] = bodies;
   assert.deepEqual(body.messages, [{ role: "system", content: "Be brief." }, { role: "user", content: "Once" }]);
   assert.deepEqual([body.temperature, body.max_completion_tokens, body.stop, "top_p" in body], [0, 5, ["dragon"], false]);
+  assert.deepEqual(body.kv_policy, { name: "sinks", window: 300 });
   assert.match(await answers(page).first().locator(".figures").innerText(), /^cut at the length limit · 5 tokens/);
 });
 

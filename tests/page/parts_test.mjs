@@ -13,7 +13,7 @@ const { histogramQuantile, sample } = await part("api/status");
 const tree = await part("chat/tree");
 const { exportJson, importJson } = await part("chat/transfer");
 const { layout } = await part("parts/graph");
-const { complaint, numberFields, readSampling } = await part("chat/sampling");
+const { complaint, numberFields, readSampling, samplingFields } = await part("chat/sampling");
 
 // A tree of Markdown in one line: "p(Some strong(bold) text)".
 function line(node) {
@@ -143,6 +143,12 @@ test("sampler settings have bounds", () => {
                                     ["temperature", "warm", false], ["top_k", "1.5", false], ["top_k", "40", true], ["seed", "1e999", false]])
     assert.equal(complaint(field(name), text) === "", fine, `${name} ${text}`);
   assert.deepEqual(readSampling(null), { numbers: {}, stop: [] });
+  for (const policy of [{ name: "most" }, "infllm", { numbers: {} }, 7]) assert.deepEqual(readSampling({ policy }), { numbers: {}, stop: [] });
+  const policy = { name: "infllm", numbers: { window: 512, sinks: 1.5, step: 3, blocks: "4" } };
+  const read = readSampling({ policy });
+  assert.deepEqual(read.policy, { name: "infllm", numbers: { window: 512 } });
+  assert.deepEqual(samplingFields(read), { kv_policy: { name: "infllm", window: 512 } });
+  assert.deepEqual(samplingFields({ numbers: {}, stop: [""] }), {});
 });
 
 test("rates and quantiles", () => {

@@ -94,7 +94,7 @@ void embeddings(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const Json body = parse_body(exchange->request().body);
     Fields fields(body);
     Lease lease = service.models().acquire(fields.text("model").value_or(""));
-    engine::Session& session = lease.model->route(lease.adapters, {});
+    engine::Session& session = lease.model->route(lease.adapters, {}, {});
     const Json* input = fields.any("input");
     if (input == nullptr) throw ApiError(400, "'input' is missing", "input", "missing_required_parameter");
     const Json list = input->is_array() ? *input : Json::array({*input});

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/json.h"
+#include "serve/openai/kv_policy_field.h"
 
 namespace lathe::serve {
 namespace {
@@ -74,6 +75,8 @@ CommonFields read_common_fields(Fields& fields, const Lease& lease) {
   request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   request.grammar = fields.text("grammar").value_or("");
   request.adapters = lease.adapters;
+  request.kv_policy = read_kv_policy(fields, lease);
+  if (request.kv_policy.empty()) request.kv_policy = lease.kv_policy;
   common.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
   common.stream = fields.boolean("stream").value_or(false);
   if (const Json* object = fields.object("stream_options")) {

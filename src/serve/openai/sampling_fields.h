@@ -7,7 +7,7 @@
 
 namespace lathe::serve {
 
-// Sampling, stop texts, logit bias, seed, grammar and priority of a request for `model`; fields not given are what the
+// Sampling, stop texts, logit bias, seed, grammar, KV policy and priority of a request for `model`; fields not given are what the
 // model's files suggest, then OpenAI's defaults (temperature 1, top_p 1). Sets everything but prompt, length and
 // log-probabilities.
 struct CommonFields {

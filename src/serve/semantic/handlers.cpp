@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "serve/generation.h"
 #include "serve/openai/fields.h"
+#include "serve/openai/kv_policy_field.h"
 #include "serve/semantic/sessions.h"
 #include "serve/service.h"
 
@@ -46,10 +47,11 @@ Json parameters_json(const SemanticSession& session, const std::vector<AddedCall
   return list;
 }
 
-// Of the request's "model" and "priority".
+// Of the request's "model", "priority" and "kv_policy".
 std::shared_ptr<SemanticSession> new_session(Service& service, const std::shared_ptr<Exchange>& exchange,
                                              Fields& fields) {
   Lease lease = service.models().acquire(fields.text("model").value_or(""));
+  lease.kv_policy = read_kv_policy(fields, lease);
   engine::StartOptions options;
   options.client = exchange->key_name.empty() ? exchange->request().peer : exchange->key_name;
   options.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));
@@ -167,7 +169,7 @@ void whole_program(Service& service, const std::shared_ptr<Exchange>& exchange) 
     Fields fields(body);
     const auto session = new_session(service, exchange, fields);
     const bool stream = fields.boolean("stream").value_or(false);
-    for (const char* own : {"model", "priority", "stream"}) body.erase(own);
+    for (const char* own : {"model", "priority", "kv_policy", "stream"}) body.erase(own);
     exchange->model = session->lease().name;
     std::vector<engine::VariableId> wanted;
     for (const auto& [variable, goal] : session->add(body, add_calls).wanted) {

@@ -40,7 +40,7 @@ void SemanticSession::start(const Json& request) {
   LoadedModel& model = *lease_.model;
   std::vector<text::TokenId> beginning;
   if (model.engines.size() > 1) beginning = model.any().tokenizer().encode(beginning_of(request));
-  session_ = &model.route(lease_.adapters, beginning);
+  session_ = &model.route(lease_.adapters, lease_.kv_policy, beginning);
   engine::StartOptions options = options_;
   options.open = true;
   engine::ProgramEvents events;

@@ -1,20 +1,25 @@
 // System prompt and samplers of the conversation at hand; what is typed counts at once, unless it is not valid.
 import { useState } from "preact/hooks";
 import { changeSettings } from "../chat/state.ts";
-import { complaint, noSampling, type NumberField, numberFields } from "../chat/sampling.ts";
+import { complaint, noSampling, type NumberField, numberFields, policyKinds, type Sampling } from "../chat/sampling.ts";
 import type { Conversation } from "../chat/tree.ts";
 import { Dialog } from "../parts/dialog.tsx";
 
-function NumberInput({ field, conversation }: { field: NumberField; conversation: Conversation }) {
-  const value = conversation.sampling.numbers[field.name];
+interface Numbers {
+  field: NumberField;
+  numbers: Record<string, number>;
+  set: (numbers: Record<string, number>) => void;
+}
+
+function NumberInput({ field, numbers, set }: Numbers) {
+  const value = numbers[field.name];
   const [text, setText] = useState(value === undefined ? "" : String(value));
   const wrong = complaint(field, text);
   const change = (next: string) => {
     setText(next);
     if (complaint(field, next) !== "") return;
-    const { [field.name]: _, ...others } = conversation.sampling.numbers;
-    const numbers = next.trim() === "" ? others : { ...others, [field.name]: Number(next) };
-    changeSettings({ sampling: { ...conversation.sampling, numbers } });
+    const { [field.name]: _, ...others } = numbers;
+    set(next.trim() === "" ? others : { ...others, [field.name]: Number(next) });
   };
   const help = `help-${field.name}`;
   return (
@@ -36,6 +41,42 @@ function NumberInput({ field, conversation }: { field: NumberField; conversation
   );
 }
 
+function PolicyFields({ sampling }: { sampling: Sampling }) {
+  const { policy } = sampling;
+  const kind = policyKinds.find((one) => one.name === policy?.name);
+  const choose = (name: string) => {
+    const { policy: _, ...others } = sampling;
+    changeSettings({ sampling: name === "" ? others : { ...others, policy: { name, numbers: {} } } });
+  };
+  return (
+    <>
+      <label class="field">
+        <span>Attends to</span>
+        <select aria-describedby="help-policy" value={kind?.name ?? ""} onChange={(event) => choose(event.currentTarget.value)}>
+          <option value="">what the server says</option>
+          {policyKinds.map((one) => (
+            <option key={one.name} value={one.name}>
+              {one.label}
+            </option>
+          ))}
+        </select>
+        <small id="help-policy" class="quiet">
+          {kind?.help ?? "which tokens of a long conversation the model looks at"}
+        </small>
+      </label>
+      {policy &&
+        kind?.fields.map((field) => (
+          <NumberInput
+            key={`${kind.name} ${field.name}`}
+            field={field}
+            numbers={policy.numbers}
+            set={(numbers) => changeSettings({ sampling: { ...sampling, policy: { ...policy, numbers } } })}
+          />
+        ))}
+    </>
+  );
+}
+
 export function SettingsDialog({ conversation, onClose }: { conversation: Conversation; onClose: () => void }) {
   const [round, setRound] = useState(0); // draws the fields anew after a reset
   const { sampling } = conversation;
@@ -54,7 +95,12 @@ export function SettingsDialog({ conversation, onClose }: { conversation: Conver
         <h3>Sampling</h3>
         <div class="fields" key={round}>
           {numberFields.map((field) => (
-            <NumberInput key={field.name} field={field} conversation={conversation} />
+            <NumberInput
+              key={field.name}
+              field={field}
+              numbers={sampling.numbers}
+              set={(numbers) => changeSettings({ sampling: { ...sampling, numbers } })}
+            />
           ))}
           <label class="field">
             <span>Stop texts</span>
@@ -68,6 +114,7 @@ export function SettingsDialog({ conversation, onClose }: { conversation: Conver
             />
             <small class="quiet">one a line; the answer ends before any of them</small>
           </label>
+          <PolicyFields sampling={sampling} />
         </div>
         <div class="buttons">
           <button
