@@ -41,8 +41,11 @@ struct NodeProgress {
   using Clock = std::chrono::steady_clock;
   NodeState state = NodeState::kWaiting;
   Clock::time_point added, queued, begun, ended;
-  std::uint32_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
-  std::exception_ptr error;  // of one that failed
+  // Of the prompt, once it is known: all its tokens, those that were in the prefix cache, and those read by now, these
+  // included; a call that is set back for want of memory has read less again.
+  std::uint32_t prompt_tokens = 0, cached_tokens = 0, read_tokens = 0;
+  std::uint32_t generated_tokens = 0;  // by now
+  std::exception_ptr error;            // of one that failed
 };
 
 // A call: its prompt is text and variables in order; what it generates becomes the output variable.

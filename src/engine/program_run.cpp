@@ -181,7 +181,7 @@ void ProgramRun::submit(Session::State& session, NodeId id) try {
 
 Job ProgramRun::job_for(Session::State& session, NodeId id) {
   const std::lock_guard lock(mutex_);
-  const Node& node = program.nodes[id];
+  Node& node = program.nodes[id];
   Prepared& prepared = prepared_[id];
   Job job;
   job.request = node.request;
@@ -189,14 +189,23 @@ Job ProgramRun::job_for(Session::State& session, NodeId id) {
   job.priority = options_.priority;
   job.client = options_.client;
   job.prompt = prepared.prompt.empty() ? prompt_ids(node, session) : std::move(prepared.prompt);
+  node.progress.prompt_tokens = static_cast<std::uint32_t>(job.prompt.size());
   job.adapters = std::move(prepared.adapters);
   job.policy = std::move(prepared.policy);
   job.processor = std::move(prepared.processor);
   job.cancel = cancel_;
-  job.on_begin = [this, id] {
+  job.on_begin = [this, id](std::uint32_t cached) {
     const std::lock_guard begin(mutex_);
-    program.nodes[id].progress.state = NodeState::kRunning;
-    program.nodes[id].progress.begun = Clock::now();
+    NodeProgress& progress = program.nodes[id].progress;
+    progress.state = NodeState::kRunning;
+    progress.begun = Clock::now();
+    progress.cached_tokens = progress.read_tokens = cached;
+  };
+  job.on_progress = [this, id](std::uint32_t read, std::uint32_t generated) {
+    const std::unique_lock pass(mutex_, std::try_to_lock);  // nobody's step waits for who looks or adds: the next tells
+    if (!pass) return;
+    program.nodes[id].progress.read_tokens = read;
+    program.nodes[id].progress.generated_tokens = generated;
   };
   job.on_text = [this, id](const Piece& piece) { return !events_.on_text || events_.on_text(id, piece); };
   job.on_done = [this, id, &session](api::GenerateResult result) { node_done(session, id, std::move(result)); };
@@ -209,10 +218,9 @@ void ProgramRun::node_done(Session::State& session, NodeId id, api::GenerateResu
     const std::lock_guard lock(mutex_);
     Node& node = program.nodes[id];
     Variable& output = program.variables[node.output];
-    node.progress.prompt_tokens = static_cast<std::uint32_t>(result.prompt_ids.size());
-    node.progress.cached_tokens = result.cached_prompt_tokens;
     node.progress.generated_tokens = static_cast<std::uint32_t>(result.tokens.size());
     const bool whole = result.stop_reason != api::StopReason::kCancelled;
+    if (whole) node.progress.read_tokens = node.progress.prompt_tokens;
     if (whole) output.value = node.transform.apply(result.text);
     if (!whole) output.error = std::make_exception_ptr(Cancelled());
     if (options_.open) {  // it may live long, and be asked for text only

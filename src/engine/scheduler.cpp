@@ -75,6 +75,8 @@ struct Scheduler::Sequence {
     reported = result.tokens.size();
     return !job.on_text || job.on_text({text, fresh});
   }
+  // Of the prompt, which an encoder has read whole before its decoders begin.
+  std::size_t read() const { return source != nullptr ? job.prompt.size() : std::min(stored(), beginning); }
   // What the next pass may read: tokens the cache lacks, and behind them the guess.
   std::vector<text::TokenId> unread() const {
     std::vector<text::TokenId> ids(tokens.begin() + static_cast<std::ptrdiff_t>(stored()), tokens.end());
@@ -220,7 +222,7 @@ void Scheduler::admit() {
       stats_.prompt_tokens += next.job.prompt.size();
       stats_.prefix_hit_tokens += next.shared;
       if (!next.job.policy->shares_prefixes()) stats_.unshared_prompt_tokens += next.job.prompt.size();
-      if (next.job.on_begin) next.job.on_begin();
+      if (next.job.on_begin) next.job.on_begin(next.result.cached_prompt_tokens);
     }
     running_.splice(running_.end(), waiting_, it);
   }
@@ -382,11 +384,15 @@ void Scheduler::step(const CancelToken* cancel) {
   for (std::size_t i = 0; i < batch.size(); ++i) {
     Sequence& sequence = *batch[i];
     sequence.state->commit(std::min(counts[i], sequence.pending()));
-    if (logits[i].empty()) continue;
-    // A prompt just read is shared from here on, not only once its answer is complete.
-    if (shares_prefixes(sequence) && sequence.generated() == 0)
-      tree_.insert(sequence.scope, sequence.content(sequence.stored()), sequence.state->blocks());
-    verify(sequence, logits[i]);
+    if (!logits[i].empty()) {
+      // A prompt just read is shared from here on, not only once its answer is complete.
+      if (shares_prefixes(sequence) && sequence.generated() == 0)
+        tree_.insert(sequence.scope, sequence.content(sequence.stored()), sequence.state->blocks());
+      verify(sequence, logits[i]);
+    }
+    if (!sequence.done && sequence.job.on_progress)
+      sequence.job.on_progress(static_cast<std::uint32_t>(sequence.read()),
+                               static_cast<std::uint32_t>(sequence.generated()));
   }
   retire();
 }

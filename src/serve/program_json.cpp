@@ -42,6 +42,7 @@ Json node_json(const engine::Program& program, engine::NodeId id, ProgramClock::
                {"ended", seconds_since(began, progress.ended)},
                {"prompt_tokens", progress.prompt_tokens},
                {"cached_tokens", progress.cached_tokens},
+               {"read_tokens", progress.read_tokens},
                {"generated_tokens", progress.generated_tokens}};
   if (progress.error) json["error"] = as_api_error(progress.error).what();
   return json;

@@ -270,7 +270,7 @@ void SemanticSession::settle() {
       if (progress.state < engine::NodeState::kDone || counted_[id]) continue;
       counted_[id] = true;
       partial_.erase(id);
-      metrics_.prompt_tokens += progress.prompt_tokens;
+      metrics_.prompt_tokens += progress.read_tokens;
       metrics_.generated_tokens += progress.generated_tokens;
     }
   });

@@ -1,5 +1,6 @@
 // The programs in GET /api/status: sessions of semantic variables, as graphs of calls, and plain requests, whose calls are their
 // choices. Texts are not in it.
+import { whole } from "../parts/figures.ts";
 
 export type CallState = "waiting" | "queued" | "running" | "done" | "failed";
 
@@ -13,9 +14,10 @@ export interface ProgramCall {
   queued: number | null; // seconds since the program began; null: not yet
   begun: number | null;
   ended: number | null;
-  prompt_tokens: number;
+  prompt_tokens: number; // 0: not known yet
   cached_tokens: number;
-  generated_tokens: number;
+  read_tokens: number; // of the prompt by now, the cached ones among them
+  generated_tokens: number; // by now
   error?: string;
 }
 
@@ -48,6 +50,11 @@ export function waitedFor(call: ProgramCall, program: Program): number | null {
   return call.queued === null ? null : (call.begun ?? call.ended ?? program.seconds) - call.queued;
 }
 
+// How much of a prompt has been read.
+export function promptRead(read: number, of: number): string {
+  return read < of ? `${whole(read)} of ${whole(of)}` : whole(of);
+}
+
 // A request in one line: the sums over its choices, of times the longest; failed when one has failed, running while one runs.
 export interface RequestLine {
   state: string;
@@ -55,11 +62,12 @@ export interface RequestLine {
   ran: number | null;
   prompt: number;
   cached: number;
+  read: number;
   generated: number;
 }
 
 export function requestLine(request: PlainRequest): RequestLine {
-  const total = (what: "prompt_tokens" | "cached_tokens" | "generated_tokens") =>
+  const total = (what: "prompt_tokens" | "cached_tokens" | "read_tokens" | "generated_tokens") =>
     request.nodes.reduce((sum, call) => sum + call[what], 0);
   const longest = (time: (call: ProgramCall, program: Program) => number | null) =>
     request.nodes.reduce<number | null>((most, call) => {
@@ -76,6 +84,7 @@ export function requestLine(request: PlainRequest): RequestLine {
     ran: longest(ranFor),
     prompt: total("prompt_tokens"),
     cached: total("cached_tokens"),
+    read: total("read_tokens"),
     generated: total("generated_tokens"),
   };
 }

@@ -1,6 +1,8 @@
 // The programs that the server runs: each a graph of calls, with the time of every one. Below them, a line each, plain requests.
 import { useState } from "preact/hooks";
-import { type PlainRequest, type Program, type ProgramCall, ranFor, requestLine, type Session, waitedFor } from "../api/programs.ts";
+import {
+  type PlainRequest, type Program, type ProgramCall, promptRead, ranFor, requestLine, type Session, waitedFor,
+} from "../api/programs.ts";
 import { readStatus } from "../api/status.ts";
 import { duration, whole } from "../parts/figures.ts";
 import { layout } from "../parts/graph.ts";
@@ -16,7 +18,9 @@ function label(call: ProgramCall, program: Session): string {
     case "queued":
       return `queued for ${duration(waitedFor(call, program))}`;
     case "running":
-      return `running for ${duration(ranFor(call, program))}`;
+      return call.read_tokens < call.prompt_tokens
+        ? `has read ${promptRead(call.read_tokens, call.prompt_tokens)}`
+        : `${duration(ranFor(call, program))} · ${whole(call.generated_tokens)} tokens so far`;
     case "done":
       return `${duration(ranFor(call, program))} · ${whole(call.generated_tokens)} tokens`;
     case "failed":
@@ -84,7 +88,7 @@ function Calls({ program }: { program: Session }) {
               <td>{call.group === null ? call.goal : `${call.goal}, ${call.group}`}</td>
               <td class="align-right">{duration(waitedFor(call, program))}</td>
               <td class="align-right">{duration(ranFor(call, program))}</td>
-              <td class="align-right">{whole(call.prompt_tokens)}</td>
+              <td class="align-right">{promptRead(call.read_tokens, call.prompt_tokens)}</td>
               <td class="align-right">{whole(call.cached_tokens)}</td>
               <td class="align-right">{whole(call.generated_tokens)}</td>
             </tr>
@@ -111,7 +115,6 @@ function Section({ program, open }: { program: Session; open: boolean }) {
   );
 }
 
-// What a request has read and said is known when it is over.
 function Requests({ requests }: { requests: PlainRequest[] }) {
   return (
     <>
@@ -134,16 +137,15 @@ function Requests({ requests }: { requests: PlainRequest[] }) {
           <tbody>
             {requests.map((request) => {
               const line = requestLine(request);
-              const tokens = (count: number) => (request.state === "running" ? "–" : whole(count));
               return (
                 <tr key={request.id} title={request.id}>
                   <td>{request.endpoint}</td>
                   <td>{line.state}</td>
                   <td class="align-right">{duration(line.waited)}</td>
                   <td class="align-right">{duration(line.ran)}</td>
-                  <td class="align-right">{tokens(line.prompt)}</td>
-                  <td class="align-right">{tokens(line.cached)}</td>
-                  <td class="align-right">{tokens(line.generated)}</td>
+                  <td class="align-right">{promptRead(line.read, line.prompt)}</td>
+                  <td class="align-right">{whole(line.cached)}</td>
+                  <td class="align-right">{whole(line.generated)}</td>
                   <td class="align-right">{whole(request.nodes.length)}</td>
                   <td>{request.model}</td>
                 </tr>
