@@ -38,6 +38,7 @@ struct GrammarFrame {
   bool trigger_counts = false;      // the trigger is the beginning of what the grammar describes, not only before it
   std::string begin, between, end;  // around and between the values
   bool repeats = false;             // several values may follow each other
+  bool stops = true;                // stop texts end the text there as elsewhere; false: only what stands before it
   bool operator==(const GrammarFrame&) const = default;
 };
 

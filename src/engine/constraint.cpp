@@ -109,6 +109,7 @@ class Triggered final : public LogitsProcessor {
     constraint_->drop_places();
   }
 
+  bool holds() const override { return holds_; }
   bool finished() const override { return holds_ && constraint_->finished(); }
 
  private:

@@ -23,6 +23,8 @@ class LogitsProcessor {
   virtual Place place() = 0;
   virtual void go_to(Place place) = 0;
   virtual void drop_places() = 0;
+  // It decides what follows; one that waits for a text to be generated does not yet.
+  virtual bool holds() const { return true; }
   // The text is whole and nothing may follow: generation ends as if by an end token.
   virtual bool finished() const { return false; }
 };

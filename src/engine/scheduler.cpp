@@ -49,6 +49,7 @@ struct Scheduler::Sequence {
   std::string scope;         // of its blocks in the prefix tree: everything but the tokens that decides what they hold
   std::size_t reported = 0;  // tokens that on_text has seen
   bool begun = false, done = false;
+  bool in_frame = false;  // stop strings count no more
 
   Sequence(Job j, const text::Tokenizer* tokenizer, const SourceEncoder* encoder)
       : job(std::move(j)),
@@ -77,6 +78,17 @@ struct Scheduler::Sequence {
   }
   // Of the prompt, which an encoder has read whole before its decoders begin.
   std::size_t read() const { return source != nullptr ? job.prompt.size() : std::min(stored(), beginning); }
+  // Text that can be shown, up to a stop string. Within a frame that knows none they count up to its trigger.
+  std::string show(const std::string& text) {
+    const api::GrammarFrame& frame = job.request.frame;
+    if (frame.stops || in_frame || job.processor == nullptr || !job.processor->holds()) return stop.push(text);
+    in_frame = true;
+    const std::string all = result.text + stop.held() + text;
+    const std::size_t before = all.size() - text.size();
+    // The trigger ends within this text.
+    const std::size_t at = all.find(frame.trigger, before - std::min(before, frame.trigger.size()));
+    return stop.push_last(text, at == std::string::npos ? 0 : all.size() - (at + frame.trigger.size()));
+  }
   // What the next pass may read: tokens the cache lacks, and behind them the guess.
   std::vector<text::TokenId> unread() const {
     std::vector<text::TokenId> ids(tokens.begin() + static_cast<std::ptrdiff_t>(stored()), tokens.end());
@@ -461,7 +473,7 @@ void Scheduler::accept(Sequence& sequence, std::span<const float> logits) try {
   sequence.result.tokens.push_back(request.logprobs > 0 ? token_logprobs(logits, id, request.logprobs)
                                                         : api::GeneratedToken{id, 0, {}});
   if (sequence.decoder) {
-    const std::string shown = sequence.stop.push(sequence.decoder->push(id));
+    const std::string shown = sequence.show(sequence.decoder->push(id));
     sequence.result.text += shown;
     if (!shown.empty() && !sequence.report(shown)) return finish(sequence, api::StopReason::kCancelled);
     if (sequence.stop.stopped()) return finish(sequence, api::StopReason::kStopString);

@@ -33,6 +33,14 @@ std::string StopMatcher::push(std::string_view text) {
   return shown;
 }
 
+std::string StopMatcher::push_last(std::string_view text, std::size_t behind) {
+  const std::size_t counts = text.size() - std::min(behind, text.size());
+  std::string shown = push(text.substr(0, counts));
+  if (stopped_) return shown;
+  stops_.clear();
+  return shown.append(flush()).append(text.substr(counts));
+}
+
 std::string StopMatcher::flush() { return stopped_ ? std::string() : std::exchange(held_, {}); }
 
 }  // namespace lathe::engine

@@ -47,6 +47,7 @@ api::GrammarFrame tool_frame(const ToolFormat& format, bool parallel) {
   frame.between = format.between;
   frame.end = format.end;
   frame.repeats = parallel && format.several;
+  frame.stops = false;  // arguments that end anywhere are of no use to anybody
   return frame;
 }
 

@@ -48,6 +48,33 @@ TEST_F(FrameTest, ATriggerCanBeTheBeginningOfWhatTheGrammarSays) {
   EXPECT_TRUE(std::regex_match(generate(request).text, std::regex(", there was \\d{3}")));
 }
 
+TEST_F(FrameTest, StopTextsCountUpToWhereTheyAreToldTo) {
+  const auto with = [&](std::vector<std::string> stops, bool everywhere, bool trigger_counts = false) {
+    auto request = greedy();
+    request.grammar = trigger_counts ? "root ::= \"was a XYZ!\"" : "root ::= \" XYZ!\"";
+    request.frame = {.trigger = "was a", .trigger_counts = trigger_counts, .stops = everywhere};
+    request.stop = std::move(stops);
+    const auto result = generate(request);
+    return std::pair(result.text, result.stop_reason);
+  };
+  const std::string whole = ", there was a XYZ!";
+  for (const char* stop : {"XYZ", " XYZ!", "!", "a X", "was a XYZ"}) {
+    EXPECT_EQ(with({stop}, true), std::pair(whole.substr(0, whole.find(stop)), api::StopReason::kStopString)) << stop;
+    for (const bool counts : {false, true})
+      EXPECT_EQ(with({stop}, false, counts), std::pair(whole, api::StopReason::kEos)) << stop;
+  }
+  for (const char* stop : {"there", "was", "was a", ","}) {
+    EXPECT_EQ(with({"XYZ", stop}, false), std::pair(whole.substr(0, whole.find(stop)), api::StopReason::kStopString))
+        << stop;
+  }
+  // What never becomes the grammar's is ordinary text.
+  auto request = greedy();
+  request.grammar = "root ::= \"x\"";
+  request.frame = {.trigger = "no such text", .stops = false};
+  request.stop = {"little"};
+  EXPECT_EQ(generate(request).text, ", there was a ");
+}
+
 TEST_F(FrameTest, WithoutItsTriggerNothingIsForbidden) {
   auto request = greedy();
   const auto free = generate(request);

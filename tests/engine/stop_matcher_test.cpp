@@ -34,6 +34,18 @@ TEST(StopMatcher, HoldsBackOnlyWhatMayBecomeAStop) {
   EXPECT_EQ(matcher.flush(), "");
 }
 
+TEST(StopMatcher, BehindTheLastTextNothingStops) {
+  StopMatcher matcher({"END", "go>x"});
+  EXPECT_EQ(matcher.push("one EN"), "one ");
+  EXPECT_EQ(matcher.push_last("E go>x END", 5), "ENE go>x END");  // "go>x" ends behind, "END" lies there
+  EXPECT_EQ(matcher.push("END"), "END");
+  EXPECT_EQ(matcher.flush(), "");
+  EXPECT_FALSE(matcher.stopped());
+  StopMatcher stops({"END"});
+  EXPECT_EQ(stops.push_last("an END go> rest", 5), "an ");
+  EXPECT_TRUE(stops.stopped());
+}
+
 TEST(StopMatcher, WithoutStopsEverythingPasses) {
   EXPECT_EQ(shown(StopMatcher({}), "text", 1), "text");
   EXPECT_EQ(shown(StopMatcher({""}), "text", 1), "text");

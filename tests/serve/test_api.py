@@ -159,6 +159,38 @@ class Chat(ServeTest):
         self.assertEqual((calls[0]["index"], calls[0]["function"]["name"]), (0, "get_time"))
         self.assertEqual(chunks[-1]["finish_reason"], "tool_calls")
 
+    def test_stop_texts_end_no_call(self):
+        asked = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False, "temperature": 1, "seed": 2}
+
+        def streamed(**more):
+            data = self.events("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], **asked, **more, "stream": True})
+            chunks = [json.loads(item)["choices"][0] for item in data[:-1]]
+            calls = [c["function"] for chunk in chunks for c in chunk["delta"].get("tool_calls", [])]
+            return calls[0]["name"], "".join(c["arguments"] for c in calls), chunks[-1]["finish_reason"]
+
+        def whole(**more):
+            choice = self.chat("a", **asked, **more)["choices"][0]
+            call, = choice["message"]["tool_calls"]
+            self.assertIsNone(choice["message"]["content"])
+            return call["function"]["name"], call["function"]["arguments"], choice["finish_reason"]
+
+        free = whole(max_tokens=200)
+        self.assertEqual(free[2], "tool_calls")
+        for stop in ('"', "city", "get_", [free[1][-1], "}"], "</tool_call>", "\n"):
+            self.assertEqual(whole(max_tokens=200, stop=stop), free, stop)
+            self.assertEqual(streamed(max_tokens=200, stop=stop), free, stop)
+        # One that is cut by its length is the same in both, too.
+        tokens = self.chat("a", **asked)["usage"]["completion_tokens"]
+        cut = whole(max_tokens=tokens - 12)
+        self.assertEqual(cut[2], "length")
+        self.assertTrue(free[1].startswith(cut[1]) and len(cut[1]) < len(free[1]), cut)
+        self.assertEqual(streamed(max_tokens=tokens - 12, stop='"'), cut)
+        # Before a call they end the text as ever.
+        text = self.chat(tools=[WEATHER], max_tokens=20)["choices"][0]["message"]["content"]
+        stop = text.split()[3]
+        answer = self.chat(tools=[WEATHER], max_tokens=20, stop=stop)["choices"][0]
+        self.assertEqual((answer["message"]["content"], answer["finish_reason"]), (text[:text.index(stop)], "stop"))
+
     def test_tools_that_may_be_called(self):
         answer = self.chat(tools=[WEATHER], max_tokens=20)["choices"][0]  # this model does not know how
         self.assertIn(answer["finish_reason"], ("length", "stop"))

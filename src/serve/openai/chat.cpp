@@ -64,13 +64,13 @@ class ChatReply final : public Reply {
     std::string_view reason = finish_reason(result.stop_reason);
     const bool called = choice.reader && choice.reader->whole();
     if (called && reason == "stop") reason = "tool_calls";
-    if (choice.reader && !called && (!stream_ || choice.reader->calls().empty()))
+    if (choice.reader && choice.reader->calls().empty())
       tell_content(index, (format_->trigger_in_call ? "" : std::string(format_->trigger)) + choice.call);
     completion_tokens_ += result.tokens.size();
     cached_tokens_ = std::max<std::size_t>(cached_tokens_, result.cached_prompt_tokens);
     if (stream_) return send_delta(index, Json::object(), reason);
     Json message = {{"role", "assistant"}, {"content", choice.content}, {"refusal", nullptr}};
-    if (called) {
+    if (choice.reader && !choice.reader->calls().empty()) {
       for (const ToolCall& call : choice.reader->calls()) message["tool_calls"].push_back(call_json(call));
       if (choice.content.empty()) message["content"] = nullptr;
     }
