@@ -1,6 +1,8 @@
 // Asynchronous operations, waited for one by one: only those can time out and be cancelled.
 #include "net/http_request.h"
 
+#include <openssl/x509_vfy.h>
+
 #include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -125,12 +127,39 @@ class HttpRequest::Connection {
     if (code == http::error::end_of_stream && parser_.is_done()) return;
     std::string problem = code == beast::error::timeout ? fmt::format("nothing came for {} seconds", silence_.count())
                                                         : fmt::format("cannot {}: {}", action, code.message());
-    // Answers that are no HTTP, and certificates, stay as wrong as they are however often one asks.
-    const bool certificate = code.category() == asio::error::get_ssl_category();
+    if (const long refused = wire_.certificate_error(); refused != X509_V_OK) throw certificate_refused(refused);
+    // Answers that are no HTTP, and what is no TLS, stay as wrong as they are however often one asks.
+    const bool tls = code.category() == asio::error::get_ssl_category();
     const bool answer = code.category() == http::make_error_code(http::error::bad_version).category() &&
                         code != http::error::end_of_stream && code != http::error::partial_message;
-    if (certificate || answer) throw Error(std::move(problem), url_.text());
+    if (tls || answer) throw Error(std::move(problem), url_.text());
     throw ConnectionError(std::move(problem), url_.text());
+  }
+
+  // A certificate stays as wrong as it is however often one asks.
+  Error certificate_refused(long reason) const {
+    const auto because = [&](std::string_view problem, std::string advice) {
+      return Error(fmt::format("the server's certificate {}", problem), url_.text(), std::move(advice));
+    };
+    switch (reason) {
+      case X509_V_ERR_CERT_HAS_EXPIRED:
+        return because("has expired", "if this machine's clock is right, the server needs a new one");
+      case X509_V_ERR_CERT_NOT_YET_VALID:
+        return because("is not valid yet", "check this machine's clock");
+      case X509_V_ERR_HOSTNAME_MISMATCH:
+      case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return because(fmt::format("is that of another host than {}", url_.host),
+                       "give the address with the name that the certificate is for");
+      case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+      case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+      case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+      case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+      case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+        return because("is signed by nobody this machine trusts",
+                       "if you trust its authority, name that one's certificate in SSL_CERT_FILE");
+      default:
+        return because(fmt::format("is refused: {}", X509_verify_cert_error_string(reason)), "");
+    }
   }
 
   Url url_;

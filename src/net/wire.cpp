@@ -3,7 +3,7 @@
 #include <poll.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/error.hpp>
@@ -77,12 +77,20 @@ Task<Code> Wire::handshake(asio::ssl::stream_base::handshake_type side, const st
   auto& secure = *streams_->secure;
   if (side == asio::ssl::stream_base::client) {
     secure.set_verify_mode(asio::ssl::verify_peer);
-    secure.set_verify_callback(asio::ssl::host_name_verification(host));
-    if (SSL_set_tlsext_host_name(secure.native_handle(), host.c_str()) != 1)
-      throw Error("is no name that TLS can ask for", host);
+    SSL* const tls = secure.native_handle();
+    Code not_an_address;
+    asio::ip::make_address(host, not_an_address);
+    const bool known = not_an_address
+                           ? SSL_set1_host(tls, host.c_str()) == 1 && SSL_set_tlsext_host_name(tls, host.c_str()) == 1
+                           : X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), host.c_str()) == 1;
+    if (!known) throw Error("is no name that TLS can ask for", host);
   }
   const auto [code] = co_await secure.async_handshake(side, kAwait);
   co_return code;
+}
+
+long Wire::certificate_error() const {
+  return encrypted() ? SSL_get_verify_result(streams_->secure->native_handle()) : X509_V_OK;
 }
 
 Task<std::pair<Code, std::size_t>> Wire::read_some(asio::mutable_buffer into) {

@@ -35,6 +35,8 @@ class Wire {
   Task<Code> connect(boost::asio::ip::tcp::resolver::results_type addresses);
   // As a client, the other side's certificate has to be for `host`; a server gives none.
   Task<Code> handshake(boost::asio::ssl::stream_base::handshake_type side, const std::string& host = {});
+  // What is wrong with the other side's certificate, of X509_V_ERR_*; 0: nothing that handshake() has seen.
+  long certificate_error() const;
   Task<std::pair<Code, std::size_t>> read_some(boost::asio::mutable_buffer into);
   // Everything; `silence` is how long the other side may take nothing.
   Task<Code> write(std::string_view bytes, std::chrono::milliseconds silence);

@@ -76,7 +76,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-class Pull(CliTest):
+class Pulling(CliTest):
+    """A model folder of the test's own, and a server whose url() is pulled from."""
+
     def setUp(self):
         super().setUp()
         self.models = self.folder / "models"
@@ -106,6 +108,22 @@ class Pull(CliTest):
     def left_over(self):
         return sorted(path.name for path in self.models.rglob("*") if path.is_file())
 
+    def interrupted(self, how):
+        self.server.piece, self.server.pause = 20_000, 0.05
+        process = subprocess.Popen([PROGRAM, "pull", self.url(), "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        part = self.models / "tiny.gguf.part"
+        deadline = time.time() + 60
+        while time.time() < deadline and not (part.exists() and part.stat().st_size > 100_000):
+            time.sleep(0.01)
+        process.send_signal(how)
+        output = process.communicate(timeout=TIMEOUT)
+        self.assertFalse((self.models / "tiny.gguf").exists())
+        self.assertGreater(part.stat().st_size, 100_000)
+        self.server.piece, self.server.pause = 1 << 20, 0
+        return process.returncode, output
+
+
+class Pull(Pulling):
     def test_a_pulled_model_has_a_name(self):
         got = self.json("pull", self.url(), "--quiet")
         self.assertEqual((got["name"], got["bytes"], got["sha256"], got["checked"]), ("tiny.gguf", len(TINY), SUM, False))
@@ -151,20 +169,6 @@ class Pull(CliTest):
             got = self.json("pull", self.url(), "--sha256", SUM, "--force", "--quiet")
             self.assertEqual(got["resumed_from"], 0)
             self.assertEqual(len(self.gguf_requests()), 3)
-
-    def interrupted(self, how):
-        self.server.piece, self.server.pause = 20_000, 0.05
-        process = subprocess.Popen([PROGRAM, "pull", self.url(), "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        part = self.models / "tiny.gguf.part"
-        deadline = time.time() + 60
-        while time.time() < deadline and not (part.exists() and part.stat().st_size > 100_000):
-            time.sleep(0.01)
-        process.send_signal(how)
-        output = process.communicate(timeout=TIMEOUT)
-        self.assertFalse((self.models / "tiny.gguf").exists())
-        self.assertGreater(part.stat().st_size, 100_000)
-        self.server.piece, self.server.pause = 1 << 20, 0
-        return process.returncode, output
 
     def test_an_interrupted_pull_goes_on(self):
         status, output = self.interrupted(signal.SIGINT)
@@ -217,23 +221,106 @@ class Pull(CliTest):
         (self.models / "file").write_text("no folder")
         self.fails(1, "pull", self.url(), "--name", "file/x", "--quiet", says="file")
 
-    def test_tls(self):
-        if not shutil.which("openssl"):
-            self.skipTest("SKIPPED: no openssl program to make a certificate with")
-        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
-                        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-                       check=True, capture_output=True)
+
+class Authority:
+    """A certificate authority of the test's own, by the openssl program: it signs what it is asked to."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+                     "-subj", "/CN=An authority of this test", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self.certificate = folder / "ca.pem"
+        for name in ("index.txt", "index.txt.attr"):
+            (folder / name).write_text("")
+        (folder / "serial").write_text("01")
+        (folder / "ca.conf").write_text("[ca]\ndefault_ca=it\n[it]\ndir=.\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\n"
+                                        "default_md=sha256\npolicy=any\ncopy_extensions=copy\nunique_subject=no\n[any]\ncommonName=supplied\n")
+
+    def openssl(self, *args):
+        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.folder)
+
+    def server_context(self, names, begins=-1, ends=1):
+        """Of a server with those names; valid from and to so many days from now."""
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "it.key", "-out", "it.csr", "-subj", "/CN=a server",
+                     "-addext", "subjectAltName=" + names)
+        begin, end = (time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + 86400 * days)) for days in (begins, ends))
+        self.openssl("ca", "-batch", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile", "ca.key", "-in", "it.csr", "-out", "it.pem",
+                     "-startdate", begin, "-enddate", end, "-notext")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        port = self.start_server(context).server_address[1]
-        url = f"https://localhost:{port}/m/tiny.gguf"
-        self.fails(1, "pull", url, "--quiet", says="certificate")
-        os.environ["SSL_CERT_FILE"] = str(certificate)
-        self.addCleanup(os.environ.pop, "SSL_CERT_FILE")
-        self.assertEqual(self.json("pull", url, "--quiet")["sha256"], SUM)
-        # The right certificate of another host is the wrong one.
-        self.fails(1, "pull", url.replace("localhost", "127.0.0.1"), "--force", "--quiet", says="certificate")
+        context.load_cert_chain(self.folder / "it.pem", self.folder / "it.key")
+        return context
+
+
+@unittest.skipUnless(shutil.which("openssl"), "SKIPPED: no openssl program to make certificates with")
+class PullTls(Pulling):
+    def setUp(self):
+        super().setUp()
+        self.authority = Authority(self.folder / "authority")
+        self.trust(self.authority)
+
+    def trust(self, authority):
+        os.environ["SSL_CERT_FILE"] = str(authority.certificate)
+        self.addCleanup(os.environ.pop, "SSL_CERT_FILE", None)
+
+    def serve(self, *certificate, **times):
+        self.server = self.start_server(self.authority.server_context(*certificate, **times))
+
+    def url(self, host="localhost"):
+        return f"https://{host}:{self.server.server_address[1]}/m/tiny.gguf"
+
+    def refused(self, says, host="localhost"):
+        """For good, at the first attempt, with nothing asked and nothing left."""
+        self.fails(1, "pull", self.url(host), "--force", "--quiet", says=["certificate", *says])
+        self.assertEqual((self.server.asked, self.left_over()), ([], []))
+
+    def test_a_good_certificate(self):
+        self.serve("DNS:localhost,IP:127.0.0.1")
+        for host in ("localhost", "127.0.0.1"):
+            self.assertEqual(self.json("pull", self.url(host), "--force", "--quiet")["sha256"], SUM)
+
+    def test_bad_certificates_are_named(self):
+        self.serve("DNS:localhost", ends=-0.5)
+        self.refused(["expired", "clock"])
+        self.serve("DNS:localhost", begins=0.5)
+        self.refused(["not valid yet", "clock"])
+        self.serve("DNS:models.example")
+        self.refused(["another host than localhost"])
+        self.serve("DNS:localhost")  # names and addresses are different things
+        self.refused(["another host than 127.0.0.1"], "127.0.0.1")
+        self.trust(Authority(self.folder / "stranger"))
+        self.refused(["nobody this machine trusts", "SSL_CERT_FILE"])
+
+    def test_a_certificate_that_signed_itself(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.authority.certificate, self.authority.folder / "ca.key")
+        self.trust(Authority(self.folder / "stranger"))
+        self.server = self.start_server(context)
+        self.refused(["nobody this machine trusts"])
+
+    def test_what_is_no_tls(self):
+        plain = self.start_server()
+        self.fails(1, "pull", f"https://localhost:{plain.server_address[1]}/m/tiny.gguf", "--quiet", says="TLS")
+
+    def test_what_was_interrupted_goes_on(self):
+        self.serve("DNS:localhost")
+        self.server.cuts = 2  # in the middle, without TLS's goodbye
+        got = self.json("pull", self.url(), "--sha256", SUM, "--quiet")
+        self.assertEqual(got["resumed_from"], 600_000)
+        (self.models / "tiny.gguf").unlink()
+        self.interrupted(signal.SIGKILL)
+        self.assertGreater(self.json("pull", self.url(), "--sha256", SUM, "--quiet")["resumed_from"], 100_000)
+        self.assertEqual(self.left_over(), ["tiny.gguf"])
+
+    def test_a_redirect_to_a_bad_certificate_or_to_plain_http(self):
+        self.serve("DNS:localhost")
+        good, plain = self.server, Pulling.start_server(self)
+        self.serve("DNS:models.example")
+        good.redirects = {"/bad": self.url(), "/plain": f"http://127.0.0.1:{plain.server_address[1]}/m/tiny.gguf"}
+        start = f"https://localhost:{good.server_address[1]}"
+        self.fails(1, "pull", start + "/bad", "--name", "x.gguf", "--sha256", SUM, "--quiet", says=["certificate", "another host"])
+        self.fails(1, "pull", start + "/plain", "--name", "x.gguf", "--sha256", SUM, "--quiet", says="tamper")
+        self.assertEqual((self.server.asked, plain.asked), ([], []))
 
 
 class List(CliTest):
