@@ -150,14 +150,7 @@ int run_program_verb(Arguments arguments) {
   SemanticClient client(server ? *server : here->url(), server ? key.value_or("") : own.api_key, served.value_or(""));
   const auto variables = client.submit_json(program.dump());
   Json state = Json::parse(client.state());
-  std::map<std::string, bool> read;
-  for (const Json& node : state["nodes"]) {
-    for (const Json& input : node["inputs"])
-      read[state["variables"][input.get<std::size_t>()]["id"].get<std::string>()] = true;
-  }
-  const auto is_final = [&](const Json& variable) {
-    return variable["producer"].is_number() && !read[variable["id"].get<std::string>()];
-  };
+  const auto is_final = [&](const Json& variable) { return json_get<bool>(variable, "final", "the server's answer"); };
   if (!program.contains("want")) {
     for (const Json& variable : state["variables"]) {
       if (!is_final(variable)) continue;

@@ -88,6 +88,16 @@ void validate(Program& program, Inputs inputs) {
   }
 }
 
+std::vector<VariableId> final_outputs(const Program& program) {
+  std::vector<bool> read(program.variables.size(), false);
+  for (const Node& node : program.nodes) each_input(node, [&](VariableId input) { read[input] = true; });
+  std::vector<VariableId> outputs;
+  for (const Node& node : program.nodes) {
+    if (!read[node.output]) outputs.push_back(node.output);
+  }
+  return outputs;
+}
+
 void deduce_goals(Program& program, VariableId wanted, Goal goal) {
   // Distances by levels: a node counts where the longest way from it to `wanted` puts it.
   std::vector<std::optional<std::uint32_t>> distance(program.nodes.size());

@@ -83,6 +83,9 @@ enum class Inputs : std::uint8_t { kKnown, kMayFollow };
 // cycle. Fills in the depths.
 void validate(Program& program, Inputs inputs = Inputs::kKnown);
 
+// The outputs that no call reads, in the order of their calls: what a program is for, unless somebody says otherwise.
+std::vector<VariableId> final_outputs(const Program& program);
+
 // What somebody waiting for `wanted` means for the calls behind it (Parrot, section 5.2). kThroughput: all of them.
 // kLatency: going backwards by distance, a call that is alone at its distance is on the critical path; several become a
 // task group, of which only the end of the last matters, so that each of them is for throughput. What somebody else

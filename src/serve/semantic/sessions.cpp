@@ -159,6 +159,8 @@ void SemanticSession::record(RequestLog& log, std::string endpoint) const {
 Json SemanticSession::state() const {
   return look([&](const engine::Program& program) {
     Json variables = Json::array();
+    std::vector<bool> is_final(program.variables.size(), false);
+    for (const engine::VariableId id : engine::final_outputs(program)) is_final[id] = true;
     for (engine::VariableId id = 0; id < program.variables.size(); ++id) {
       const engine::Variable& variable = program.variables[id];
       variables.push_back({{"id", variable_id(id)},
@@ -166,7 +168,8 @@ Json SemanticSession::state() const {
                            {"status", variable.error   ? "failed"
                                       : variable.value ? "ready"
                                                        : "pending"},
-                           {"producer", variable.producer ? Json(*variable.producer) : Json(nullptr)}});
+                           {"producer", variable.producer ? Json(*variable.producer) : Json(nullptr)},
+                           {"final", is_final[id] == true}});
     }
     Json json = {{"session_id", id_}, {"object", "semantic_session"}, {"model", lease_.name}, {"created", created_}};
     json.update(program_json(program, began_));
@@ -204,19 +207,7 @@ SemanticSession::Outcome SemanticSession::outcome(engine::VariableId id) const {
 }
 
 std::vector<engine::VariableId> SemanticSession::final_outputs() const {
-  return look([](const engine::Program& program) {
-    std::vector<bool> read(program.variables.size(), false);
-    for (const engine::Node& node : program.nodes) {
-      for (const auto& piece : node.prompt) {
-        if (const auto* input = std::get_if<engine::VariableId>(&piece)) read[*input] = true;
-      }
-    }
-    std::vector<engine::VariableId> outputs;
-    for (const engine::Node& node : program.nodes) {
-      if (!read[node.output]) outputs.push_back(node.output);
-    }
-    return outputs;
-  });
+  return look([](const engine::Program& program) { return engine::final_outputs(program); });
 }
 
 void SemanticSession::await(std::shared_ptr<Waiter> waiter) {
