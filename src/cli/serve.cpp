@@ -205,7 +205,8 @@ int serve_verb(Arguments arguments) {
   apply(output);
   if (args.port > 65535) throw UsageError(fmt::format("--port is {}, at most 65535", args.port));
   if (args.parallel == 0 || args.parallel > 4096) throw UsageError("--parallel must lie between 1 and 4096");
-  if (args.engines == 0 || args.engines > 64) throw UsageError("--engines must lie between 1 and 64");
+  if (args.engines == 0 || args.engines > serve::PrefixRouter::kMostEngines)
+    throw UsageError(fmt::format("--engines must lie between 1 and {}", serve::PrefixRouter::kMostEngines));
   if (args.queue == 0) throw UsageError("--queue must be 1 or more");
   if (args.chunk == 0 || args.chunk > 65536) throw UsageError("--chunk must lie between 1 and 65536");
   if (args.prefix_store_size == 0) throw UsageError("--prefix-store-size must be more than 0");

@@ -67,6 +67,7 @@ void Models::close(LoadedModel& model) const {
   for (Engine& one : model.engines) one.thread.reset();
   for (std::size_t i = 0; store_ && i < model.engines.size(); ++i)
     store_->save(*model.engines[i].session, store_name(model, i), model.fingerprint);
+  if (store_) store_->save(model.router, model.name, model.fingerprint);
 }
 
 Lease Models::acquire(std::string_view name) {
@@ -112,6 +113,7 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
   const auto model = runtime_.load(loaded->file);
   loaded->file.weights = {};
   loaded->bytes = weights;
+  std::uint64_t restored = 0;  // a bit for each engine
   for (std::size_t i = 0; i < n_engines_; ++i) {
     Engine& one = loaded->engines[i];
     one.session = runtime_.open(model, loaded->file.tokenizer, session_);
@@ -120,9 +122,11 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
       one.session->add_adapter(adapter.name, formats::load_adapter(adapter.path, loaded->file.architecture),
                                adapter.scale);
     }
-    if (store_) store_->restore(*one.session, store_name(*loaded, i), loaded->fingerprint);
+    if (store_ && store_->restore(*one.session, store_name(*loaded, i), loaded->fingerprint) > 0)
+      restored |= std::uint64_t{1} << i;
     one.thread = std::make_unique<engine::EngineThread>(*one.session);
   }
+  if (store_) store_->restore(loaded->router, loaded->name, loaded->fingerprint, restored);
   loaded->chat = ChatFormat(loaded->file);
   log_info("{}: open, context {}", spec.name, loaded->any().context());
   const std::lock_guard lock(mutex_);

@@ -26,7 +26,7 @@ std::size_t PrefixRouter::choose(std::string_view scope, std::span<const text::T
     const auto known = prefixes_.find(prefixes[i]);
     if (known == prefixes_.end()) break;
     for (std::size_t engine = 0; engine < engines_; ++engine) {
-      if (known->second.engines[engine] && read[engine] == i) read[engine] = i + 1;
+      if ((known->second.engines >> engine & 1) != 0 && read[engine] == i) read[engine] = i + 1;
     }
   }
   std::size_t best = 0;
@@ -39,14 +39,28 @@ std::size_t PrefixRouter::choose(std::string_view scope, std::span<const text::T
     if (cost < least) best = engine, least = cost;
   }
   turn_ = best + 1;
-  for (const std::uint64_t prefix : prefixes) remember(prefix, best);
+  for (const std::uint64_t prefix : prefixes) remember(prefix, std::uint64_t{1} << best);
   return best;
 }
 
-void PrefixRouter::remember(std::uint64_t prefix, std::size_t engine) {
+std::vector<PrefixRouter::Remembered> PrefixRouter::memory() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Remembered> memory;
+  for (const auto& [last_used, prefix] : by_use_) memory.push_back({prefix, prefixes_.at(prefix).engines});
+  return memory;
+}
+
+void PrefixRouter::recall(std::span<const Remembered> memory, std::uint64_t engines) {
+  if (engines_ < kMostEngines) engines &= (std::uint64_t{1} << engines_) - 1;
+  const std::lock_guard lock(mutex_);
+  for (const Remembered& one : memory) {
+    if ((one.engines & engines) != 0) remember(one.prefix, one.engines & engines);
+  }
+}
+
+void PrefixRouter::remember(std::uint64_t prefix, std::uint64_t engines) {
   Known& known = prefixes_[prefix];
-  known.engines.resize(engines_, false);
-  known.engines[engine] = true;
+  known.engines |= engines;
   by_use_.erase(known.last_used);
   known.last_used = ++clock_;
   by_use_.emplace(known.last_used, prefix);

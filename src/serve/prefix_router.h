@@ -19,7 +19,8 @@ class PrefixRouter {
  public:
   // Prefixes are told apart in whole blocks of so many tokens; of so many at most it is known who has read them.
   static constexpr std::size_t kBlock = 32, kMostPrefixes = std::size_t{1} << 16;
-  // `places`: calls that an engine generates together.
+  static constexpr std::size_t kMostEngines = 64;
+  // `engines`: kMostEngines at most. `places`: calls that an engine generates together.
   PrefixRouter(std::size_t engines, std::size_t places) : engines_(engines), places_(places) {}
 
   // The engine for this prompt, and remembers that it will have read it. `scope` names what else its KV blocks depend
@@ -27,15 +28,25 @@ class PrefixRouter {
   std::size_t choose(std::string_view scope, std::span<const text::TokenId> prompt,
                      std::span<const std::uint64_t> outstanding);
 
+  // A prefix, by a hash, and who has read it: bit i stands for engine i.
+  struct Remembered {
+    std::uint64_t prefix = 0, engines = 0;
+    bool operator==(const Remembered&) const = default;
+  };
+  // What it knows, the least recently used first; and the other way, of those `engines` only, for one that knows
+  // nothing yet.
+  std::vector<Remembered> memory() const;
+  void recall(std::span<const Remembered> memory, std::uint64_t engines);
+
  private:
   struct Known {
-    std::vector<bool> engines;
+    std::uint64_t engines = 0;  // a bit each
     std::uint64_t last_used = 0;
   };
-  void remember(std::uint64_t prefix, std::size_t engine);
+  void remember(std::uint64_t prefix, std::uint64_t engines);
 
   const std::size_t engines_, places_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, Known> prefixes_;  // by a hash: taking one for another costs time, nothing else
   std::map<std::uint64_t, std::uint64_t> by_use_;      // last use -> prefix
   std::uint64_t clock_ = 0;

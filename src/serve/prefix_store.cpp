@@ -8,13 +8,14 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "serve/router_file.h"
 
 namespace lathe::serve {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kExtension = ".prefixes";
+constexpr std::string_view kPrefixes = ".prefixes", kRouter = ".router";
 constexpr std::size_t kLongestName = 100;  // file systems allow 255 bytes, of which others need some
 
 class Stopwatch {
@@ -41,7 +42,9 @@ std::string in_file_name(std::string_view name) {
 bool is_rest_of_the_dead(std::string_view name) {
   constexpr std::string_view kMark = ".partial-";
   const std::size_t mark = name.rfind(kMark);
-  if (mark == std::string_view::npos || !name.substr(0, mark).ends_with(kExtension)) return false;
+  if (mark == std::string_view::npos) return false;
+  const std::string_view target = name.substr(0, mark);
+  if (!target.ends_with(kPrefixes) && !target.ends_with(kRouter)) return false;
   const std::string_view number = name.substr(mark + kMark.size());
   pid_t process = 0;
   const auto [end, status] = std::from_chars(number.data(), number.data() + number.size(), process);
@@ -66,26 +69,29 @@ PrefixStore::PrefixStore(fs::path folder, std::uint64_t most_bytes)
   }
 }
 
-fs::path PrefixStore::file(const std::string& name, std::uint64_t fingerprint) const {
-  return folder_ / fmt::format("{}-{:016x}{}", in_file_name(name), fingerprint, kExtension);
+fs::path PrefixStore::file(const std::string& name, std::uint64_t fingerprint, std::string_view extension) const {
+  return folder_ / fmt::format("{}-{:016x}{}", in_file_name(name), fingerprint, extension);
 }
 
-void PrefixStore::restore(engine::Session& session, const std::string& name, std::uint64_t fingerprint) const {
-  const fs::path path = file(name, fingerprint);
+std::uint64_t PrefixStore::restore(engine::Session& session, const std::string& name,
+                                   std::uint64_t fingerprint) const {
+  const fs::path path = file(name, fingerprint, kPrefixes);
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) return;
+  if (!fs::exists(path, ignored)) return 0;
   try {
     const Stopwatch time;
     const std::uint64_t tokens = session.load_prefixes(path, fingerprint);
     log_info("{}: {} tokens of prefixes restored from {} in {:.2f} s", name, tokens, path.string(), time.seconds());
+    return tokens;
   } catch (const Error& error) {
     log_warning("{}; {} starts without prefixes", error.what(), name);
+    return 0;
   }
 }
 
 void PrefixStore::save(engine::Session& session, const std::string& name, std::uint64_t fingerprint) const {
   if (session.stats().prompt_tokens == 0) return;  // nothing ran: what was restored is in the file
-  const fs::path path = file(name, fingerprint);
+  const fs::path path = file(name, fingerprint, kPrefixes);
   try {
     const Stopwatch time;
     const std::uint64_t tokens = session.save_prefixes(path, fingerprint, most_bytes_);
@@ -93,6 +99,28 @@ void PrefixStore::save(engine::Session& session, const std::string& name, std::u
       log_info("{}: {} tokens of prefixes saved to {} in {:.2f} s", name, tokens, path.string(), time.seconds());
   } catch (const Error& error) {
     log_warning("{}; the prefixes of {} were not saved", error.what(), name);
+  }
+}
+
+void PrefixStore::restore(PrefixRouter& router, const std::string& name, std::uint64_t fingerprint,
+                          std::uint64_t engines) const {
+  const fs::path path = file(name, fingerprint, kRouter);
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return;
+  try {
+    router.recall(load_router_memory(path), engines);
+  } catch (const Error& error) {
+    log_warning("{}; {} starts without knowing which engine has read what", error.what(), name);
+  }
+}
+
+void PrefixStore::save(const PrefixRouter& router, const std::string& name, std::uint64_t fingerprint) const {
+  const std::vector<PrefixRouter::Remembered> memory = router.memory();
+  if (memory.empty()) return;
+  try {
+    save_router_memory(file(name, fingerprint, kRouter), memory);
+  } catch (const Error& error) {
+    log_warning("{}; which engine of {} has read what was not saved", error.what(), name);
   }
 }
 

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "engine/session.h"
+#include "serve/prefix_router.h"
 
 namespace lathe::serve {
 
@@ -16,13 +18,18 @@ class PrefixStore {
   // `most_bytes` bytes. Removes what servers that died while saving have left.
   PrefixStore(std::filesystem::path folder, std::uint64_t most_bytes);
 
-  // Before the session runs anything. `fingerprint` is that of the files of the model called `name`.
-  void restore(engine::Session& session, const std::string& name, std::uint64_t fingerprint) const;
+  // Before the session runs anything; returns the tokens that are there now. `fingerprint` is that of the files of the
+  // model called `name`.
+  std::uint64_t restore(engine::Session& session, const std::string& name, std::uint64_t fingerprint) const;
   // When nothing runs any more.
   void save(engine::Session& session, const std::string& name, std::uint64_t fingerprint) const;
+  // The same for what is known of several engines: which of them has read what. Of `engines` (bits) prefixes were
+  // restored; of the others nothing is recalled.
+  void restore(PrefixRouter& router, const std::string& name, std::uint64_t fingerprint, std::uint64_t engines) const;
+  void save(const PrefixRouter& router, const std::string& name, std::uint64_t fingerprint) const;
 
  private:
-  std::filesystem::path file(const std::string& name, std::uint64_t fingerprint) const;
+  std::filesystem::path file(const std::string& name, std::uint64_t fingerprint, std::string_view extension) const;
   std::filesystem::path folder_;
   std::uint64_t most_bytes_;
 };

@@ -3,7 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+#include "base/file.h"
+#include "serve/router_file.h"
+
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 
 namespace lathe::serve {
@@ -29,6 +34,60 @@ TEST(PrefixRouter, ARequestFollowsItsPrefix) {
     EXPECT_EQ(router.choose("", prompt(application, 1000, user, 100), idle),
               home[static_cast<std::size_t>(application)]);
   }
+}
+
+TEST(PrefixRouter, WhatItKnowsOutlivesIt) {
+  const auto path = std::filesystem::path(::testing::TempDir()) / "lathe_prefix_router_test.router";
+  const std::uint64_t idle[] = {0, 0, 0};
+  PrefixRouter router(3, 16);
+  std::vector<std::size_t> home;
+  for (text::TokenId application = 0; application < 4; ++application)
+    home.push_back(router.choose("", prompt(application, 1000, 0, 0), idle));
+  EXPECT_EQ(router.memory().size(), 4 * (1000 / PrefixRouter::kBlock));
+  save_router_memory(path, router.memory());
+  EXPECT_EQ(std::filesystem::status(path).permissions() & std::filesystem::perms::mask,
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  const auto memory = load_router_memory(path);
+  EXPECT_EQ(memory, router.memory());
+  PrefixRouter next(3, 16);
+  next.recall(memory, ~std::uint64_t{0});
+  EXPECT_EQ(next.memory(), memory);
+  for (const text::TokenId application : {3, 1, 0, 2})
+    EXPECT_EQ(next.choose("", prompt(application, 1000, 7, 10), idle), home[static_cast<std::size_t>(application)]);
+  // Of engines that are gone, or have lost what they read, nothing is recalled.
+  for (const auto& [engines, which] : {std::pair<std::size_t, std::uint64_t>{1, 7}, {3, 1}}) {
+    PrefixRouter fewer(engines, 16);
+    fewer.recall(memory, which);
+    EXPECT_FALSE(fewer.memory().empty());
+    for (const auto& one : fewer.memory()) EXPECT_EQ(one.engines, 1u);
+  }
+  PrefixRouter none(3, 16);
+  none.recall(memory, 0);
+  EXPECT_TRUE(none.memory().empty());
+
+  const std::string good = read_file(path);
+  const auto refused = [&](std::string bytes, const char* why) {
+    write_file(path, bytes);
+    try {
+      load_router_memory(path);
+      ADD_FAILURE() << why;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(path.string()), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
+    }
+  };
+  refused("", "magic");
+  refused("GGUF" + good.substr(4), "does not say");
+  refused(good.substr(0, 4) + '\2' + good.substr(5), "version 2");
+  refused(good.substr(0, good.size() - 1), "damaged");
+  refused(good + "x", "damaged");
+  refused(good.substr(0, 15) + '\x7f' + good.substr(16), "damaged");  // a count that would be exabytes
+  for (const std::size_t at : {std::size_t{16}, std::size_t{24}, good.size() - 1}) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    refused(bad, "hash");
+  }
+  std::filesystem::remove(path);
 }
 
 // Card 012, check e: two engines, two applications with a prompt of their own, users that come at random.

@@ -208,6 +208,49 @@ class PrefixStore(unittest.TestCase):
         self.assertGreater(again[2], 0)
         self.assertEqual(again[0], adapted[0])
 
+    def test_engines_are_asked_for_what_they_had_read(self):
+        options = ("--engines", "2")
+        prompts = [f"{name} had a dog. " * 20 for name in ("Tom", "Sue", "Ben", "Lily", "Max")]
+
+        def homes(server):
+            """Which engine each prompt is read by, and how many tokens of it were there."""
+            found = []
+            for prompt in prompts:
+                before = [one["prompt_tokens_seen_total"] for one in server.status()["models"][0]["engines"]]
+                cached = self.ask(server, prompt=prompt)[2]
+                self.assertIsNone(server.at_rest())
+                seen = [one["prompt_tokens_seen_total"] for one in server.status()["models"][0]["engines"]]
+                found.append(([a > b for a, b in zip(seen, before)].index(True), cached))
+            return found
+
+        server = self.start(*options)
+        first = [home for home, _ in homes(server)]
+        self.assertEqual(set(first), {0, 1})
+        self.stop(server)
+        [router] = self.store.glob("*.router")
+        self.assertEqual((router.stat().st_mode & 0o777, len(list(self.store.iterdir()))), (0o600, 3))
+        prompts.reverse()  # strangers take turns, which would be another order
+        server = self.start(*options)
+        again = homes(server)
+        self.assertEqual([home for home, _ in again], first[::-1])
+        self.assertTrue(all(cached > 64 for _, cached in again), again)
+        self.assertNotIn("warning", self.stop(server))
+        # A damaged file is one warning, and is replaced.
+        good = router.read_bytes()
+        for damaged in (good[:-3], b"", good[:40] + bytes([good[40] ^ 1]) + good[41:]):
+            router.write_bytes(damaged)
+            server = self.start(*options)
+            homes(server)
+            messages = self.stop(server, f"warning: {router}", "without knowing which engine has read what")
+            self.assertEqual(messages.count("warning"), 1)
+            self.assertEqual(len(router.read_bytes()), len(good))
+        # Engines whose prefixes are lost are not taken to have them.
+        for file in self.store.glob("*.prefixes"):
+            file.unlink()
+        server = self.start(*options)
+        self.assertEqual([home for home, _ in homes(server)], [0, 1, 0, 1, 0])
+        self.stop(server)
+
     def test_a_hard_end_saves_too(self):
         server = self.start()
         self.ask(server)
