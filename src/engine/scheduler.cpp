@@ -166,8 +166,7 @@ std::size_t Scheduler::rows_of_pass(const Sequence& sequence, std::size_t room, 
     if (taken >= options_.latency_batch) return 0;
     const std::size_t bearable = std::min<std::size_t>(room, options_.latency_batch - taken);
     // A policy whose steps are larger reads whole ones all the same: it would never get on otherwise.
-    if (const std::size_t count = policy.rows_of_pass(sequence.stored(), wanted, bearable); count > 0)
-      return count;
+    if (const std::size_t count = policy.rows_of_pass(sequence.stored(), wanted, bearable); count > 0) return count;
   }
   return policy.rows_of_pass(sequence.stored(), wanted, room);
 }

@@ -50,11 +50,12 @@ struct Job {
   std::shared_ptr<const cache::KvPolicy> policy;
   std::unique_ptr<LogitsProcessor> processor;  // may be null
   std::shared_ptr<const CancelToken> cancel;   // may be null; looked at before every step
-  // May be empty. It has its place in the batch, the first time, and so many tokens of its prompt from the prefix cache.
+  // May be empty. It has its place in the batch, the first time, and so many tokens of its prompt from the prefix
+  // cache.
   std::function<void(std::uint32_t cached)> on_begin;
   // May be empty. After a pass with a part of it: tokens of the prompt read so far, and generated.
   std::function<void(std::uint32_t read, std::uint32_t generated)> on_progress;
-  std::function<bool(const Piece&)> on_text;   // may be empty; false cancels
+  std::function<bool(const Piece&)> on_text;  // may be empty; false cancels
   // Exactly one of the two is called, from within step(), when the job ends.
   std::function<void(api::GenerateResult)> on_done;
   std::function<void(std::exception_ptr)> on_error;

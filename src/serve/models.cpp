@@ -27,7 +27,8 @@ engine::Session& LoadedModel::route(std::span<const std::string> adapters, std::
   if (!any().shares_prefixes(kv_policy)) prompt = {};  // nobody has read any of it
   std::vector<std::uint64_t> outstanding;
   for (const Engine& one : engines) outstanding.push_back(one.session->outstanding());
-  return *engines[router.choose(fmt::format("{}\n{}", kv_policy, fmt::join(adapters, "\n")), prompt, outstanding)].session;
+  return *engines[router.choose(fmt::format("{}\n{}", kv_policy, fmt::join(adapters, "\n")), prompt, outstanding)]
+              .session;
 }
 
 Models::Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session,

@@ -73,8 +73,7 @@ fs::path PrefixStore::file(const std::string& name, std::uint64_t fingerprint, s
   return folder_ / fmt::format("{}-{:016x}{}", in_file_name(name), fingerprint, extension);
 }
 
-std::uint64_t PrefixStore::restore(engine::Session& session, const std::string& name,
-                                   std::uint64_t fingerprint) const {
+std::uint64_t PrefixStore::restore(engine::Session& session, const std::string& name, std::uint64_t fingerprint) const {
   const fs::path path = file(name, fingerprint, kPrefixes);
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return 0;

@@ -79,13 +79,12 @@ TEST(KvPolicy, AMemorysNameSaysAllThatDecidesWhatIsShown) {
 }
 
 TEST(KvPolicy, NamesAreParsedAndNonsenseIsRefused) {
-  for (const char* text :
-       {"full", "sinks:2+16", "infllm:0+64,block=32,blocks=3,repr=2,step=8,choice=latest,cached=5"})
+  for (const char* text : {"full", "sinks:2+16", "infllm:0+64,block=32,blocks=3,repr=2,step=8,choice=latest,cached=5"})
     EXPECT_EQ(kv_policy_text(kv_policy_choice(text)), text);
   EXPECT_EQ(kv_policy_named("sinks")->name(), "sinks:4+1024");
   EXPECT_EQ(kv_policy_named("sinks:2+16")->name(), "sinks:2+16");
-  for (const char* text : {"", "fulll", "full:", "full:4+64", "sinks:", "sinks:4", "sinks:4+", "sinks:+4", "sinks:4+0", "sinks:4+8x",
-                           "sinks:-1+8", "sinks:99999999999999999999+1"}) {
+  for (const char* text : {"", "fulll", "full:", "full:4+64", "sinks:", "sinks:4", "sinks:4+", "sinks:+4", "sinks:4+0",
+                           "sinks:4+8x", "sinks:-1+8", "sinks:99999999999999999999+1"}) {
     EXPECT_THROW(kv_policy_named(text), UsageError) << text;
   }
 }

@@ -68,8 +68,10 @@ class ChosenPoliciesTest : public ContextMemoryTest {
     return asked;
   }
   const std::vector<api::GenerateRequest> mixed_ = {
-      with(kPolicy, 130),       with("", 90),          with("sinks:4+96", 110), with("full", 90), with(kPolicy, 90),
-      with("sinks:0+200", 100), with("sinks:4+96", 3), with("infllm:0+200,block=64,blocks=2,repr=2,step=32", 100)};
+      with(kPolicy, 130),      with("", 90),
+      with("sinks:4+96", 110), with("full", 90),
+      with(kPolicy, 90),       with("sinks:0+200", 100),
+      with("sinks:4+96", 3),   with("infllm:0+200,block=64,blocks=2,repr=2,step=32", 100)};
 
   std::unique_ptr<Session> session(const std::string& own, SessionOptions options = {}) {
     options.context = 4096;
@@ -118,13 +120,22 @@ TEST_F(ChosenPoliciesTest, SetBackAndReadAgainTheSameIsSaid) {
   const kernels::KvLayout layout{kernels::KvCodec::kF16, file_.architecture.n_kv_heads, file_.architecture.head_dim,
                                  file_.architecture.v_head_dim, 32};
   const std::uint64_t block = runtime_.backend().kv_block_bytes(layout) * file_.architecture.n_layers;
-  const std::vector<api::GenerateRequest> asked = {with("full", 90), with(kPolicy, 90), with("sinks:4+96", 100),
-                                                   with(kPolicy, 100)};
-  const auto tight = session("full", {.max_batch = 4, .kv_bytes = 75 * block});
-  const auto results = tight->generate_all(asked);
-  EXPECT_GT(tight->stats().preemptions, 0u);
-  for (std::size_t i = 0; i < asked.size(); ++i) EXPECT_EQ(results[i].text, alone(asked[i])) << i;
-  EXPECT_EQ(tight->stats().kv_blocks_in_use, tight->stats().kv_blocks_cached);
+  std::vector<api::GenerateRequest> asked = {with("full", 90), with(kPolicy, 90), with("sinks:4+96", 100),
+                                             with(kPolicy, 100)};
+  std::vector<std::string> expected;
+  for (api::GenerateRequest& one : asked) {
+    one.max_tokens = 200;
+    expected.push_back(alone(one));
+  }
+  std::uint64_t preemptions = 0;
+  for (const std::uint64_t blocks : {50, 60, 70, 80, 90, 100}) {
+    const auto tight = session("full", {.max_batch = 4, .kv_bytes = blocks * block});
+    const auto results = tight->generate_all(asked);
+    for (std::size_t i = 0; i < asked.size(); ++i) EXPECT_EQ(results[i].text, expected[i]) << i << " of " << blocks;
+    EXPECT_EQ(tight->stats().kv_blocks_in_use, tight->stats().kv_blocks_cached);
+    preemptions += tight->stats().preemptions;
+  }
+  EXPECT_GT(preemptions, 0u);
 }
 
 TEST_F(ChosenPoliciesTest, WhatCannotWorkIsRefusedBeforeItRuns) {

@@ -1,5 +1,5 @@
-// Writes the copying model of tests/reference as a file that the program opens: write_induction_model OUT. Its words are
-// w0, w1, ..., by id.
+// Writes the copying model of tests/reference as a file that the program opens: write_induction_model OUT. Its words
+// are w0, w1, ..., by id.
 #include <fmt/core.h>
 
 #include <cstdio>

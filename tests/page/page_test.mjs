@@ -149,11 +149,12 @@ test("system prompt and samplers reach the server; what is not valid is said and
   await page.getByLabel("Longest answer").fill("5");
   await page.getByLabel("Stop texts").fill("dragon");
   await page.getByLabel("Attends to").selectOption("A memory of blocks");
-  await page.getByLabel("First tokens").fill("64");
+  const field = (name) => page.getByRole("textbox", { name });
+  await field(/^First tokens/).fill("64");
   await page.getByLabel("Attends to").selectOption("First and last tokens");
-  await page.getByLabel("Window").fill("0");
+  await field(/^Window/).fill("0");
   await page.getByText(/^from 1 to/).waitFor();
-  await page.getByLabel("Window").fill("300");
+  await field(/^Window/).fill("300");
   await shot(page, "settings");
   await page.keyboard.press("Escape");
   await say(page, "Once");
@@ -345,7 +346,7 @@ test("the view of programs shows the graph as it runs", async () => {
   calls.push({ template: "{{note0}}{{go}}{{note1}}{{note2}}{{end}}", parameters: output("end"), max_tokens: 8, ignore_eos: true });
   calls.push({ template: "{{end}} no{{json}}", parameters: [{ name: "json", is_output: true, transform: "json:a" }], max_tokens: 4 });
   const { variables } = await ask("POST", "/v1/semantic_call", { session_id, calls, want: { end: "latency" } });
-  await page.locator(".call.running").first().waitFor();
+  await page.locator(".call.running", { hasText: /running · [1-9]\d* tokens/ }).first().waitFor();
   assert.equal(await page.locator(".graph path").count(), 4);
   await shot(page, "programs-running");
   await page.getByText("3 of 5 calls over").waitFor();
@@ -377,6 +378,13 @@ test("a chat is a request below the programs", async () => {
   await page.getByRole("button", { name: "Programs" }).click();
   const row = page.getByRole("table", { name: "Requests" }).locator("tbody tr");
   await row.filter({ hasText: "running" }).waitFor();
+  const generated = async () => Number(await row.locator("td").nth(6).innerText());
+  const early = await generated();
+  let later = early;
+  for (const end = Date.now() + patience; later === early && Date.now() < end; ) later = await generated();
+  assert.ok(early < later && later < 400, `${early} and later ${later}: what it has said so far is told as it grows`);
+  assert.match(await row.locator("td").nth(4).innerText(), /^[1-9]\d*$/, "its prompt has been read");
+  await shot(page, "requests-running");
   assert.equal(await page.locator(".program").count(), 0);
   await row.filter({ hasText: "done" }).waitFor();
   const cells = await row.locator("td").allInnerTexts();

@@ -108,7 +108,7 @@ const checks = {
       }
       assert.ok(calls.length > 0 && deltas > calls.length, `${deltas} pieces of ${calls.length} calls`);
       assert.equal(reason, whole.finish_reason);
-      assert.equal(reason, ask.max_completion_tokens ? "length" : "tool_calls");
+      if (ask.max_completion_tokens) assert.equal(reason, "length");  // cut is the same in both, too
       assert.deepEqual(calls, whole.message.tool_calls.map((call) => call.function.arguments));
       assert.deepEqual([content, whole.message.content], ["", null]);
     }

@@ -76,7 +76,8 @@ TEST(PrefixRouter, WhatItKnowsOutlivesIt) {
       EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
     }
   };
-  refused("", "magic");
+  refused("", "is empty");
+  refused("LRT", "magic");
   refused("GGUF" + good.substr(4), "does not say");
   refused(good.substr(0, 4) + '\2' + good.substr(5), "version 2");
   refused(good.substr(0, good.size() - 1), "damaged");

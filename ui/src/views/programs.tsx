@@ -19,8 +19,8 @@ function label(call: ProgramCall, program: Session): string {
       return `queued for ${duration(waitedFor(call, program))}`;
     case "running":
       return call.read_tokens < call.prompt_tokens
-        ? `has read ${promptRead(call.read_tokens, call.prompt_tokens)}`
-        : `${duration(ranFor(call, program))} · ${whole(call.generated_tokens)} tokens so far`;
+        ? `read ${promptRead(call.read_tokens, call.prompt_tokens)}`
+        : `running · ${whole(call.generated_tokens)} tokens`;
     case "done":
       return `${duration(ranFor(call, program))} · ${whole(call.generated_tokens)} tokens`;
     case "failed":
