@@ -1,6 +1,6 @@
 // Unpacks the bit planes of bit_planes.h: 32 columns of every row of a tile as 8 words of 4.
 #include "kernels/cpu/bit_planes.h"
-#include "kernels/cpu/tile-inl.h"
+#include "kernels/cpu/tile_dots-inl.h"
 
 #if defined(LATHE_KERNELS_CPU_BIT_PLANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LATHE_KERNELS_CPU_BIT_PLANES_INL_H_

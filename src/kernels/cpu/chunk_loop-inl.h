@@ -36,7 +36,7 @@ struct Levels {
   static constexpr int left(int, int word) { return word_left<kBits>(word); }
 };
 
-// The integer dot products of a chunk's 8 words, weights as `Codec` says (tile-inl.h), with one row of input.
+// The integer dot products of a chunk's 8 words, weights as `Codec` says (tile_dots-inl.h), with one row of input.
 template <class Codec, bool kVnni, bool kInPlace = false>
 HWY_INLINE VI dot_chunk(const VI* words, const std::int8_t* x, const Q8Meta& meta) {
   if constexpr (kInPlace) return dot_in_place<Codec, kVnni, 0>(words, RunScales<Codec>(), x, meta);

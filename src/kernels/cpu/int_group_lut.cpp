@@ -20,7 +20,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/int_group_lut.cpp"
 #include "hwy/foreach_target.h"
 //
-#include "kernels/cpu/tile-inl.h"
+#include "kernels/cpu/tile_dots-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {

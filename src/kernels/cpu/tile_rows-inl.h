@@ -1,0 +1,239 @@
+// Many rows of input times a tile (tile-inl.h): 256 columns at a time are unpacked into the first-level cache, then
+// multiplied with every row.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/cpu/amx-inl.h"
+#include "kernels/cpu/tile_cursor-inl.h"
+
+#if defined(LATHE_KERNELS_CPU_TILE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LATHE_KERNELS_CPU_TILE_ROWS_INL_H_
+#undef LATHE_KERNELS_CPU_TILE_ROWS_INL_H_
+#else
+#define LATHE_KERNELS_CPU_TILE_ROWS_INL_H_
+#endif
+
+#if HWY_TARGET != HWY_SCALAR
+
+HWY_BEFORE_NAMESPACE();
+namespace lathe::kernels::cpu::HWY_NAMESPACE {
+
+inline constexpr std::size_t kStepColumns = 256;
+
+// Up to kStepColumns columns of a tile, unpacked.
+template <class Codec>
+struct TileStep {
+  static constexpr std::size_t kBlocks = kStepColumns / Codec::kFormat.block_columns,
+                               kAllRuns = kStepColumns / kQ8Block;
+  using GroupMinimum = decltype(run_minimum<Codec, 0>(std::declval<typename Codec::Head>()));
+  alignas(64) VI words[kAllRuns * kRunWords];
+  RunScales<Codec> scales[Codec::kGroup > 0 ? kAllRuns : 1];
+  GroupMinimum group_minima[kAllRuns];
+  VF scale[kBlocks], minimum[kBlocks];
+};
+
+template <class Codec, bool kVnni, bool kAmx>
+HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep<Codec>& step) {
+  const typename Codec::Head head = Codec::head(block);
+  step.scale[index] = Codec::scale(head);
+  if constexpr (Codec::kMinima != Minima::kNone) step.minimum[index] = Codec::minimum(head);
+  unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
+    constexpr int kRun = decltype(run)::value;
+    const std::size_t at = index * kRuns<Codec> + kRun;
+    VI* words = step.words + at * kRunWords;
+    unpack_run<Codec, kRun, false>(block, head, words);
+    if constexpr (kAmx && kShift<Codec> >= 0) {  // AMX takes signed weights, and nothing out of the sums
+      const hn::Repartition<std::uint8_t, DI> d8;
+      const auto zero = hn::Set(d8, static_cast<std::uint8_t>(1 << kShift<Codec>));
+      for (int i = 0; i < kRunWords; ++i) words[i] = hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, words[i]), zero));
+    }
+    if constexpr (Codec::kGroup > 0) step.scales[at] = run_scales<Codec, kVnni, kRun>(head);
+    if constexpr (Codec::kMinima == Minima::kGroups) step.group_minima[at] = run_minimum<Codec, kRun>(head);
+  });
+}
+
+// Where multiply_step takes the scaled dot products of run `run` with kRows rows from: it multiplies,
+template <class Codec, bool kVnni, int kRows>
+struct ComputedDots {
+  const std::int8_t* columns[kRows];
+
+  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const* meta, VI* dots) const {
+    const std::int8_t* x[kRows];
+    for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block;
+    dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta, dots);
+  }
+};
+// or AMX has done so.
+template <class Codec, int kRows>
+struct AmxDots {
+  const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
+
+  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const*, VI* dots) const {
+    const DI di;
+    for (int half = 0; half < kHalves<Codec>; ++half) {
+      const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * 16 * kLanes;
+      for (int r = 0; r < kRows; ++r) {
+        VI sum = hn::Load(di, products + static_cast<std::size_t>(r) * kLanes);
+        if constexpr (Codec::kGroup > 0) sum = scaled_dot<Codec>(sum, step.scales[run].group[half]);
+        dots[r] = half == 0 ? sum : hn::Add(dots[r], sum);
+      }
+    }
+  }
+};
+
+// Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
+template <class Codec, int kRows, class Dots>
+HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, const Dots& products,
+                              const Q8Meta* const* meta, float* sums) {
+  const DF d;
+  VF sum[kRows];
+  const Q8Meta* columns_meta[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    sum[r] = hn::Load(d, sums + static_cast<std::size_t>(r) * kLanes);
+    columns_meta[r] = meta[r];
+  }
+  for (std::size_t block = 0; block < blocks; ++block) {
+    const std::size_t first = block * kRuns<Codec>;
+    if constexpr (Codec::kMinima != Minima::kNone) {
+      VF minima[kRows];
+      for (int r = 0; r < kRows; ++r) minima[r] = hn::Zero(d);
+      for (std::size_t run = 0; run < kRuns<Codec>; ++run) {
+        for (int r = 0; r < kRows; ++r) {
+          minima[r] = add_minimum<Codec>(minima[r], step.group_minima[first + run], columns_meta[r][run]);
+        }
+      }
+      for (int r = 0; r < kRows; ++r) sum[r] = hn::NegMulAdd(step.minimum[block], minima[r], sum[r]);
+    }
+    VF partial[kRows];
+    for (int r = 0; r < kRows; ++r) partial[r] = hn::Zero(d);
+    for (std::size_t run = first; run < first + kRuns<Codec>; ++run) {
+      VI dots[kRows];
+      products.run(step, run, columns_meta, dots);
+      for (int r = 0; r < kRows; ++r) {
+        partial[r] = hn::MulAdd(hn::ConvertTo(d, dots[r]), hn::Set(d, columns_meta[r]->scale), partial[r]);
+        ++columns_meta[r];
+      }
+    }
+    for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(partial[r], step.scale[block], sum[r]);
+  }
+  for (int r = 0; r < kRows; ++r) hn::Store(sum[r], d, sums + static_cast<std::size_t>(r) * kLanes);
+}
+
+// A step's products with rows of input, of which x and meta are the first's, for as many as are left in `rows`.
+template <class Codec, bool kVnni>
+struct StepRows {
+  const TileStep<Codec>& step;
+  const MatmulJob& job;
+  std::size_t blocks;
+  const std::int8_t* x;
+  const Q8Meta* meta;
+  float* sums;
+
+  // kRows of them with the dot products that dots_of(row, pointers to each row's values) has.
+  template <int kRows, class DotsOf>
+  HWY_INLINE void take(std::size_t row, const DotsOf& dots_of) const {
+    const std::int8_t* values[kRows];
+    const Q8Meta* metas[kRows];
+    for (std::size_t i = 0; i < kRows; ++i) {
+      values[i] = x + (row + i) * job.in_features, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
+    }
+    multiply_step<Codec, kRows>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
+                                sums + row * kLanes);
+  }
+  template <class DotsOf>
+  HWY_INLINE void all(std::size_t row, std::size_t rows, const DotsOf& dots_of) const {
+    for (; row + 4 <= rows; row += 4) take<4>(row, dots_of);
+    for (; row < rows; ++row) take<1>(row, dots_of);
+  }
+  HWY_INLINE void computed(std::size_t row, std::size_t rows) const {
+    all(row, rows, [](auto n, std::size_t, const std::int8_t* const* values) LATHE_INLINE_LAMBDA {
+      ComputedDots<Codec, kVnni, decltype(n)::value> dots;
+      for (int i = 0; i < decltype(n)::value; ++i) dots.columns[i] = values[i];
+      return dots;
+    });
+  }
+#if HWY_TARGET == HWY_AVX3_DL
+  // values: of the rows, as Q8Input has them for AMX, from the step's first column on.
+  HWY_INLINE void by_amx(const std::int8_t* values, std::size_t rows) const {
+    constexpr std::size_t kGroups = kHalves<Codec>, kWords = kRunWords / kGroups, kSums = kAmxRows * kLanes;
+    alignas(64) std::int32_t products[TileStep<Codec>::kAllRuns * kGroups * kSums];
+    const std::size_t groups = blocks * kRuns<Codec> * kGroups;
+    for (std::size_t first = 0; first < rows; first += kAmxRows) {
+      const std::size_t last = std::min(rows, first + kAmxRows);
+      const std::int8_t* columns = values + first * job.in_features;
+      const auto x_of = [&](std::size_t group) LATHE_INLINE_LAMBDA {
+        return columns + group / kGroups * kAmxRows * kQ8Block + group % kGroups * kWords * 4;
+      };
+      const auto words_of = [&](std::size_t group) LATHE_INLINE_LAMBDA { return step.words + group * kWords; };
+      std::size_t group = 0;
+      if (last - first < kAmxRows) {
+        for (; group < groups; ++group) amx_rest_dot(words_of(group), x_of(group), products + group * kSums);
+      }
+      for (; group + 2 <= groups; group += 2) {
+        amx_two_dots(words_of(group), words_of(group + 1), x_of(group), x_of(group + 1), products + group * kSums,
+                     products + (group + 1) * kSums);
+      }
+      if (group < groups) amx_dot(words_of(group), x_of(group), products + group * kSums);
+      const auto products_of = [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
+        return AmxDots<Codec, decltype(n)::value>{products + (row - first) * kLanes};
+      };
+      std::size_t row = first;
+      for (; row + 8 <= last; row += 8) take<8>(row, products_of);
+      all(row, last, products_of);
+    }
+  }
+#endif
+};
+
+// Rows [first, last) with one tile.
+template <class Codec, bool kVnni, bool kAmx>
+void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last, float* sums) {
+  constexpr std::size_t kStepBlocks = TileStep<Codec>::kBlocks;
+  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, runs = job.in_features / kQ8Block;
+  std::fill(sums, sums + (last - first) * kLanes, 0.0f);
+  TileCursor<Codec> cursor(tile, blocks);
+  TileStep<Codec> step;
+  for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
+    const std::size_t count = std::min(kStepBlocks, blocks - block);
+    for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni, kAmx>(cursor.block, i, step);
+    const StepRows<Codec, kVnni> rows{step,
+                                      job,
+                                      count,
+                                      job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
+                                      job.q8.meta + first * runs + block * kRuns<Codec>,
+                                      sums};
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (kAmx) {
+      rows.by_amx(job.q8.amx + first * job.in_features + block * Codec::kFormat.block_columns * kAmxRows, last - first);
+      continue;
+    }
+#endif
+    rows.computed(0, last - first);
+  }
+}
+
+template <class Codec, bool kVnni, bool kAmx>
+void multiply_many_rows(const MatmulJob& job, const std::byte* first_tile, std::size_t begin, std::size_t end,
+                        Scratch& scratch) {
+  const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
+  const std::size_t most = std::min(job.rows, rows_at_a_time<kAmx>(job.in_features));
+  float* sums = scratch.get<float>(most * kLanes);
+  for (std::size_t first = 0; first < job.rows; first += most) {
+    const std::size_t last = std::min(job.rows, first + most);
+    const std::byte* tile = first_tile;
+    for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
+      multiply_rows<Codec, kVnni, kAmx>(job, tile, first, last, sums);
+      for (std::size_t r = first; r < last; ++r) {
+        store_outputs(job, r, feature, std::min(kLanes, end - feature), hn::Load(DF(), sums + (r - first) * kLanes));
+      }
+    }
+  }
+}
+
+}  // namespace lathe::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // HWY_TARGET != HWY_SCALAR
+#endif  // per-target include guard
