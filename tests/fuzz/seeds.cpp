@@ -40,8 +40,7 @@ std::string byte_level_json(const std::string& members) {
 arch::Weights in_many_codecs(const arch::Weights& weights) {
   static const std::pair<const char*, CodecParams> kTargets[] = {
       {"BIPOLAR", {.bits = 3, .group_size = 32, .activation_bits = 4}},
-      {"SPQR", {3, 16}},
-      {"SPQR_ORDERED", {3, 16}},
+      {"SPQR_ORDERED", {3, 16}},  // SPQR's parts and one more
       {"BITMOD", {3, 32}},
       {"SLIM", {2, 8}},
       {"DGQ", {4, 32}},
