@@ -2,10 +2,13 @@
 // asks for what lies ahead, as kernels do, take turns with plain ones: which of them is faster depends on the machine.
 #include "cli/read_bandwidth.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <new>
 
 #include "base/thread_pool.h"
 
@@ -14,6 +17,7 @@ namespace {
 
 constexpr double kShortestPass = 0.02;  // seconds of reading per measurement: long against clock and wake-up time
 constexpr int kPasses = 7;
+constexpr std::align_val_t kHugePage{2 << 20};
 constexpr std::size_t kLane = 8;  // independent sums, so that additions do not wait for one another
 
 template <bool kAsk>
@@ -36,7 +40,11 @@ double measure_read_bandwidth(int threads, std::uint64_t bytes) {
   ThreadPool pool(threads);
   const auto workers = static_cast<std::size_t>(pool.size());
   const std::size_t share = std::max<std::size_t>(bytes / sizeof(std::uint64_t) / workers / kLane, 1) * kLane;
-  const std::unique_ptr<std::uint64_t[]> buffer(new std::uint64_t[share * workers]);
+  const std::size_t buffer_bytes = share * workers * sizeof(std::uint64_t);
+  const auto free = [](std::uint64_t* freed) { ::operator delete(freed, kHugePage); };
+  const std::unique_ptr<std::uint64_t[], decltype(free)> buffer(
+      static_cast<std::uint64_t*>(::operator new(buffer_bytes, kHugePage)), free);
+  ::madvise(buffer.get(), buffer_bytes, MADV_HUGEPAGE);  // as weights lie
   // Each share is first touched by a worker, in parallel, as weights are.
   pool.parallel_for(workers, 1, [&](std::size_t begin, std::size_t end, int) {
     std::fill(buffer.get() + begin * share, buffer.get() + end * share, std::uint64_t{1});
@@ -57,7 +65,7 @@ double measure_read_bandwidth(int threads, std::uint64_t bytes) {
   while (pass(repeats, false) < kShortestPass) repeats *= 2;
   double best = pass(repeats, true);
   for (int i = 1; i < 2 * kPasses; ++i) best = std::min(best, pass(repeats, i % 2 == 0));
-  const double read = static_cast<double>(repeats) * static_cast<double>(share * workers * sizeof(std::uint64_t));
+  const double read = static_cast<double>(repeats) * static_cast<double>(buffer_bytes);
   // Every value is 1, so the sum says that all was read; a wrong one makes the result useless rather than flattering.
   return kept.load() % (share * workers) == 0 ? read / best : 0;
 }

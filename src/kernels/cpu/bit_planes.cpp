@@ -1,5 +1,7 @@
 #include "kernels/cpu/bit_planes.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -8,14 +10,17 @@
 namespace lathe::kernels::cpu {
 namespace {
 
-constexpr std::align_val_t kLine{64};
+constexpr std::size_t kLine = 64, kHugePage = 2 << 20;
 
 }  // namespace
 
 std::shared_ptr<std::byte> aligned_zeros(std::uint64_t bytes) {
-  void* memory = ::operator new(std::max<std::uint64_t>(bytes, 64), kLine);
-  std::memset(memory, 0, std::max<std::uint64_t>(bytes, 64));
-  return {static_cast<std::byte*>(memory), [](std::byte* freed) { ::operator delete(freed, kLine); }};
+  const std::size_t size = std::max<std::size_t>(bytes, kLine);
+  const std::align_val_t alignment{size < kHugePage ? kLine : kHugePage};
+  void* memory = ::operator new(size, alignment);
+  if (size >= kHugePage) ::madvise(memory, size, MADV_HUGEPAGE);  // where it is refused, weights are read more slowly
+  std::memset(memory, 0, size);
+  return {static_cast<std::byte*>(memory), [alignment](std::byte* freed) { ::operator delete(freed, alignment); }};
 }
 
 void fill_chunk(const std::uint8_t* levels, int bits, std::size_t tile_rows, std::uint32_t* out) {

@@ -17,7 +17,7 @@ inline constexpr std::size_t kIntChunk = 32;  // columns whose bits lie together
 // The largest part that `bits` begins with, from the top.
 constexpr int first_part(int bits) { return bits >= 8 ? 8 : bits >= 4 ? 4 : bits >= 2 ? 2 : 1; }
 
-// 64-byte aligned.
+// 64-byte aligned; in huge pages, where the system has them, from the size of one on.
 std::shared_ptr<std::byte> aligned_zeros(std::uint64_t bytes);
 
 // Tiles of `tile_rows` rows, the last padded with zeros; chunks of 32 columns, the last padded likewise.
