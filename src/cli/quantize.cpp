@@ -135,6 +135,8 @@ Json report_json(const quant::QuantizeReport& report, const std::string& out) {
           {"method_seconds", report.method_seconds},
           {"advance_seconds", report.advance_seconds},
           {"peak_rss_bytes", peak_rss_bytes()},
+          {"experts", report.experts},
+          {"scarce_experts", report.scarce_experts},
           {"per_tensor", std::move(tensors)},
           {"path", out}};
 }

@@ -26,40 +26,43 @@ std::vector<float> scale_for(const InputStatistics& input, const ScaleSite& site
   return scale;
 }
 
-// The sum over the consumers' rows of d^T G d with d = rounded - weight, weight and rounded as the input is scaled.
-double output_error(LayerWork& work, const ScaleSite& site, const InputStatistics& input,
-                    const std::vector<float>& scale) {
+// d^T G d summed over the rows of a consumer of the site, with d = rounded - weight, weight and rounded as the input is
+// scaled, and G its own input's.
+double output_error(LayerWork& work, const std::string& consumer, const std::vector<float>& scale) {
+  const InputStatistics& input = work.input_of(consumer);
   const std::size_t n = input.columns();
-  double total = 0;
   std::vector<float> importance = input.mean_squares();
   for (std::size_t i = 0; i < n; ++i) importance[i] /= scale[i] * scale[i];
-  for (const arch::Op* op : site.consumers) {
-    for (const arch::LinearUse& use : op->linears) {
-      const std::string name = use.weight + ".weight";
-      const std::vector<float>& weight = work.values(name);
-      std::vector<float> scaled(weight.size());
-      const std::size_t rows = work.shape(name).rows();
-      for (std::size_t r = 0; r < rows; ++r)
-        for (std::size_t i = 0; i < n; ++i) scaled[r * n + i] = weight[r * n + i] * scale[i];
-      std::vector<float> off =
-          pack_rows(name, work.target_of(name), work.shape(name), scaled, importance, *work.pool).to_floats();
-      for (std::size_t r = 0; r < rows; ++r)
-        for (std::size_t i = 0; i < n; ++i) off[r * n + i] = (off[r * n + i] - scaled[r * n + i]) / scale[i];
-      // off * G as a linear layer: G is symmetric.
-      Linear gram;
-      gram.weight = packed_blocks("calibration", codec_named("F32"), Shape{n, n},
-                                  Bytes(std::as_bytes(std::span(input.gram)), "calibration"));
-      const auto prepared = work.backend->prepare(gram);
-      const auto stream = work.backend->make_stream();
-      const kernels::DeviceBuffer x = work.backend->upload_floats(*stream, off);
-      const kernels::DeviceBuffer y = work.backend->allocate(off.size() * sizeof(float));
-      const kernels::LinearCall call{prepared.get(), kernels::DeviceTensor::dense(y.data(), rows, n)};
-      work.backend->linear(*stream, kernels::DeviceTensor::dense(x.data(), rows, n), std::span(&call, 1));
-      std::vector<float> product(off.size());
-      work.backend->download(*stream, product.data(), y.data(), y.bytes);
-      for (std::size_t i = 0; i < off.size(); ++i) total += static_cast<double>(off[i]) * product[i];
-    }
-  }
+  const std::string name = consumer + ".weight";
+  const std::vector<float>& weight = work.values(name);
+  std::vector<float> scaled(weight.size());
+  const std::size_t rows = work.shape(name).rows();
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < n; ++i) scaled[r * n + i] = weight[r * n + i] * scale[i];
+  std::vector<float> off =
+      pack_rows(name, work.target_of(name), work.shape(name), scaled, importance, *work.pool).to_floats();
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < n; ++i) off[r * n + i] = (off[r * n + i] - scaled[r * n + i]) / scale[i];
+  // off * G as a linear layer: G is symmetric.
+  Linear gram;
+  gram.weight = packed_blocks("calibration", codec_named("F32"), Shape{n, n},
+                              Bytes(std::as_bytes(std::span(input.gram)), "calibration"));
+  const auto prepared = work.backend->prepare(gram);
+  const auto stream = work.backend->make_stream();
+  const kernels::DeviceBuffer x = work.backend->upload_floats(*stream, off);
+  const kernels::DeviceBuffer y = work.backend->allocate(off.size() * sizeof(float));
+  const kernels::LinearCall call{prepared.get(), kernels::DeviceTensor::dense(y.data(), rows, n)};
+  work.backend->linear(*stream, kernels::DeviceTensor::dense(x.data(), rows, n), std::span(&call, 1));
+  std::vector<float> product(off.size());
+  work.backend->download(*stream, product.data(), y.data(), y.bytes);
+  double error = 0;
+  for (std::size_t i = 0; i < off.size(); ++i) error += static_cast<double>(off[i]) * product[i];
+  return error / input.experts;
+}
+
+double output_error(LayerWork& work, const ScaleSite& site, const std::vector<float>& scale) {
+  double total = 0;
+  for (const std::string& consumer : site.consumers) total += output_error(work, consumer, scale);
   return total;
 }
 
@@ -75,20 +78,20 @@ class Awq final : public Method {
 
   void quantize(LayerWork& work) const override {
     for (const ScaleSite& site : scale_sites(work)) {
-      const InputStatistics& input = work.input_of(site.consumers.front()->linears.front().weight);
+      const InputStatistics& input = work.input_of(site.input);
       std::vector<float> best(input.columns(), 1.0f);
-      double least = output_error(work, site, input, best);
+      double least = output_error(work, site, best);
       for (int step = 1; step < kAlphas; ++step) {
         interrupt_token().check();
         const std::vector<float> scale = scale_for(input, site, static_cast<float>(step) / kAlphas);
-        const double error = output_error(work, site, input, scale);
+        const double error = output_error(work, site, scale);
         if (error < least) least = error, best = scale;
       }
       fold_scale(work, site, best);
     }
-    for (const arch::Op* op : work.linear_ops()) {
-      const std::vector<float> importance = work.input_of(op->linears.front().weight).mean_squares();
-      for (const arch::LinearUse& use : op->linears) work.round_to_target(use.weight + ".weight", importance);
+    for (const Linears& linears : work.linears_by_input()) {
+      const std::vector<float> importance = work.input_of(linears.front()).mean_squares();
+      for (const std::string& linear : linears) work.round_to_target(linear + ".weight", importance);
     }
     work.keep_changed();
   }

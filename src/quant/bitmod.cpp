@@ -17,8 +17,8 @@ class Bitmod final : public Method {
   bool can_target(const Target& target) const override { return bitmod_codec(*target.codec) != nullptr; }
 
   void quantize(LayerWork& work) const override {
-    for (const arch::Op* op : work.linear_ops()) {
-      for (const arch::LinearUse& use : op->linears) adapt(work, use.weight + ".weight");
+    for (const Linears& linears : work.linears_by_input()) {
+      for (const std::string& linear : linears) adapt(work, linear + ".weight");
     }
   }
 

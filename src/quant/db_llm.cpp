@@ -153,13 +153,13 @@ class DbLlm final : public Method {
   bool can_target(const Target& target) const override { return fdb_codec(*target.codec) != nullptr; }
 
   void quantize(LayerWork& work) const override {
-    for (const arch::Op* op : work.linear_ops()) {
-      const std::string& first = op->linears.front().weight;
+    for (const Linears& linears : work.linears_by_input()) {
+      const std::string& first = linears.front();
       const float damping = work.options.damping.value_or(kPlanesDamping);
       const Hessian hessian = factorise(work.input_of(first), damping, false, first, *work.pool);
-      for (const arch::LinearUse& use : op->linears) {
+      for (const std::string& linear : linears) {
         interrupt_token().check();
-        binarize(work, use.weight + ".weight", hessian, work.input_of(first).gram, damping);
+        binarize(work, linear + ".weight", hessian, work.input_of(first).gram, damping);
       }
     }
   }

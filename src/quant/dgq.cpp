@@ -45,7 +45,7 @@ std::vector<float> clipping_scale(const std::vector<float>& largest, float perce
 void smooth(LayerWork& work) {
   for (const ScaleSite& site : scale_sites(work)) {
     if (site.through_attention) continue;
-    const InputStatistics& input = work.input_of(site.consumers.front()->linears.front().weight);
+    const InputStatistics& input = work.input_of(site.input);
     const std::vector<float> scale = clipping_scale(input.largest, work.options.smooth_percentile);
     if (*std::max_element(scale.begin(), scale.end()) > 1) fold_scale(work, site, scale);
   }
@@ -183,10 +183,10 @@ class Dgq final : public Method {
   void quantize(LayerWork& work) const override {
     smooth(work);
     std::size_t groups = 0, ones = 0;
-    for (const arch::Op* op : work.linear_ops()) {
-      const InputStatistics& input = work.input_of(op->linears.front().weight);
-      for (const arch::LinearUse& use : op->linears) {
-        const std::string name = use.weight + ".weight";
+    for (const Linears& linears : work.linears_by_input()) {
+      const InputStatistics& input = work.input_of(linears.front());
+      for (const std::string& linear : linears) {
+        const std::string name = linear + ".weight";
         const std::vector<DgqRow> rows = DgqSearch(work, name, input).run();
         for (const DgqRow& row : rows) {
           groups += row.scales.size();

@@ -71,13 +71,13 @@ class Gptq final : public Method {
   bool can_target(const Target& target) const override { return integer_grid(target).has_value(); }
 
   void quantize(LayerWork& work) const override {
-    for (const arch::Op* op : work.linear_ops()) {
-      const std::string& first = op->linears.front().weight;
+    for (const Linears& linears : work.linears_by_input()) {
+      const std::string& first = linears.front();
       const Hessian hessian = factorise(work.input_of(first), work.options.damping.value_or(kGptqDamping),
                                         work.options.act_order, first, *work.pool);
-      for (const arch::LinearUse& use : op->linears) {
+      for (const std::string& linear : linears) {
         interrupt_token().check();
-        round(work, use.weight + ".weight", hessian);
+        round(work, linear + ".weight", hessian);
       }
     }
   }

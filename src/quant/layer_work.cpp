@@ -1,5 +1,6 @@
 #include "quant/layer_work.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -22,10 +23,28 @@ const std::vector<float>& LayerWork::finite_values(const std::string& name) {
   return found;
 }
 
-std::vector<const arch::Op*> LayerWork::linear_ops() const {
-  std::vector<const arch::Op*> found;
+bool is_router(const arch::OpList& ops, int layer, int slot) {
+  return std::any_of(ops.ops.begin(), ops.ops.end(), [&](const arch::Op& op) {
+    return op.layer == layer && op.kind == arch::OpKind::kRoute && op.in == slot;
+  });
+}
+
+std::vector<Linears> LayerWork::linears_by_input() const {
+  std::vector<Linears> found;
   for (const arch::Op& op : ops->ops) {
-    if (op.layer == layer && op.kind == arch::OpKind::kLinear) found.push_back(&op);
+    if (op.layer != layer) continue;
+    if (op.kind == arch::OpKind::kLinear) {
+      Linears linears;
+      for (const arch::LinearUse& use : op.linears) {
+        if (!is_router(*ops, layer, use.out)) linears.push_back(use.weight);
+      }
+      if (!linears.empty()) found.push_back(std::move(linears));
+    } else if (op.kind == arch::OpKind::kGroupedLinear && op.choice != arch::kNoSlot) {
+      for (std::uint32_t expert = 0; expert < op.linears.front().matrices; ++expert) {
+        Linears& linears = found.emplace_back();
+        for (const arch::LinearUse& use : op.linears) linears.push_back(fmt::format("{}.{}", use.weight, expert));
+      }
+    }
   }
   return found;
 }
@@ -46,7 +65,11 @@ Target target_for(const Target& target, const std::string& name, std::uint64_t c
   }
 }
 
-Target LayerWork::target_of(const std::string& name) const { return target_for(target, name, shape(name).cols()); }
+Target LayerWork::target_of(const std::string& name) {
+  const std::uint64_t columns = shape(name).cols();
+  const auto known = targets.find(columns);
+  return known != targets.end() ? known->second : targets[columns] = target_for(target, name, columns);
+}
 
 PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
                        std::span<const float> importance, ThreadPool& pool) {

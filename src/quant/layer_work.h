@@ -32,6 +32,9 @@ struct MethodOptions {
   std::set<std::string, std::less<>> shadows;  // shadow: inputs that keep theirs, by first linear, as prepare chose
 };
 
+// Linear weights by name, without ".weight".
+using Linears = std::vector<std::string>;
+
 struct LayerWork {
   const arch::Architecture* architecture = nullptr;
   const arch::OpList* ops = nullptr;
@@ -45,24 +48,30 @@ struct LayerWork {
   std::map<std::string, std::vector<float>> floats;                // those that were decoded, and may have been changed
   std::map<std::string, std::shared_ptr<InputStatistics>> inputs;  // by linear; empty without calibration
   std::map<std::string, PackedTensor> packed;                      // what the layer becomes: tensors not in here stay
+  std::map<std::uint64_t, Target> targets;                         // by columns, as target_of found them
 
   // The tensor's values, decoded on first use; writing to them changes what is packed.
   std::vector<float>& values(const std::string& name);
   // The same; throws an Error naming the tensor when one is NaN or infinite.
   const std::vector<float>& finite_values(const std::string& name);
   const Shape& shape(const std::string& name) const { return source.at(name).shape; }
-  // The layer's operations that multiply with a weight.
-  std::vector<const arch::Op*> linear_ops() const;
+  // The weights to round, those together that read the same input: a linear operation's, or one expert's. Routers are
+  // not among them, nor the matrices per head of latent attention.
+  std::vector<Linears> linears_by_input() const;
   const InputStatistics& input_of(const std::string& linear) const;
-  // The target for a tensor: codecs whose blocks do not divide its rows fall back to F16, with a warning.
-  Target target_of(const std::string& name) const;
+  // The target for a tensor: codecs whose blocks do not divide its rows fall back to F16, with a warning for the first
+  // of the layer's tensors with such rows.
+  Target target_of(const std::string& name);
   // Rounds `name` to the nearest under its target, errors weighted by `importance` (one per column, or none).
   void round_to_target(const std::string& name, std::span<const float> importance = {});
   // Every changed tensor that was not packed becomes F32: norms and biases that took part in a merge.
   void keep_changed();
 };
 
-// `target` where its codec can hold rows of `columns`, F16 otherwise (said once per tensor).
+// What an operation's logits are for, when they are `slot`: to choose experts.
+bool is_router(const arch::OpList& ops, int layer, int slot);
+
+// `target` where its codec can hold rows of `columns`, F16 otherwise, with a warning that names the tensor.
 Target target_for(const Target& target, const std::string& name, std::uint64_t columns);
 
 // What Codec::encode makes of all rows, in parallel where they stand alone.

@@ -16,6 +16,13 @@ void Magnitudes::add(float magnitude) {
   ++count_;
 }
 
+void Magnitudes::add(const Magnitudes& other) {
+  if (other.count_ == 0) return;
+  buckets_.resize(kBuckets);
+  for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) buckets_[bucket] += other.buckets_[bucket];
+  count_ += other.count_;
+}
+
 float Magnitudes::largest_without(double share) const {
   auto left_out = static_cast<std::uint64_t>(share * static_cast<double>(count_));
   for (std::size_t bucket = buckets_.size(); bucket-- > 0;) {

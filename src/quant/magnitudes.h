@@ -11,6 +11,8 @@ class Magnitudes {
  public:
   // `magnitude` >= 0. Infinities and NaN count as larger than any number, and have no quantiles.
   void add(float magnitude);
+  // All that `other` counted.
+  void add(const Magnitudes& other);
   // The largest magnitude when the largest `share` of all numbers is left out, rounded up to the end of its bucket; 0
   // of no numbers.
   float largest_without(double share) const;

@@ -11,10 +11,12 @@ namespace lathe::quant {
 
 // Where the input of some linear operations comes from, and what a scale of its columns is folded into.
 struct ScaleSite {
-  std::vector<const arch::Op*> consumers;  // every linear operation that reads the input
-  std::string norm;                        // the norm that makes it, without ".weight", or
-  std::string linear;                      // the linear whose output rows pass into it one to one
-  std::uint64_t first_row = 0;             // of that linear
+  std::string input;            // the linear whose statistics are those of the whole input
+  Linears consumers;            // every linear that reads it, or a choice of its rows, and is to be rounded
+  Linears routers;              // those that read it and are not
+  std::string norm;             // the norm that makes it, without ".weight", or
+  std::string linear;           // the linear whose output rows pass into it one to one
+  std::uint64_t first_row = 0;  // of that linear
   // Columns of the input that come from the same row share one scale: shares_of[column] = row. Several columns of one
   // row occur where query heads share a value head.
   std::vector<std::uint32_t> row_of;
@@ -23,7 +25,8 @@ struct ScaleSite {
 };
 
 // Every input of the layer's linears whose scale can be folded. The rest (rows of a layer behind a non-linear
-// activation, outputs of linears with several readers) is left out.
+// activation, outputs of linears with several readers) is left out. Between an expert's up and down projection is a
+// site of its own.
 std::vector<ScaleSite> scale_sites(const LayerWork& work);
 
 // Divides the input's columns by `scale` and multiplies the consumers' columns; columns of one row must have equal

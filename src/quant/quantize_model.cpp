@@ -60,6 +60,13 @@ double relative_error(const PackedTensor& original, const PackedTensor& packed) 
   return energy > 0 ? error / energy : 0;
 }
 
+// A layer of a model, or of the encoder or decoder of one that has both.
+struct Block {
+  const arch::OpList* ops;
+  int layer;
+  std::string prefix;  // of its tensors' names
+};
+
 class Run {
  public:
   Run(const formats::ModelFile& in, const QuantizeOptions& options)
@@ -68,6 +75,10 @@ class Run {
         backend_(kernels::make_cpu_backend({options.threads, options.kernel})),
         pool_(options.threads),
         ops_(arch::lower(in.architecture)) {
+    const bool translates = in.architecture.encoder.n_layers > 0;
+    if (translates) encoder_ops_ = arch::lower_encoder(in.architecture);
+    add_blocks(encoder_ops_, in.architecture.encoder.n_layers, "enc.blk.");
+    add_blocks(ops_, in.architecture.n_layers, translates ? "dec.blk." : "blk.");
     if (options_.method->needs() == Needs::kNothing) return;
     if (in.tokenizer == nullptr)
       throw Error("the model holds no tokenizer, which calibration needs", in.path, "name one with --tokenizer FILE");
@@ -81,10 +92,11 @@ class Run {
   // Tensors of every layer, finished ones taken from `partial` when there is one.
   Tensors all_layers(const MethodOptions& method_options, const PartialRun* partial, QuantizeReport& report,
                      double* loss) {
-    const int layers = static_cast<int>(in_.architecture.n_layers);
+    const int layers = static_cast<int>(blocks_.size());
     Progress progress(loss == nullptr ? "quantizing" : "searching", static_cast<std::uint64_t>(layers),
                       options_.progress);
-    LayerRunner runner(in_.architecture, backend_, sequences_);
+    std::optional<LayerRunner> runner;
+    if (original_ != nullptr) runner.emplace(in_.architecture, backend_, sequences_);
     Tensors all;
     for (int layer = 0; layer < layers; ++layer) {
       interrupt_token().check();
@@ -95,9 +107,9 @@ class Run {
       }
       if (original_ != nullptr && (layer + 1 < layers || loss != nullptr)) {
         const auto start = Clock::now();
-        runner.advance(std::make_shared<model::Model>(in_.architecture, with_tensors(in_.weights, *done), backend_));
+        runner->advance(std::make_shared<model::Model>(in_.architecture, with_tensors(in_.weights, *done), backend_));
         report.advance_seconds += seconds_since(start);
-        if (loss != nullptr) *loss += loss_of(layer, runner.hidden());
+        if (loss != nullptr) *loss += loss_of(layer, runner->hidden());
       }
       if (loss == nullptr) all.merge(*done);
       progress.advance();
@@ -124,12 +136,12 @@ class Run {
   void each_layer(const MethodOptions& method_options, const std::function<void(const LayerWork&)>& look) {
     const int layers = static_cast<int>(in_.architecture.n_layers);
     Progress progress("looking", static_cast<std::uint64_t>(layers), options_.progress);
-    LayerRunner runner(in_.architecture, backend_, sequences_);
+    std::optional<LayerRunner> runner(std::in_place, in_.architecture, backend_, sequences_);
     QuantizeReport unused;
     for (int layer = 0; layer < layers; ++layer) {
       interrupt_token().check();
       look(work_on(layer, method_options, runner, unused));
-      if (layer + 1 < layers) runner.advance(original_);
+      if (layer + 1 < layers) runner->advance(original_);
       progress.advance();
     }
   }
@@ -137,32 +149,44 @@ class Run {
   ThreadPool& pool() { return pool_; }
 
  private:
+  void add_blocks(const arch::OpList& ops, std::uint32_t layers, std::string_view prefix) {
+    for (std::uint32_t layer = 0; layer < layers; ++layer) {
+      blocks_.push_back({&ops, static_cast<int>(layer), fmt::format("{}{}.", prefix, layer)});
+    }
+  }
+
   // A layer with what calibration shows of it.
-  LayerWork work_on(int layer, const MethodOptions& method_options, LayerRunner& runner, QuantizeReport& report) {
+  LayerWork work_on(int index, const MethodOptions& method_options, std::optional<LayerRunner>& runner,
+                    QuantizeReport& report) {
+    const Block& block = blocks_[static_cast<std::size_t>(index)];
     LayerWork work;
     work.architecture = &in_.architecture;
-    work.ops = &ops_;
-    work.layer = layer;
+    work.ops = block.ops;
+    work.layer = block.layer;
     work.target = options_.target;
     work.options = method_options;
     work.backend = backend_.get();
     work.pool = &pool_;
-    const std::string prefix = fmt::format("blk.{}.", layer);
     for (const auto& [name, tensor] : in_.weights.all()) {
-      if (name.starts_with(prefix)) work.source[name] = tensor;
+      if (name.starts_with(block.prefix)) work.source[name] = tensor;
     }
-    if (original_ != nullptr) {
+    for (const Linears& linears : work.linears_by_input()) {  // an encoder multiplies with some of the decoder's
+      for (const std::string& linear : linears) work.source[linear + ".weight"] = in_.weights.at(linear + ".weight");
+    }
+    if (runner) {
       const auto start = Clock::now();
-      StatisticsHooks hooks(layer, options_.method->needs() == Needs::kGram);
-      runner.look(original_, hooks);
+      StatisticsHooks hooks(block.layer, options_.method->needs() == Needs::kGram);
+      runner->look(original_, hooks);
       work.inputs = hooks.take();
+      report.experts += hooks.experts(), report.scarce_experts += hooks.scarce_experts();
       report.capture_seconds += seconds_since(start);
       report.gram_seconds += hooks.gram_seconds();
     }
     return work;
   }
 
-  Tensors one_layer(int layer, const MethodOptions& method_options, LayerRunner& runner, QuantizeReport& report) {
+  Tensors one_layer(int layer, const MethodOptions& method_options, std::optional<LayerRunner>& runner,
+                    QuantizeReport& report) {
     LayerWork work = work_on(layer, method_options, runner, report);
     const auto start = Clock::now();
     options_.method->quantize(work);
@@ -190,7 +214,8 @@ class Run {
   const QuantizeOptions& options_;
   std::shared_ptr<kernels::Backend> backend_;
   ThreadPool pool_;
-  arch::OpList ops_;
+  arch::OpList encoder_ops_, ops_;
+  std::vector<Block> blocks_;  // an encoder's first
   Sequences sequences_;
   std::shared_ptr<const model::Model> original_;          // nullptr without calibration
   std::vector<std::vector<std::vector<float>>> outputs_;  // of the original, by layer and sequence
@@ -214,9 +239,9 @@ void check_pair(const Method& method, const Target& target) {
 QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesystem::path& out,
                               const QuantizeOptions& options) {
   const auto start = Clock::now();
-  if (in.architecture.encoder.n_layers > 0) {
-    throw Error("is an encoder-decoder model, which the methods that go through a model layer by layer do not know",
-                in.path, "lathe convert --dtype rounds every matrix to the nearest values");
+  if (in.architecture.encoder.n_layers > 0 && options.method->needs() != Needs::kNothing) {
+    throw Error("is an encoder-decoder model, which calibration does not know: its text would need translations",
+                in.path, "--method rtn and --method bitmod need no calibration");
   }
   check_pair(*options.method, options.target);
   Run run(in, options);
@@ -232,7 +257,14 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
     replaced[name] = pack_rows(name, target_for(*target, name, tensor->shape.cols()), tensor->shape,
                                tensor->to_floats(), {}, run.pool());
   };
+  if (report.scarce_experts > 0) {
+    log_warning(
+        "{} of {} experts got fewer calibration tokens than a quarter of their columns and share the inputs of all "
+        "experts of their layers; --calibration-sequences takes more",
+        report.scarce_experts, report.experts);
+  }
   replace("token_embd.weight", options.embedding);
+  replace("enc.token_embd.weight", options.embedding);
   replace("output.weight", options.head);
 
   formats::ModelFile result = in;

@@ -36,6 +36,8 @@ struct TensorReport {
 
 struct QuantizeReport {
   std::uint64_t bytes = 0, parameters = 0;
+  // Of the layers that this run calibrated; scarce ones got too few tokens for statistics of their own.
+  std::uint64_t experts = 0, scarce_experts = 0;
   double seconds = 0, capture_seconds = 0, gram_seconds = 0, method_seconds = 0, advance_seconds = 0;
   std::vector<TensorReport> tensors;
   double bits_per_weight() const {

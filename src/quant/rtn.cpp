@@ -13,8 +13,8 @@ class Rtn final : public Method {
   Needs needs() const override { return Needs::kNothing; }
   bool can_target(const Target& target) const override { return target.codec->can_encode(); }
   void quantize(LayerWork& work) const override {
-    for (const arch::Op* op : work.linear_ops()) {
-      for (const arch::LinearUse& use : op->linears) work.round_to_target(use.weight + ".weight");
+    for (const Linears& linears : work.linears_by_input()) {
+      for (const std::string& linear : linears) work.round_to_target(linear + ".weight");
     }
   }
 };

@@ -53,8 +53,8 @@ class Shadow final : public Method {
     };
     std::vector<Importance> inputs;
     model.each_layer([&](const LayerWork& work) {
-      for (const arch::Op* op : work.linear_ops()) {
-        const std::string& first = op->linears.front().weight;
+      for (const Linears& linears : work.linears_by_input()) {
+        const std::string& first = linears.front();
         const InputStatistics& input = work.input_of(first);
         const float largest = largest_of(input);
         inputs.push_back({first, largest > 0 ? largest / range_of_input(input, options.shadow_share) : 1});
@@ -71,12 +71,12 @@ class Shadow final : public Method {
   }
 
   void quantize(LayerWork& work) const override {
-    for (const arch::Op* op : work.linear_ops()) {
+    for (const Linears& linears : work.linears_by_input()) {
       interrupt_token().check();
-      const std::string& first = op->linears.front().weight;
+      const std::string& first = linears.front();
       const W8a8Input input = static_input(work.input_of(first), work.options, work.options.shadows.contains(first));
-      for (const arch::LinearUse& use : op->linears) {
-        const std::string name = use.weight + ".weight";
+      for (const std::string& linear : linears) {
+        const std::string name = linear + ".weight";
         work.packed[name] = pack_w8a8(name, work.shape(name), work.values(name), input);
       }
     }

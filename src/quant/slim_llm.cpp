@@ -100,8 +100,8 @@ class SlimLlm final : public Method {
   bool can_target(const Target& target) const override { return slim_codec(*target.codec) != nullptr; }
 
   void quantize(LayerWork& work) const override {
-    for (const arch::Op* op : work.linear_ops()) {
-      const std::string& first = op->linears.front().weight;
+    for (const Linears& linears : work.linears_by_input()) {
+      const std::string& first = linears.front();
       const InputStatistics& input = work.input_of(first);
       const Hessian hessian = factorise(input, work.options.damping.value_or(kSlimDamping), false, first, *work.pool);
       const std::size_t blocks = slim_whole_blocks(work.target.params, input.columns());
@@ -109,9 +109,9 @@ class SlimLlm final : public Method {
         log_warning("layer \"{}\": {} whole blocks of {} columns are too few to differ in width", first, blocks,
                     work.target.params.group_size);
       }
-      for (const arch::LinearUse& use : op->linears) {
+      for (const std::string& linear : linears) {
         interrupt_token().check();
-        round(work, use.weight + ".weight", hessian, input.sample);
+        round(work, linear + ".weight", hessian, input.sample);
       }
     }
   }

@@ -19,11 +19,9 @@ constexpr float kNoSmoothing = 2;  // an alpha that stands for s = 1
 std::vector<float> scale_for(LayerWork& work, const ScaleSite& site, const InputStatistics& input, float alpha) {
   const std::size_t n = input.columns();
   std::vector<float> largest(n, 0), scale(n, 1);
-  for (const arch::Op* op : site.consumers) {
-    for (const arch::LinearUse& use : op->linears) {
-      const std::vector<float>& weight = work.values(use.weight + ".weight");
-      for (std::size_t i = 0; i < weight.size(); ++i) largest[i % n] = std::max(largest[i % n], std::abs(weight[i]));
-    }
+  for (const std::string& linear : site.consumers) {
+    const std::vector<float>& weight = work.values(linear + ".weight");
+    for (std::size_t i = 0; i < weight.size(); ++i) largest[i % n] = std::max(largest[i % n], std::abs(weight[i]));
   }
   for (std::size_t j = 0; j < n; ++j) {
     if (input.largest[j] == 0 || largest[j] == 0) continue;  // a column never used
@@ -62,12 +60,12 @@ class SmoothQuantPlus final : public Method {
   void quantize(LayerWork& work) const override {
     if (work.options.alpha != kNoSmoothing) {
       for (const ScaleSite& site : scale_sites(work)) {
-        const InputStatistics& input = work.input_of(site.consumers.front()->linears.front().weight);
+        const InputStatistics& input = work.input_of(site.input);
         fold_scale(work, site, scale_for(work, site, input, work.options.alpha));
       }
     }
-    for (const arch::Op* op : work.linear_ops()) {
-      for (const arch::LinearUse& use : op->linears) work.round_to_target(use.weight + ".weight");
+    for (const Linears& linears : work.linears_by_input()) {
+      for (const std::string& linear : linears) work.round_to_target(linear + ".weight");
     }
     work.keep_changed();
   }

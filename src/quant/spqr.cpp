@@ -110,13 +110,13 @@ class Spqr final : public Method {
 
   void quantize(LayerWork& work) const override {
     const bool ordered = work.options.act_order || spqr_codec(*work.target.codec)->ordered();
-    for (const arch::Op* op : work.linear_ops()) {
-      const std::string& first = op->linears.front().weight;
+    for (const Linears& linears : work.linears_by_input()) {
+      const std::string& first = linears.front();
       const Hessian hessian =
           factorise(work.input_of(first), work.options.damping.value_or(kSpqrDamping), ordered, first, *work.pool);
-      for (const arch::LinearUse& use : op->linears) {
+      for (const std::string& linear : linears) {
         interrupt_token().check();
-        round(work, use.weight + ".weight", hessian, ordered);
+        round(work, linear + ".weight", hessian, ordered);
       }
     }
   }

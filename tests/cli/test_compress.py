@@ -1,6 +1,7 @@
 """lathe quantize, compare and bench matmul, as a user runs them."""
 import json
 import pathlib
+import re
 import unittest
 
 from harness import CliTest
@@ -55,6 +56,30 @@ class Quantize(CliTest):
             one, other = (self.json("run", m, "-p", "Once upon", "-n", "8", "--temperature", "0")["ids"]
                           for m in (out, copy))
             self.assertEqual(one, other)
+
+    def test_experts(self):
+        text = self.folder / "text.txt"
+        text.write_text("Once upon a time there was a girl named Lily. She had a big red ball. " * 100)
+        model = self.folder / "moe.gguf"
+        self.json("synth", "qwen2moe-tiny", model, "--codec", "F16")
+        for name, codec, *options in (("small.lathe", "INT_SYM", "--bits", 4, "--group", 32),
+                                      ("small.gguf", "Q4_0", "--codec", "Q4_0")):
+            out, copy = self.folder / name, self.folder / f"copy-{name}"
+            result = self.json("quantize", model, out, *options, "--calibration", text, "--calibration-tokens", "64",
+                               "--calibration-sequences", "8")
+            self.assertGreater(result["experts"], 0)
+            self.assertLess(result["bits_per_weight"], 7)
+            codecs = {tensor["name"]: tensor["codec"] for tensor in self.json("info", out)["tensors"]}
+            experts = [name for name in codecs if re.search(r"\.ffn_(gate|up|down)[._]", name) and "_inp" not in name]
+            self.assertEqual(len(experts), 4 * 3 * 9)  # four layers of eight experts and a shared one
+            self.assertEqual({codecs[name] for name in experts}, {codec})
+            self.assertNotIn(codec, {codecs[name] for name in codecs if "_inp" in name})
+            self.json("convert", out, copy)
+            one, other, wide = (self.json("perplexity", m, "-f", text, "-c", "64")["perplexity"]
+                                for m in (out, copy, model))
+            self.assertEqual(one, other)
+            self.assertAlmostEqual(one, wide, delta=0.2 * wide)
+            self.json("run", out, "-p", "Once upon", "-n", "4", "--temperature", "0")
 
     def test_spqr_keeps_the_order_of_its_columns(self):
         text = self.folder / "text.txt"

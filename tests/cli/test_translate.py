@@ -36,6 +36,25 @@ class Translate(CliTest):
         self.assertEqual(write("a dog"), write("a dog"))
         self.assertNotEqual(write("a dog"), write("the cat slept"))
 
+    def test_quantized_without_calibration(self):
+        text, source = self.folder / "text.txt", self.folder / "source.txt"
+        text.write_text("the cat slept\n")
+        source.write_text("a dog\n")
+        wide = self.json("perplexity", self.model, "-f", text, "--source", source)["perplexity"]
+        for method in ("rtn", "bitmod"):
+            out, copy = self.folder / f"{method}.lathe", self.folder / f"{method}-copy.lathe"
+            self.json("quantize", self.model, out, "--method", method, "--bits", "4", "--group", "32")
+            codecs = {tensor["name"]: tensor["codec"] for tensor in self.json("info", out)["tensors"]}
+            for name in ("enc.blk.0.attn_q", "dec.blk.1.ffn_down", "dec.blk.0.cross_attn_k", "dec.blk.0.cross_attn_q"):
+                self.assertEqual(codecs[f"{name}.weight"], {"rtn": "INT_SYM", "bitmod": "BITMOD"}[method], name)
+            self.assertNotIn("F16", {codecs[name] for name in codecs if ".attn_" in name and "rel" not in name
+                                     and "norm" not in name})
+            self.json("convert", out, copy)
+            one, other = (self.json("perplexity", m, "-f", text, "--source", source)["perplexity"] for m in (out, copy))
+            self.assertEqual(one, other)
+            self.assertNotEqual(one, wide)
+            self.assertAlmostEqual(one, wide, delta=0.2 * wide)
+
     def test_refusals(self):
         text = self.folder / "text.txt"
         text.write_text("a\nb\n")

@@ -13,9 +13,7 @@ Target fdb_target(int group) { return {&codec_named("FDB"), {2, group}}; }
 
 std::vector<std::string> linears_of(const LayerWork& work) {
   std::vector<std::string> names;
-  for (const arch::Op* op : work.linear_ops()) {
-    for (const arch::LinearUse& use : op->linears) names.push_back(use.weight);
-  }
+  for (const Linears& linears : work.linears_by_input()) names.insert(names.end(), linears.begin(), linears.end());
   return names;
 }
 

@@ -19,7 +19,8 @@ struct Layer {
       : model(test::make_tiny_model(a, "F32", seed)),
         ops(arch::lower(model.architecture)),
         backend(test::cpu(2)),
-        pool(2) {
+        pool(2),
+        random(static_cast<unsigned>(seed)) {
     work.architecture = &model.architecture;
     work.ops = &ops;
     work.layer = 0;
@@ -29,31 +30,42 @@ struct Layer {
     for (const auto& [name, tensor] : model.weights.all()) {
       if (name.starts_with("blk.0.")) work.source[name] = tensor;
     }
-    std::mt19937 random(static_cast<unsigned>(seed));
-    std::normal_distribution<float> normal;
-    for (const arch::Op* op : work.linear_ops()) {
-      const std::size_t n = work.shape(op->linears[0].weight + ".weight").cols();
-      auto input = std::make_shared<InputStatistics>();
-      input->sum_abs.resize(n), input->sum_squares.resize(n), input->largest.resize(n), input->gram.resize(n * n);
-      std::vector<float> x(n);
-      TokenSample sample;
-      for (input->tokens = 0; input->tokens < 3 * n; ++input->tokens) {
-        const float common = normal(random);
-        for (std::size_t i = 0; i < n; ++i) {
-          x[i] = (normal(random) + common) * (i % 16 == 3 ? 10.0f : 1.0f);
-          input->sum_abs[i] += std::abs(x[i]);
-          input->sum_squares[i] += double{x[i]} * x[i];
-          input->largest[i] = std::max(input->largest[i], std::abs(x[i]));
-          input->magnitudes.add(std::abs(x[i]));
-        }
-        sample.add(x);
-        for (std::size_t i = 0; i < n; ++i) {
-          for (std::size_t j = 0; j < n; ++j) input->gram[i * n + j] += x[i] * x[j];
-        }
+    for (const Linears& linears : work.linears_by_input()) make_input(linears);
+    for (const arch::Op& op : ops.ops) {
+      if (op.layer != 0 || op.kind != arch::OpKind::kLinear) continue;
+      const std::string& first = op.linears.front().weight;
+      if (work.inputs.contains(first)) continue;
+      // A router, which reads what shared experts read.
+      if (op.linears.size() > 1) {
+        work.inputs[first] = work.inputs.at(op.linears[1].weight);
+      } else {
+        make_input({first});
       }
-      input->sample = sample.take();
-      for (const arch::LinearUse& use : op->linears) work.inputs[use.weight] = input;
     }
+  }
+
+  void make_input(const Linears& linears) {
+    const std::size_t n = work.shape(linears[0] + ".weight").cols();
+    auto input = std::make_shared<InputStatistics>(n);
+    input->gram.resize(n * n);
+    std::vector<float> x(n);
+    TokenSample sample;
+    for (input->tokens = 0; input->tokens < 3 * n; ++input->tokens) {
+      const float common = normal(random);
+      for (std::size_t i = 0; i < n; ++i) {
+        x[i] = (normal(random) + common) * (i % 16 == 3 ? 10.0f : 1.0f);
+        input->sum_abs[i] += std::abs(x[i]);
+        input->sum_squares[i] += double{x[i]} * x[i];
+        input->largest[i] = std::max(input->largest[i], std::abs(x[i]));
+        input->magnitudes.add(std::abs(x[i]));
+      }
+      sample.add(x);
+      for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t j = 0; j < n; ++j) input->gram[i * n + j] += x[i] * x[j];
+      }
+    }
+    input->sample = sample.take();
+    for (const std::string& linear : linears) work.inputs[linear] = input;
   }
 
   // tr(D G D^T) with D what rounding changed, relative to the same of the weights themselves.
@@ -80,6 +92,8 @@ struct Layer {
   arch::OpList ops;
   std::shared_ptr<kernels::Backend> backend;
   ThreadPool pool;
+  std::mt19937 random;
+  std::normal_distribution<float> normal;
   LayerWork work;
 };
 

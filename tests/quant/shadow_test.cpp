@@ -54,12 +54,12 @@ Values make_values(std::size_t columns, float size, unsigned seed) {
 struct Inputs {
   explicit Inputs(Layer& layer, const std::vector<float>& sizes) {
     std::size_t next = 0;
-    for (const arch::Op* op : layer.work.linear_ops()) {
-      const std::string& first = op->linears.front().weight;
+    for (const Linears& linears : layer.work.linears_by_input()) {
+      const std::string& first = linears.front();
       const std::size_t columns = layer.work.inputs.at(first)->columns();
       values[first] = make_values(columns, sizes.at(next), static_cast<unsigned>(next));
       const auto statistics = std::make_shared<InputStatistics>(values[first].statistics());
-      for (const arch::LinearUse& use : op->linears) layer.work.inputs[use.weight] = statistics;
+      for (const std::string& linear : linears) layer.work.inputs[linear] = statistics;
       ++next;
     }
   }
@@ -105,16 +105,16 @@ TEST(Shadow, ScalesCoverTheRangeOrEverything) {
     layer.work.options.shadows = {"blk.0.attn_q", "blk.0.ffn_down"};
     shadow_method().quantize(layer.work);
     EXPECT_EQ(layer.work.packed.size(), 7u);
-    for (const arch::Op* op : layer.work.linear_ops()) {
-      const std::string& first = op->linears.front().weight;
+    for (const Linears& linears : layer.work.linears_by_input()) {
+      const std::string& first = linears.front();
       const Values& values = inputs.values.at(first);
       const bool shadow = layer.work.options.shadows.contains(first);
-      for (const arch::LinearUse& use : op->linears) {
-        const PackedTensor& tensor = layer.work.packed.at(use.weight + ".weight");
+      for (const std::string& linear : linears) {
+        const PackedTensor& tensor = layer.work.packed.at(linear + ".weight");
         const W8a8Scales scales = w8a8_scales(tensor);
-        EXPECT_EQ(scales.input.shadow, shadow) << use.weight;
+        EXPECT_EQ(scales.input.shadow, shadow) << linear;
         const float range = shadow ? values.range(share) : values.largest();
-        EXPECT_NEAR(scales.input.scale, range / 127, shadow ? range / 127 / 64 : 0) << use.weight;
+        EXPECT_NEAR(scales.input.scale, range / 127, shadow ? range / 127 / 64 : 0) << linear;
         const std::vector<float>& weight = layer.model.decoded.at(tensor.name);
         float largest = 0;
         for (const float value : weight) largest = std::max(largest, std::abs(value));

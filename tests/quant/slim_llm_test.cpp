@@ -25,9 +25,9 @@ Target slim_target(int bits, int group) { return {&codec_named("SLIM"), {bits, g
 // Makes blocks of columns of every weight matter differently: the second of each four has large weights, the third
 // small ones.
 void structure(Layer& layer, std::size_t group) {
-  for (const arch::Op* op : layer.work.linear_ops()) {
-    for (const arch::LinearUse& use : op->linears) {
-      const std::string name = use.weight + ".weight";
+  for (const Linears& linears : layer.work.linears_by_input()) {
+    for (const std::string& linear : linears) {
+      const std::string name = linear + ".weight";
       const std::size_t n = layer.work.shape(name).cols();
       std::vector<float>& weight = layer.model.decoded.at(name);
       for (std::size_t i = 0; i < weight.size(); ++i) {
