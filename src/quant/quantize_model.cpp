@@ -264,7 +264,6 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
         report.scarce_experts, report.experts);
   }
   replace("token_embd.weight", options.embedding);
-  replace("enc.token_embd.weight", options.embedding);
   replace("output.weight", options.head);
 
   formats::ModelFile result = in;
