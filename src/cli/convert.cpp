@@ -1,11 +1,11 @@
 // lathe convert: a model from one file format or number type to another.
 #include <string>
 
+#include "arch/codec_mix.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
-#include "tensor/codec.h"
 
 namespace lathe::cli {
 
@@ -21,7 +21,8 @@ int convert_verb(Arguments arguments) {
                   "names one that it can.");
   options.positional("IN", in, "the model to read", true);
   options.positional("OUT", out, "the file or folder to write", true);
-  options.value("--dtype", dtype, "CODEC", "store every matrix as CODEC (F32, F16, BF16, Q8_0, Q4_K, ...)");
+  options.value("--dtype", dtype, "CODEC",
+                "store every matrix as CODEC (F32, F16, BF16, Q8_0, Q4_K, ..., or a mix: Q4_K_M, ...)");
   options.size("--split-size", save.split_bytes, "start another file beyond this size (500M, 2G); 0: one file");
   options.value("--tokenizer", model.tokenizer, "FILE", "use this tokenizer instead of the model's own");
   add_output_options(options, output);
@@ -29,7 +30,7 @@ int convert_verb(Arguments arguments) {
   apply(output);
 
   check_output_kind(out);
-  if (dtype) save.dtype = codec_named(*dtype).name();
+  if (dtype) save.dtype = arch::codec_or_mix_named(*dtype);
   model.model = in;
   const formats::SaveResult result = formats::save_model(load_model(model), out, save);
   if (output.json) {

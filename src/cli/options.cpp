@@ -139,8 +139,10 @@ void Options::value(std::string names, float& target, std::string metavar, std::
   add({std::move(names), std::move(metavar), std::move(help), fmt::to_string(target), false, false, false,
        setter(target)});
 }
-void Options::value(std::string names, std::optional<std::string>& target, std::string metavar, std::string help) {
-  add({std::move(names), std::move(metavar), std::move(help), {}, false, false, false, setter(target)});
+void Options::value(std::string names, std::optional<std::string>& target, std::string metavar, std::string help,
+                    std::string otherwise) {
+  add({std::move(names), std::move(metavar), std::move(help), std::move(otherwise), false, false, false,
+       setter(target)});
 }
 void Options::value(std::string names, std::optional<int>& target, std::string metavar, std::string help,
                     std::string otherwise) {

@@ -46,7 +46,8 @@ class Options {
   void value(std::string names, std::uint64_t& target, std::string metavar, std::string help);
   void value(std::string names, float& target, std::string metavar, std::string help);
   // Empty until given; `otherwise` is what help shows as the default.
-  void value(std::string names, std::optional<std::string>& target, std::string metavar, std::string help);
+  void value(std::string names, std::optional<std::string>& target, std::string metavar, std::string help,
+             std::string otherwise = {});
   void value(std::string names, std::optional<int>& target, std::string metavar, std::string help,
              std::string otherwise);
   void value(std::string names, std::optional<std::uint32_t>& target, std::string metavar, std::string help,

@@ -17,7 +17,14 @@ namespace {
 
 using quant::Target;
 
-constexpr std::string_view kDefaultMethod = "gptq";
+constexpr std::string_view kDefaultMethod = "gptq", kDefaultOtherwise = "rtn";
+
+// The method when none is named: one that can choose weights for the codec.
+const quant::Method& usual_method(const Codec* codec) {
+  const quant::Method& method = quant::method_named(kDefaultMethod);
+  const bool able = codec == nullptr || method.can_target({codec, codec->usual_params()});
+  return able ? method : quant::method_named(kDefaultOtherwise);
+}
 
 void check_activation_bits(const Target& target, std::string_view option) {
   const int bits = target.params.activation_bits;
@@ -58,7 +65,7 @@ bool goes_together(const quant::Method& method, const Codec& codec) {
 }
 
 void print_list(bool json) {
-  Json methods = Json::array(), codecs = Json::array();
+  Json methods = Json::array(), codecs = Json::array(), mixes = Json::array();
   std::string text = "methods\n";
   for (const quant::Method* method : quant::all_methods()) {
     Json targets = Json::array();
@@ -95,8 +102,13 @@ void print_list(bool json) {
     if (format != nullptr) entry["bits_per_weight"] = bits;
     codecs.push_back(std::move(entry));
   }
+  text += "mixes of codecs, by tensor (with methods for every codec)\n";
+  for (const arch::CodecMix& mix : arch::codec_mixes()) {
+    text += fmt::format("  {:<14}{}\n", mix.name, mix.description);
+    mixes.push_back({{"name", mix.name}, {"description", mix.description}, {"file_type", mix.file_type}});
+  }
   if (json) {
-    print_json({{"methods", std::move(methods)}, {"codecs", std::move(codecs)}});
+    print_json({{"methods", std::move(methods)}, {"codecs", std::move(codecs)}, {"mixes", std::move(mixes)}});
   } else {
     print_text(text);
   }
@@ -146,8 +158,8 @@ Json report_json(const quant::QuantizeReport& report, const std::string& out) {
 int quantize_verb(Arguments arguments) {
   ModelArgs model;
   OutputArgs output;
-  std::string in, out, method(kDefaultMethod), embedding = "Q8_0", head = "Q8_0";
-  std::optional<std::string> codec, calibration;
+  std::string in, out;
+  std::optional<std::string> method, codec, embedding, head, calibration;
   std::optional<int> bits, group;
   int activation_bits = 0;
   bool list = false;
@@ -158,19 +170,20 @@ int quantize_verb(Arguments arguments) {
                   "run goes on at the last finished layer when it is started again.");
   options.positional("IN", in, "the model to read", false);
   options.positional("OUT", out, "the file to write; .lathe holds every codec", false);
-  options.value("--method", method, "NAME", "what chooses the values: see --list");
-  options.value("--codec", codec, "CODEC",
-                "how they are stored: see --list; when none is given, the method's own, or INT_SYM");
+  options.value("--method", method, "NAME", "what chooses the values: see --list",
+                "gptq, or rtn where gptq does not know the codec");
+  options.value("--codec", codec, "CODEC", "how they are stored: a codec, or a mix such as Q4_K_M: see --list",
+                "the method's own, or INT_SYM");
   options.value("--bits", bits, "N", "bits of a weight, for codecs of several widths", "4, or the codec's own");
   options.value("--group", group, "N", "weights that share a scale, likewise; 0: a whole row",
                 "128, or the codec's own");
   options.value("--activation-bits", activation_bits, "N",
                 "bits of the inputs that weights are multiplied with; 0: as the kernels like");
   options.value("--embedding", embedding, "CODEC",
-                "of the token embedding: CODEC[:BITS:GROUP[:ACTIVATION BITS]], same, or keep");
-  options.value("--head", head, "CODEC", "of the output head, likewise");
-  options.value("--calibration", calibration, "FILE",
-                "text to calibrate on; - reads standard input (default: a built-in text)");
+                "of the token embedding: CODEC[:BITS:GROUP[:ACTIVATION BITS]], same, or keep", "Q8_0, or the mix's");
+  options.value("--head", head, "CODEC", "of the output head, likewise", "Q8_0, or the mix's");
+  options.value("--calibration", calibration, "FILE", "text to calibrate on; - reads standard input",
+                "a built-in text");
   options.value("--calibration-sequences", work.calibration.sequences, "N", "sequences taken from it");
   options.value("--calibration-tokens", work.calibration.tokens, "N", "tokens of a sequence");
   options.value("--damping", work.method_options.damping, "X", "share of the mean added to the Hessian's diagonal",
@@ -222,8 +235,12 @@ int quantize_verb(Arguments arguments) {
         "--shadow-share must be 0 or more and below 1, --shadow-prune 0 to 1, --shadow-threshold 1 or more");
   }
   check_output_kind(out);
-  work.method = &quant::method_named(method);
-  work.target.codec = &codec_named(codec.value_or(std::string(work.method->usual_codec())));
+  if (codec) {
+    work.mix = arch::find_codec_mix(*codec);
+    work.target.codec = &codec_named(work.mix != nullptr ? work.mix->body : *codec);
+  }
+  work.method = method ? &quant::method_named(*method) : &usual_method(work.target.codec);
+  if (!codec) work.target.codec = &codec_named(work.method->usual_codec());
   if (block_format(*work.target.codec) == nullptr) {
     const CodecParams usual = work.target.codec->usual_params();
     work.target.params = {bits.value_or(usual.bits), group.value_or(usual.group_size)};
@@ -231,8 +248,8 @@ int quantize_verb(Arguments arguments) {
   work.target.params.activation_bits = activation_bits;
   check_activation_bits(work.target, "--activation-bits");
   quant::check_pair(*work.method, work.target);
-  work.embedding = target_from(embedding, work.target, "--embedding");
-  work.head = target_from(head, work.target, "--head");
+  work.embedding = target_from(embedding.value_or("Q8_0"), work.target, "--embedding");
+  work.head = target_from(head.value_or("Q8_0"), work.target, "--head");
   for (const auto& target : {std::optional(work.target), work.embedding, work.head}) {
     if (target) check_holds(out, *target);
   }
@@ -244,11 +261,20 @@ int quantize_verb(Arguments arguments) {
   work.progress = !output.quiet;
 
   model.model = in;
-  const quant::QuantizeReport report = quant::quantize_model(load_model(model), out, work);
+  const formats::ModelFile loaded = load_model(model);
+  if (work.mix != nullptr) {
+    const auto by_mix = [&](std::string_view tensor) {
+      return Target{&arch::codec_in_mix(*work.mix, loaded.architecture, tensor, loaded.architecture.width), {}};
+    };
+    if (!embedding) work.embedding = by_mix("token_embd.weight");
+    if (!head) work.head = by_mix("output.weight");
+  }
+  const quant::QuantizeReport report = quant::quantize_model(loaded, out, work);
   if (output.json) {
     print_json(report_json(report, out));
   } else {
-    log_info("{}: {} with {}, {}, {:.3f} bits per weight, {:.1f} s", out, work.target.text(), work.method->name(),
+    log_info("{}: {} with {}, {}, {:.3f} bits per weight, {:.1f} s", out,
+             work.mix != nullptr ? std::string(work.mix->name) : work.target.text(), work.method->name(),
              readable_bytes(report.bytes), report.bits_per_weight(), report.seconds);
   }
   return kExitSuccess;

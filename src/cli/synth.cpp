@@ -1,13 +1,13 @@
 // lathe synth: a model file of a given shape with random weights, for benchmarks.
 #include <string>
 
+#include "arch/codec_mix.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/nearest.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "formats/synth.h"
-#include "tensor/codec.h"
 
 namespace lathe::cli {
 namespace {
@@ -90,7 +90,8 @@ int synth_verb(Arguments arguments) {
   options.value("--ffn", shape_args.ffn, "N", "width of the feed-forward layers", otherwise);
   options.value("--vocab", shape_args.vocab, "N", "vocabulary size", otherwise);
   options.value("-c,--ctx", shape_args.context, "TOKENS", "context length the file states", otherwise);
-  options.value("--codec", synth.codec, "CODEC", "how matrices are stored (F32, F16, Q8_0, Q4_0, ...)");
+  options.value("--codec", synth.codec, "CODEC",
+                "how matrices are stored: a codec (F32, F16, Q8_0, Q4_0, ...) or a mix (Q4_K_M, ...)");
   options.value("--seed", synth.seed, "N", "of the random weights");
   options.size("--split-size", synth.split_bytes, "start another file beyond this size (500M, 2G); 0: one file");
   add_output_options(options, output);
@@ -98,7 +99,7 @@ int synth_verb(Arguments arguments) {
   apply(output);
 
   check_output_kind(path);
-  synth.codec = codec_named(synth.codec).name();
+  synth.codec = arch::codec_or_mix_named(synth.codec);
   arch::Architecture shape = named_shape(name);
   reshape(shape, shape_args);
   const formats::SynthResult result = formats::synthesize(shape, path, synth);

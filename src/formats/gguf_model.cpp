@@ -115,6 +115,11 @@ std::optional<std::uint32_t> file_type_of(std::span<const TensorSource> tensors)
   return type->second;
 }
 
+void set_file_type(std::uint32_t type, Metadata& metadata) {
+  metadata.set("general.file_type", MetaValue::u32(type));
+  if (type > 1 && type != 32) metadata.set("general.quantization_version", MetaValue::u32(2));
+}
+
 // Other readers take the number of tokens for the size of the embedding, which is often rounded up: the rows beyond the
 // vocabulary get entries that no text becomes.
 text::TokenizerSpec padded(text::TokenizerSpec spec, std::uint32_t vocab_size) {
@@ -137,14 +142,14 @@ void set_tokenizer(const ModelFile& model, Metadata& metadata) {
 
 }  // namespace
 
+void set_file_type(const arch::CodecMix& mix, Metadata& metadata) { set_file_type(mix.file_type, metadata); }
+
 void set_file_type(std::span<const TensorSource> tensors, Metadata& metadata) {
-  const auto type = file_type_of(tensors);
-  if (!type) {
+  if (const auto type = file_type_of(tensors)) {
+    set_file_type(*type, metadata);
+  } else {
     metadata.erase("general.file_type");
-    return;
   }
-  metadata.set("general.file_type", MetaValue::u32(*type));
-  if (*type > 1 && *type != 32) metadata.set("general.quantization_version", MetaValue::u32(2));
 }
 
 ModelFile load_gguf(const Bytes& bytes, const LoadOptions& options) {
@@ -194,7 +199,11 @@ SaveResult save_gguf(const ModelFile& model, const std::filesystem::path& path, 
   for (const auto& [key, value] : model.metadata.items()) metadata.set(key, value);
   architecture_to_gguf(model.architecture, metadata);
   generation_to(model.generation, metadata);
-  if (model.metadata.items().empty() || !options.dtype.empty()) set_file_type(tensors, metadata);
+  if (const arch::CodecMix* mix = arch::find_codec_mix(options.dtype)) {
+    set_file_type(*mix, metadata);
+  } else if (!metadata.has("general.file_type") || !options.dtype.empty()) {
+    set_file_type(tensors, metadata);
+  }
   set_tokenizer(model, metadata);
   if (model.chat_template.empty())
     metadata.erase("tokenizer.chat_template");

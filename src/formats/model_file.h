@@ -52,7 +52,7 @@ ModelFile load_model(const std::filesystem::path& path, const LoadOptions& optio
 ModelFile load_model(const Bytes& bytes, const LoadOptions& options = {});
 
 struct SaveOptions {
-  std::string dtype;              // codec for every matrix; empty keeps each tensor's own
+  std::string dtype;              // codec for every matrix, or a mix (arch/codec_mix.h); empty keeps each its own
   std::uint64_t split_bytes = 0;  // > 0: start another GGUF or safetensors shard beyond this size
 };
 

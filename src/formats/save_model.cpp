@@ -1,4 +1,5 @@
 // Chooses the layout that a path asks for and writes it.
+#include "arch/codec_mix.h"
 #include "base/json.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_folder.h"
@@ -23,7 +24,8 @@ void check_replaceable(const fs::path& folder) {
 
 SaveResult save_as_named(const ModelFile& model, const fs::path& path, const SaveOptions& options) {
   if (path.empty()) fail("", "there is no path to save to");
-  if (!options.dtype.empty() && !codec_named(options.dtype).can_encode()) {
+  if (!options.dtype.empty() && arch::find_codec_mix(options.dtype) == nullptr &&
+      !codec_named(options.dtype).can_encode()) {
     throw Error(fmt::format("{} can be read but not written", options.dtype), path.string(), "choose another codec");
   }
   if (model.tokenizer_spec != nullptr && model.tokenizer_spec->target != nullptr) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <numbers>
 
+#include "arch/codec_mix.h"
 #include "arch/families.h"
 #include "arch/weights.h"
 #include "base/thread_pool.h"
@@ -105,17 +106,20 @@ class Bank {
 // Makes each tensor when the writer asks for it.
 class Maker {
  public:
-  Maker(const Codec& codec, std::uint64_t seed) : codec_(codec), seed_(seed) {}
+  // `codec` is a codec's name or a mix's.
+  Maker(const Architecture& a, std::string_view codec, std::uint64_t seed)
+      : a_(a), mix_(arch::find_codec_mix(codec)), codec_(codec_named(mix_ ? mix_->body : codec)), seed_(seed) {}
 
   TensorSource source(const arch::WeightSpec& spec, std::uint64_t index) {
-    const Codec& codec = codec_for(spec.shape);
+    const Codec& codec = codec_for(spec);
     return {spec.name, &codec, {}, spec.shape, [this, spec, index, &codec] { return make(spec, index, codec); }};
   }
 
  private:
-  const Codec& codec_for(const Shape& shape) const {
-    if (shape.rank() < 2) return codec_named("F32");
-    return shape.cols() % codec_.column_alignment({}) == 0 ? codec_ : codec_named("F16");
+  const Codec& codec_for(const arch::WeightSpec& spec) const {
+    if (spec.shape.rank() < 2) return codec_named("F32");
+    if (mix_ != nullptr) return arch::codec_in_mix(*mix_, a_, spec.name, spec.shape.cols());
+    return spec.shape.cols() % codec_.column_alignment({}) == 0 ? codec_ : codec_named("F16");
   }
 
   PackedTensor make(const arch::WeightSpec& spec, std::uint64_t index, const Codec& codec) {
@@ -145,20 +149,23 @@ class Maker {
     return *bank;
   }
 
-  const Codec& codec_;
+  const Architecture& a_;
+  const arch::CodecMix* mix_;
+  const Codec& codec_;  // without a mix, of every matrix it divides
   std::uint64_t seed_;
   std::map<std::pair<const BlockFormat*, std::uint64_t>, std::unique_ptr<Bank>> banks_;
 };
 
 SynthResult write_synthetic_gguf(const Architecture& a, const std::filesystem::path& path,
                                  const SynthOptions& options) {
-  const Codec& codec = codec_named(options.codec);
+  const arch::CodecMix* mix = arch::find_codec_mix(options.codec);
+  const Codec& codec = codec_named(mix != nullptr ? mix->body : options.codec);
   const BlockFormat* format = block_format(codec);
   if (format == nullptr || format->encode == nullptr || format->ggml_type < 0) {
     throw Error(fmt::format("a synthetic model cannot have {} weights", codec.name()), path.string(),
                 "choose a codec that GGUF files hold");
   }
-  Maker maker(codec, options.seed);
+  Maker maker(a, options.codec, options.seed);
   std::vector<TensorSource> tensors;
   SynthResult result;
   for (const arch::WeightSpec& spec : arch::weight_schema(a)) {
@@ -173,7 +180,11 @@ SynthResult write_synthetic_gguf(const Architecture& a, const std::filesystem::p
   }
   Metadata metadata(path.string());
   architecture_to_gguf(a, metadata);
-  set_file_type(tensors, metadata);
+  if (mix != nullptr) {
+    set_file_type(*mix, metadata);
+  } else {
+    set_file_type(tensors, metadata);
+  }
   synth_vocabulary(a, options.seed, metadata);
   result.bytes = write_gguf(path, metadata, tensors, options.split_bytes).bytes;
   return result;

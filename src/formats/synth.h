@@ -24,7 +24,7 @@ const std::vector<SynthPreset>& synth_presets();
 arch::Architecture synth_preset(std::string_view name);
 
 struct SynthOptions {
-  std::string codec = "Q4_0";  // of matrices; norms and biases are F32
+  std::string codec = "Q4_0";  // of matrices, or a mix (arch/codec_mix.h); norms and biases are F32
   std::uint64_t seed = 1;
   std::uint64_t split_bytes = 0;
 };

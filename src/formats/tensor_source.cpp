@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "arch/codec_mix.h"
 #include "base/log.h"
 #include "formats/tensor_layout.h"
 
@@ -20,8 +21,11 @@ std::uint32_t rotated_heads(std::string_view name, const Architecture& a) {
 
 bool divides(const Codec& codec, const Shape& shape) { return shape.cols() % codec.column_alignment({}) == 0; }
 
-const Codec& target_codec(const PackedTensor& tensor, const std::string& dtype) {
+const Codec& target_codec(const PackedTensor& tensor, const Architecture& a, const std::string& dtype) {
   if (dtype.empty() || tensor.shape.rank() < 2) return *tensor.codec;
+  if (const arch::CodecMix* mix = arch::find_codec_mix(dtype)) {
+    return arch::codec_in_mix(*mix, a, tensor.name, tensor.shape.cols());
+  }
   const Codec& codec = codec_named(dtype);
   if (divides(codec, tensor.shape)) return codec;
   const Codec& fallback = codec_named("F16");
@@ -34,7 +38,7 @@ TensorSource source_of(const PackedTensor& tensor, const Architecture& a, const 
   TensorSource source;
   source.name = tensor.name;
   source.shape = tensor.shape;
-  source.codec = &target_codec(tensor, dtype);
+  source.codec = &target_codec(tensor, a, dtype);
   if (source.codec == tensor.codec) source.params = tensor.params;
   const std::uint32_t heads = rotated_heads(tensor.name, a);
   source.read = [tensor, codec = source.codec, params = source.params, heads, a, layout] {

@@ -22,8 +22,8 @@ struct TensorSource {
 std::uint64_t source_bytes(const TensorSource& source);
 
 // Every tensor of the model in file order (that of the schema, then others by name), under `dtype` when one is asked
-// for (matrices only; a codec that does not divide a tensor falls back to F16, with a warning), its query and key rows
-// ordered for `layout`.
+// for (a codec, which falls back to F16 where it does not divide a tensor, with a warning, or a mix of
+// arch/codec_mix.h; matrices only), its query and key rows ordered for `layout`.
 std::vector<TensorSource> tensor_sources(const ModelFile& model, const std::string& dtype, RopeLayout layout);
 
 }  // namespace lathe::formats

@@ -67,6 +67,7 @@ Target target_for(const Target& target, const std::string& name, std::uint64_t c
 
 Target LayerWork::target_of(const std::string& name) {
   const std::uint64_t columns = shape(name).cols();
+  if (mix != nullptr) return {&arch::codec_in_mix(*mix, *architecture, name, columns), {}};
   const auto known = targets.find(columns);
   return known != targets.end() ? known->second : targets[columns] = target_for(target, name, columns);
 }

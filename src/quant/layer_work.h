@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "arch/codec_mix.h"
 #include "arch/lower.h"
 #include "base/thread_pool.h"
 #include "kernels/backend.h"
@@ -40,6 +41,7 @@ struct LayerWork {
   const arch::OpList* ops = nullptr;
   int layer = 0;
   Target target;
+  const arch::CodecMix* mix = nullptr;  // says the codec of every matrix instead, when there is one
   MethodOptions options;
   kernels::Backend* backend = nullptr;
   ThreadPool* pool = nullptr;
@@ -59,8 +61,8 @@ struct LayerWork {
   // not among them, nor the matrices per head of latent attention.
   std::vector<Linears> linears_by_input() const;
   const InputStatistics& input_of(const std::string& linear) const;
-  // The target for a tensor: codecs whose blocks do not divide its rows fall back to F16, with a warning for the first
-  // of the layer's tensors with such rows.
+  // The target for a tensor: the mix's, or the one of all; codecs whose blocks do not divide its rows fall back to F16,
+  // with a warning for the first of the layer's tensors with such rows.
   Target target_of(const std::string& name);
   // Rounds `name` to the nearest under its target, errors weighted by `importance` (one per column, or none).
   void round_to_target(const std::string& name, std::span<const float> importance = {});

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "formats/gguf_model.h"
 #include "model/model.h"
 #include "quant/partial.h"
 
@@ -28,12 +29,12 @@ std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
 // Everything the finished layers depend on. The model is told by its path and sizes.
 std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
   const MethodOptions& m = o.method_options;
-  return fmt::format("{} {} {} {} | {} {} {} | {} {} {} {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
+  return fmt::format("{} {} {} {} | {} {} {} {} | {} {} {} {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
                      in.weights.parameters(), in.weights.bytes(), in.architecture.name, o.method->name(),
-                     o.target.codec->name(), o.target.text(), m.damping.value_or(-1), m.act_order, m.alpha,
-                     m.outlier_threshold, m.smooth_percentile, m.even_widths, m.plain_scales, m.salience_weight,
-                     m.shadow_share, m.shadow_threshold, m.shadow_prune, hash_of(o.calibration_text),
-                     o.calibration.sequences, o.calibration.tokens);
+                     o.mix != nullptr ? o.mix->name : "", o.target.codec->name(), o.target.text(),
+                     m.damping.value_or(-1), m.act_order, m.alpha, m.outlier_threshold, m.smooth_percentile,
+                     m.even_widths, m.plain_scales, m.salience_weight, m.shadow_share, m.shadow_threshold,
+                     m.shadow_prune, hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
 }
 
 arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
@@ -164,6 +165,7 @@ class Run {
     work.ops = block.ops;
     work.layer = block.layer;
     work.target = options_.target;
+    work.mix = options_.mix;
     work.options = method_options;
     work.backend = backend_.get();
     work.pool = &pool_;
@@ -268,6 +270,11 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
 
   formats::ModelFile result = in;
   result.weights = with_tensors(in.weights, replaced);
+  if (options.mix != nullptr) {
+    formats::set_file_type(*options.mix, result.metadata);
+  } else {
+    result.metadata.erase("general.file_type");  // the writer says what most weights are now
+  }
   formats::save_model(result, out);
   for (const auto& [name, tensor] : replaced) {
     if (tensor.shape.rank() < 2) continue;

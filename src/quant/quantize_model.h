@@ -16,6 +16,8 @@ namespace lathe::quant {
 struct QuantizeOptions {
   const Method* method = nullptr;
   Target target;
+  // Says the codec of every matrix in the layers instead; `target` is its body then.
+  const arch::CodecMix* mix = nullptr;
   // Of the token embedding and the output head: a codec of its own, or none for the one the file has.
   std::optional<Target> embedding, head;
   MethodOptions method_options;

@@ -125,6 +125,34 @@ class Quantize(CliTest):
             self.assertEqual("order" in parts, codec == "SPQR_ORDERED")
             self.assertAlmostEqual(8 * size / weights, formula, delta=0.01 * formula)
 
+    def test_mixes_choose_codecs_by_tensor(self):
+        listed = self.json("quantize", "--list")
+        self.assertEqual([mix["name"] for mix in listed["mixes"] if mix["name"].startswith("Q4")], ["Q4_K_S", "Q4_K_M"])
+        self.assertFalse({mix["name"] for mix in listed["mixes"]} & {codec["name"] for codec in listed["codecs"]})
+        for shape in ("llama-tiny", "mixtral-tiny"):
+            plain, synthetic, out, folder = (self.folder / f"{shape}-{name}"
+                                             for name in ("plain.gguf", "synth.gguf", "quant.gguf", "folder"))
+            self.json("synth", shape, plain, "--codec", "F32")
+            self.json("synth", shape, synthetic, "--codec", "q4_k_m")
+            done = self.json("quantize", plain, out, "--codec", "Q4_K_M")  # rtn, since gptq knows no Q4_K
+            codecs = [{t["name"]: t["codec"] for t in self.json("info", path)["tensors"]} for path in (synthetic, out)]
+            self.assertEqual(codecs[0], codecs[1])
+            self.assertEqual({t["name"]: t["codec"] for t in done["per_tensor"]},
+                             {name: codec for name, codec in codecs[1].items() if not re.search("norm|_inp", name)})
+            self.assertEqual(codecs[1]["output.weight"], "Q6_K")
+            self.assertEqual(codecs[1]["token_embd.weight"], "Q4_K")
+            self.assertEqual({codecs[1][name] for name in codecs[1] if "blk.3.ffn_down" in name}, {"Q6_K"})
+            self.assertEqual({codecs[1][name] for name in codecs[1] if "blk.0.ffn_down" in name}, {"Q4_K"})
+            self.assertEqual(self.lathe("info", out).stdout, self.lathe("info", synthetic).stdout.replace(
+                str(synthetic), str(out)))
+            self.assertEqual(len(self.json("run", out, "-p", "a", "-n", "4", "--temperature", "0")["ids"]), 4)
+            kept = self.folder / f"{shape}-kept.gguf"
+            self.json("quantize", plain, kept, "--codec", "Q4_K_M", "--embedding", "keep", "--head", "Q8_0")
+            codecs = {t["name"]: t["codec"] for t in self.json("info", kept)["tensors"]}
+            self.assertEqual((codecs["token_embd.weight"], codecs["output.weight"]), ("F32", "Q8_0"))
+            self.fails(2, "quantize", plain, folder, "--codec", "Q4_K_M", says="cannot hold")
+            self.fails(2, "quantize", plain, out, "--codec", "Q4_K_M", "--method", "gptq", says="cannot choose")
+
     def test_activation_bits_belong_to_the_model(self):
         out, copy = self.folder / "w4a6.lathe", self.folder / "copy.lathe"
         self.json("quantize", "tiny", out, "--method", "rtn", "--codec", "BIPOLAR", "--bits", "4", "--activation-bits",
