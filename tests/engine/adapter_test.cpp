@@ -4,8 +4,11 @@
 
 #include <limits>
 
+#include "arch/families.h"
 #include "base/file.h"
 #include "engine/session.h"
+#include "formats/adapter_readers.h"
+#include "fuzz/raw_files.h"
 #include "support/data.h"
 
 namespace lathe::engine {
@@ -23,6 +26,10 @@ std::vector<float> values(std::uint64_t count, std::uint64_t seed) {
   }
   return result;
 }
+
+struct AdapterBytes {
+  std::string header, data;  // of a safetensors file
+};
 
 struct Target {
   std::string weight, module;  // "blk.0.attn_q", "model.layers.0.self_attn.q_proj"
@@ -322,8 +329,61 @@ TEST_F(AdapterTest, WhatLowRankCannotExpressIsRefused) {
   refused(R"({"use_dora":true})", "DoRA");
   refused(R"({"bias":"all"})", "biases");
   refused(R"({"modules_to_save":["lm_head"]})", "modules_to_save");
+  refused(R"({"lora_alpha":1e300})", "alpha");
+  refused(R"({"alpha_pattern":{"o_proj":1e300}})", "alpha");
   refused("[]", "JSON object");
   refused("{", "adapter_config.json");
+}
+
+// B [rows, 1] with every value its row's number, and A of one row; the file's data begin with `before` bytes of others.
+AdapterBytes numbered(const std::string& module, std::uint64_t rows, std::uint64_t columns, std::size_t before = 0) {
+  std::vector<float> values(columns, 1);
+  for (std::uint64_t row = 0; row < rows; ++row) values.push_back(static_cast<float>(row));
+  const std::string data(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  return {fmt::format(R"("{0}.lora_A.weight":{{"dtype":"F32","shape":[1,{1}],"data_offsets":[{2},{3}]}},)"
+                      R"("{0}.lora_B.weight":{{"dtype":"F32","shape":[{4},1],"data_offsets":[{3},{5}]}})",
+                      module, columns, before, before + columns * sizeof(float), rows, before + data.size()),
+          data};
+}
+
+// Rows of B are rows of the checkpoint's matrix: they are put in order as those are.
+TEST(AdapterRows, FollowTheOrderOfTheFamilysCheckpoints) {
+  const auto rows_of = [](const char* family, const std::string& weight, const std::string& module) {
+    const arch::Architecture a = arch::small_shape(arch::family_named(family, "test"));
+    const std::uint64_t rows = weight.ends_with("qkv") ? 3 * a.width : a.width;
+    const AdapterBytes bytes = numbered(module, rows, a.width);
+    const std::string file = fuzz::raw_safetensors("{" + bytes.header + "}", bytes.data);
+    return formats::read_peft_adapter("{}", "adapter_config.json", Bytes(std::as_bytes(std::span(file)), "tensors"), a)
+        .low_rank.at(weight)
+        .b.to_floats();
+  };
+  // GPT-J's checkpoints pair neighbouring elements, and so does Lathe for it: nothing moves.
+  const std::vector<float> plain = rows_of("gptj", "blk.0.attn_q", "transformer.h.0.attn.q_proj");
+  for (std::size_t row = 0; row < plain.size(); ++row) ASSERT_EQ(plain[row], static_cast<float>(row));
+  // GPT-NeoX has query, key and value of a head side by side: 8 heads of 32.
+  arch::Architecture neox = arch::small_shape(arch::family_named("gptneox", "test"));
+  const std::uint64_t dim = neox.head_dim, width = neox.width;
+  const std::vector<float> fused = rows_of("gptneox", "blk.1.attn_qkv", "gpt_neox.layers.1.attention.query_key_value");
+  for (std::uint64_t part = 0; part < 3; ++part) {
+    for (std::uint64_t row = 0; row < width; ++row) {
+      const std::uint64_t head = row / dim;
+      ASSERT_EQ(fused[part * width + row], static_cast<float>(head * 3 * dim + part * dim + row % dim));
+    }
+  }
+}
+
+TEST(AdapterNames, AMatrixGivenTwiceIsRefused) {
+  const arch::Architecture a = arch::small_shape(arch::family_named("llama", "test"));
+  const AdapterBytes one = numbered("base_model.model.model.layers.0.self_attn.q_proj", a.width, a.width),
+                     other = numbered("model.layers.0.self_attn.q_proj", a.width, a.width, one.data.size());
+  const std::string file = fuzz::raw_safetensors("{" + one.header + "," + other.header + "}", one.data + other.data);
+  try {
+    formats::read_peft_adapter("{}", "adapter_config.json", Bytes(std::as_bytes(std::span(file)), "tensors"), a);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("q_proj"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("twice"), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(AdapterTest, AnAdapterOfAnotherModelIsRefused) {

@@ -3,7 +3,10 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <stdexcept>
 
+#include "arch/families.h"
+#include "arch/weights.h"
 #include "base/file.h"
 #include "formats/model_file.h"
 #include "fuzz/raw_files.h"
@@ -56,6 +59,60 @@ arch::Weights in_many_codecs(const arch::Weights& weights) {
     if (matrix) next = (next + 1) % std::size(kTargets);
   }
   return result;
+}
+
+// A weight that an adapter updates, and what PEFT calls its module.
+struct Adapted {
+  std::string weight, module;
+};
+constexpr std::uint64_t kRank = 2;
+
+Shape shape_in(const arch::Architecture& a, const std::string& weight) {
+  for (const arch::WeightSpec& spec : arch::weight_schema(a)) {
+    if (spec.name == weight + ".weight") return spec.shape;
+  }
+  throw std::logic_error(weight);
+}
+
+// adapter_config.json in one line, and adapter_model.safetensors.
+std::string peft_adapter(const std::string& config, const char* family, const std::vector<Adapted>& targets) {
+  const arch::Architecture a = tiny_architecture(family);
+  std::string header, data;
+  const auto add = [&](const std::string& name, std::uint64_t rows, std::uint64_t columns) {
+    const std::size_t begin = data.size();
+    data.append(rows * columns * sizeof(float), '?');
+    header += (header.empty() ? "" : ",") + ("\"base_model.model." + name) + R"(.weight":{"dtype":"F32","shape":[)" +
+              std::to_string(rows) + "," + std::to_string(columns) + R"(],"data_offsets":[)" + std::to_string(begin) +
+              "," + std::to_string(data.size()) + "]}";
+  };
+  for (const Adapted& target : targets) {
+    const Shape shape = shape_in(a, target.weight);
+    add(target.module + ".lora_A", kRank, shape.cols());
+    add(target.module + ".lora_B", shape.rows(), kRank);
+  }
+  return config + "\n" + raw_safetensors("{" + header + "}", data);
+}
+
+std::string gguf_adapter(const char* family, const std::vector<std::string>& weights) {
+  const arch::Architecture a = tiny_architecture(family);
+  RawGguf file;
+  file.set_string("general.type", "adapter");
+  file.set_string("general.architecture", family);
+  file.set_string("adapter.type", "lora");
+  file.set_f32("adapter.lora.alpha", 4);
+  for (const std::string& weight : weights) {
+    const Shape shape = shape_in(a, weight);
+    const auto add = [&](const char* which, std::uint64_t rows, std::uint64_t columns) {
+      file.tensors.push_back({arch::gguf_name(arch::family_named(family, "seed"), weight + ".weight") + which,
+                              {columns, rows},
+                              0,
+                              std::string(rows * columns * sizeof(float), '?'),
+                              {}});
+    };
+    add(".lora_a", kRank, shape.cols());
+    add(".lora_b", shape.rows(), kRank);
+  }
+  return file.bytes();
 }
 
 }  // namespace
@@ -127,6 +184,23 @@ std::vector<std::string> json_tensors_seeds() {
           R"("transformer.wte.weight":{"shape":[3,4],"dtype":"torch.float32","data":")" +
           base64(std::string(48, '?')) + R"("},"lm_head.weight":{"shape":[3,4],"data":")" +
           base64(std::string(48, '>')) + "\"}}"};
+}
+
+std::vector<std::string> adapter_seeds() {
+  const std::string blocks = "encoder.block.0.layer.";
+  return {
+      peft_adapter(R"({"peft_type":"LORA","r":2,"lora_alpha":4})", "llama",
+                   {{"blk.0.attn_q", "model.layers.0.self_attn.q_proj"},
+                    {"blk.0.attn_k", "model.layers.0.self_attn.k_proj"},
+                    {"blk.0.ffn_down", "model.layers.0.mlp.down_proj"}}),
+      peft_adapter(R"({"lora_alpha":4,"use_rslora":true,"alpha_pattern":{"c_attn":8},"bias":"none"})", "gpt2",
+                   {{"blk.0.attn_qkv", "transformer.h.0.attn.c_attn"}, {"blk.0.ffn_up", "h.0.mlp.c_fc"}}),
+      peft_adapter(
+          R"({"lora_alpha":4,"modules_to_save":[]})", "t5",
+          {{"enc.blk.0.attn_q", blocks + "0.SelfAttention.q"}, {"enc.blk.0.ffn_up", blocks + "1.DenseReluDense.wi"}}),
+      gguf_adapter("llama", {"blk.0.attn_q", "blk.0.ffn_up"}),
+      gguf_adapter("t5", {"dec.blk.1.attn_output", "dec.blk.0.cross_attn_v"}),
+  };
 }
 
 std::vector<std::string> config_seeds() {

@@ -13,6 +13,7 @@ std::vector<std::string> lathe_seeds();
 std::vector<std::string> llama2c_seeds();
 std::vector<std::string> ctranslate2_seeds();
 std::vector<std::string> json_tensors_seeds();
+std::vector<std::string> adapter_seeds();
 std::vector<std::string> config_seeds();
 std::vector<std::string> tokenizer_json_seeds();
 std::vector<std::string> sentencepiece_seeds();

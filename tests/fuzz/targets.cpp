@@ -1,11 +1,15 @@
 #include "fuzz/targets.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <stdexcept>
 
 #include "base/checked.h"
 #include "base/json.h"
+#include "formats/adapter_readers.h"
 #include "formats/ctranslate2.h"
+#include "formats/fingerprint.h"
 #include "formats/gguf_reader.h"
 #include "formats/hf_config.h"
 #include "formats/json_tensors.h"
@@ -20,6 +24,7 @@
 #include "formats/tokenizer_sentencepiece.h"
 #include "formats/tokenizer_tiktoken.h"
 #include "fuzz/guarded.h"
+#include "fuzz/raw_files.h"
 #include "fuzz/seeds.h"
 #include "net/url.h"
 #include "text/chat_template.h"
@@ -114,6 +119,32 @@ void fuzz_llama2c(std::string_view data) {
 
 void fuzz_json_tensors(std::string_view data) {
   guarded([&] { use_weights(formats::load_json_tensors(bytes_of(data), {}).weights); });
+}
+
+// A GGUF adapter, or the first line is adapter_config.json and the rest adapter_model.safetensors.
+void fuzz_adapter(std::string_view data) {
+  const Bytes bytes = bytes_of(data);
+  const std::size_t line = std::min(data.find('\n'), data.size()), rest = std::min(line + 1, data.size());
+  for (const char* family : {"llama", "gpt2", "t5"}) {
+    static const std::map<std::string, arch::Architecture> kModels = {
+        {"llama", tiny_architecture("llama")}, {"gpt2", tiny_architecture("gpt2")}, {"t5", tiny_architecture("t5")}};
+    const arch::Architecture& a = kModels.at(family);
+    guarded([&] {
+      const formats::AdapterFile adapter =
+          formats::is_gguf(bytes)
+              ? formats::read_gguf_adapter(bytes, a)
+              : formats::read_peft_adapter(data.substr(0, line), "adapter_config.json", bytes_of(data.substr(rest)), a);
+      for (const auto& [name, low_rank] : adapter.low_rank) {
+        if (!std::isfinite(low_rank.scale)) throw std::logic_error("the scale of an adapter is not a number");
+        for (const PackedTensor& tensor : {low_rank.a, low_rank.b}) {
+          arch::Weights one;
+          one.add(tensor);
+          use_weights(one);
+        }
+      }
+      (void)formats::fingerprint(adapter);
+    });
+  }
 }
 
 void fuzz_config(std::string_view data) {
@@ -233,6 +264,7 @@ constexpr Target kTargets[] = {
     {"llama2c", fuzz_llama2c, llama2c_seeds},
     {"ctranslate2", fuzz_ctranslate2, ctranslate2_seeds},
     {"json_tensors", fuzz_json_tensors, json_tensors_seeds},
+    {"adapter", fuzz_adapter, adapter_seeds},
     {"config", fuzz_config, config_seeds},
     {"tokenizer_json", fuzz_tokenizer_json, tokenizer_json_seeds},
     {"sentencepiece", fuzz_sentencepiece, sentencepiece_seeds},
