@@ -14,6 +14,11 @@ void read_gguf_experts(const GgufKeys& keys, const arch::Weights& weights, arch:
   arch::MixtureOfExperts& moe = a.moe;
   moe.n_experts = keys.size("expert_count").value_or(0);
   if (moe.n_experts == 0) {
+    for (const auto& [name, tensor] : weights.all()) {
+      if (!name.ends_with(".ffn_gate_inp.weight")) continue;
+      fail(keys.file(), "tensor \"{}\" is a router, but metadata key \"{}\" says there are no experts", name,
+           keys.full("expert_count"));
+    }
     moe = {};
     return;
   }
@@ -22,7 +27,8 @@ void read_gguf_experts(const GgufKeys& keys, const arch::Weights& weights, arch:
   moe.first_dense_layers = keys.size("leading_dense_block_count").value_or(0);
   const std::uint32_t shared = keys.size("expert_shared_count").value_or(0);
   if (std::uint64_t{shared} * moe.ffn_width > arch::kMaxWidth) {
-    fail(keys.file(), "metadata key \"{}\" is {}", keys.full("expert_shared_count"), shared);
+    fail(keys.file(), "metadata key \"{}\" is {}, and each expert is {} wide", keys.full("expert_shared_count"), shared,
+         moe.ffn_width);
   }
   moe.shared_ffn_width = keys.size("expert_shared_feed_forward_length").value_or(shared * moe.ffn_width);
   moe.n_groups = std::max(1u, keys.size("expert_group_count").value_or(1));

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "formats/gguf_architecture.h"
 #include "formats/gguf_writer.h"
+#include "formats/matrix_stacks.h"
 #include "tensor/codecs/block_codec.h"
 #include "tensor/packed_tensor.h"
 
@@ -149,6 +150,17 @@ arch::Architecture tiny_architecture(std::string_view family) {
     a.context_length = 32;
     arch::find_family("t5")->settle(a);
   }
+  if (family == "qwen2moe") {
+    const arch::Architecture shape = a;
+    a = arch::find_family(family)->defaults;
+    a.n_layers = 2;
+    a.width = shape.width, a.ffn_width = shape.ffn_width;
+    a.n_heads = shape.n_heads, a.n_kv_heads = shape.n_kv_heads;
+    a.head_dim = a.v_head_dim = a.rotary_dim = shape.head_dim;
+    a.vocab_size = shape.vocab_size, a.context_length = shape.context_length;
+    a.moe.n_experts = 4, a.moe.top_k = 2;
+    a.moe.ffn_width = kWidth, a.moe.shared_ffn_width = 2 * kWidth;
+  }
   return a;
 }
 
@@ -170,16 +182,20 @@ RawGguf raw_model(std::string_view family, std::string_view codec) {
     add_spm_vocabulary(file);
   }
   std::uint32_t seed = 1;
+  std::vector<formats::TensorSource> sources;
   for (const arch::WeightSpec& spec : arch::weight_schema(a)) {
     const bool fits = spec.shape.rank() > 1 && spec.shape.cols() % codec_named(codec).column_alignment({}) == 0;
     const Codec& wanted = codec_named(fits ? codec : std::string_view("F32"));
     const PackedTensor tensor = pack(spec.name, wanted, spec.shape, values(spec.shape, seed++));
+    sources.push_back({spec.name, &wanted, {}, spec.shape, [tensor] { return tensor; }});
+  }
+  for (const formats::TensorSource& source : formats::stacked(std::move(sources), "seed")) {
     std::vector<std::uint64_t> extents;
-    for (int axis = spec.shape.rank() - 1; axis >= 0; --axis) extents.push_back(spec.shape[axis]);
-    file.tensors.push_back({arch::gguf_name(*arch::find_family(a.family), spec.name),
+    for (int axis = source.shape.rank() - 1; axis >= 0; --axis) extents.push_back(source.shape[axis]);
+    file.tensors.push_back({arch::gguf_name(*arch::find_family(a.family), source.name),
                             extents,
-                            static_cast<std::uint32_t>(block_format(wanted)->ggml_type),
-                            std::string(tensor.parts[0].data.text()),
+                            static_cast<std::uint32_t>(block_format(*source.codec)->ggml_type),
+                            std::string(source.read().parts[0].data.text()),
                             {}});
   }
   return file;

@@ -52,7 +52,8 @@ struct RawGguf {
 
 std::string raw_string(std::string_view text);  // length and bytes
 
-// One layer, width 32, 2 heads, 16 tokens; two families. Small enough to be a fuzzer's seed, real enough to run.
+// Width 32, 2 heads, 16 tokens, a layer or two; "llama", "gpt2", "t5" or "qwen2moe" (4 experts, a shared one). Small
+// enough to be a fuzzer's seed, real enough to run.
 arch::Architecture tiny_architecture(std::string_view family);
 
 // A whole file of such a model with seeded weights, matrices packed as `codec`, and a vocabulary.

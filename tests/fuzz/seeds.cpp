@@ -122,6 +122,7 @@ std::vector<std::string> gguf_seeds() {
   for (const char* codec : kCodecs) seeds.push_back(raw_model("llama", codec).bytes());
   seeds.push_back(raw_model("gpt2", "F16").bytes());
   seeds.push_back(raw_model("t5", "Q4_0").bytes());
+  seeds.push_back(raw_model("qwen2moe", "Q8_0").bytes());
   RawGguf factors = raw_model("llama", "Q4_0");
   factors.tensors.push_back({"rope_freqs.weight", {8}, 0, std::string(32, '?'), {}});
   factors.set("general.alignment", 4, raw(std::uint32_t{32}));

@@ -30,6 +30,7 @@ inline void PrintTo(const HostileFile& file, std::ostream* out) { *out << file.n
 // In groups, so that no function is endless.
 std::vector<HostileFile> hostile_gguf_headers();
 std::vector<HostileFile> hostile_gguf_translators();
+std::vector<HostileFile> hostile_gguf_experts();
 std::vector<HostileFile> hostile_gguf_tensors();
 std::vector<HostileFile> hostile_gguf_models();
 std::vector<HostileFile> hostile_gguf_vocabularies();

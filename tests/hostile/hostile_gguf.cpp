@@ -85,6 +85,82 @@ std::vector<HostileFile> hostile_gguf_translators() {
   };
 }
 
+std::vector<HostileFile> hostile_gguf_experts() {
+  const auto moe = [](std::string name, std::string fault, auto change) {
+    return changed(std::move(name), std::move(fault), change, "F32", "qwen2moe");
+  };
+  const auto size = [&](std::string name, std::string fault, std::string_view field, std::uint32_t value) {
+    return moe(std::move(name), std::move(fault),
+               [&](RawGguf& model) { model.set_u32("qwen2moe." + std::string(field), value); });
+  };
+  const auto without = [&](std::string name, std::string_view tensor, std::string_view missing) {
+    return moe(std::move(name), "\"" + std::string(missing) + "\" is missing",
+               [&](RawGguf& model) { model.tensor(tensor).name = "gone"; });
+  };
+  const auto reshaped = [&](std::string name, std::string_view tensor, std::vector<std::uint64_t> extents,
+                            std::string_view fault) {
+    return moe(std::move(name), std::string(fault), [&](RawGguf& model) { model.tensor(tensor).extents = extents; });
+  };
+  const auto factor = [&](std::string name, std::string fault, float value) {
+    return moe(std::move(name), std::move(fault),
+               [&](RawGguf& model) { model.set_f32("qwen2moe.expert_weights_scale", value); });
+  };
+  return {
+      size("0 experts, and tensors of some", "\"blk.0.ffn_gate_inp.weight\" is a router", "expert_count", 0),
+      size("2^32-1 experts", "expert count is 4294967295", "expert_count", 0xffffffff),
+      size("2^20 experts", "expert count is 1048576", "expert_count", 1u << 20),
+      size("an expert more than the tensors hold", "\"blk.0.ffn_gate_inp.weight\" has shape", "expert_count", 5),
+      size("an expert less than the tensors hold", "\"blk.0.ffn_gate_inp.weight\" has shape", "expert_count", 3),
+      size("more experts per token than experts", "number of experts per token is 5", "expert_used_count", 5),
+      size("2^32-1 experts per token", "number of experts per token is 4294967295", "expert_used_count", 0xffffffff),
+      size("no expert per token", "number of experts per token is 0", "expert_used_count", 0),
+      moe("nothing about experts per token", "expert_used_count",
+          [](RawGguf& model) { model.remove("qwen2moe.expert_used_count"); }),
+      size("experts of width 0", "feed-forward width of experts is 0", "expert_feed_forward_length", 0),
+      size("experts of another width", "\"blk.0.ffn_gate.0.weight\" has shape", "expert_feed_forward_length", 64),
+      size("experts of width 2^32-1", "each expert is 4294967295 wide", "expert_feed_forward_length", 0xffffffff),
+      size("a shared expert of another width", "\"blk.0.ffn_gate_shexp.weight\" has shape",
+           "expert_shared_feed_forward_length", 32),
+      size("a shared expert of width 2^32-1", "width of the shared experts is", "expert_shared_feed_forward_length",
+           0xffffffff),
+      moe("2^32-1 shared experts", "expert_shared_count",
+          [](RawGguf& model) {
+            model.remove("qwen2moe.expert_shared_feed_forward_length");
+            model.set_u32("qwen2moe.expert_shared_count", 0xffffffff);
+          }),
+      size("experts in 3 groups", "do not divide into 3 groups", "expert_group_count", 3),
+      size("more groups of experts than experts", "number of expert groups is 8", "expert_group_count", 8),
+      size("more groups per token than groups", "number of expert groups per token is 2", "expert_group_used_count", 2),
+      size("an unknown score of experts", "expert_gating_func", "expert_gating_func", 99),
+      size("more dense layers than layers", "3 dense layers", "leading_dense_block_count", 3),
+      size("a dense layer that has experts", "\"blk.0.ffn_gate.weight\" is missing", "leading_dense_block_count", 1),
+      factor("a scale of expert weights that is no number", "scale of expert weights",
+             std::numeric_limits<float>::quiet_NaN()),
+      without("no router", "blk.1.ffn_gate_inp.weight", "blk.1.ffn_gate_inp.weight"),
+      without("no experts' gates", "blk.0.ffn_gate_exps.weight", "blk.0.ffn_gate.0.weight"),
+      without("no experts' outputs", "blk.1.ffn_down_exps.weight", "blk.1.ffn_down.0.weight"),
+      without("no shared expert", "blk.0.ffn_up_shexp.weight", "blk.0.ffn_up_shexp.weight"),
+      reshaped("fewer matrices than experts", "blk.0.ffn_up_exps.weight", {32, 32, 3},
+               "\"blk.0.ffn_up.3.weight\" is missing"),
+      reshaped("narrow experts", "blk.0.ffn_down_exps.weight", {16, 32, 4}, "\"blk.0.ffn_down.0.weight\" has shape"),
+      reshaped("experts in one matrix", "blk.0.ffn_up_exps.weight", {32, 128}, "\"blk.0.ffn_up.0.weight\" is missing"),
+      reshaped("experts of four dimensions", "blk.0.ffn_up_exps.weight", {32, 32, 2, 2},
+               "\"blk.0.ffn_up.0.weight\" is missing"),
+      reshaped("2^60 experts in a tensor", "blk.0.ffn_up_exps.weight", {32, 32, k2p60}, "blk.0.ffn_up_exps.weight"),
+      reshaped("no expert in a tensor", "blk.0.ffn_up_exps.weight", {32, 32, 0}, "blk.0.ffn_up_exps.weight"),
+      reshaped("a router of another width", "blk.0.ffn_gate_inp.weight", {16, 4},
+               "\"blk.0.ffn_gate_inp.weight\" has shape"),
+      reshaped("a shared gate for every expert", "blk.0.ffn_gate_inp_shexp.weight", {8, 4},
+               "blk.0.ffn_gate_inp_shexp.weight"),
+      moe("an expert twice", "appears twice",
+          [](RawGguf& model) {
+            RawGguf::Tensor tensor = model.tensor("blk.0.ffn_gate_shexp.weight");
+            tensor.name = "blk.0.ffn_gate.1.weight";
+            model.tensors.push_back(tensor);
+          }),
+  };
+}
+
 std::vector<HostileFile> hostile_gguf_headers() {
   const std::string good = raw_model().bytes();
   const std::size_t header = raw_model().header().size();

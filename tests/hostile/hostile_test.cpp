@@ -175,6 +175,7 @@ std::string identifier(const std::string& name) {
                            [](const auto& info) { return identifier(info.param.name); })
 LATHE_HOSTILE(GgufHeaders, hostile_gguf_headers);
 LATHE_HOSTILE(GgufTranslators, hostile_gguf_translators);
+LATHE_HOSTILE(GgufExperts, hostile_gguf_experts);
 LATHE_HOSTILE(GgufTensors, hostile_gguf_tensors);
 LATHE_HOSTILE(GgufModels, hostile_gguf_models);
 LATHE_HOSTILE(GgufVocabularies, hostile_gguf_vocabularies);

@@ -193,9 +193,10 @@ std::vector<HostileFile> hostile_templates() {
 
 std::vector<HostileFile> all_hostile_files() {
   std::vector<HostileFile> all;
-  for (const auto& group : {hostile_gguf_headers(), hostile_gguf_translators(), hostile_gguf_tensors(),
-                            hostile_gguf_models(), hostile_gguf_vocabularies(), hostile_safetensors(),
-                            hostile_configs(), hostile_other_models(), hostile_tokenizers(), hostile_templates()}) {
+  for (const auto& group :
+       {hostile_gguf_headers(), hostile_gguf_translators(), hostile_gguf_experts(), hostile_gguf_tensors(),
+        hostile_gguf_models(), hostile_gguf_vocabularies(), hostile_safetensors(), hostile_configs(),
+        hostile_other_models(), hostile_tokenizers(), hostile_templates()}) {
     all.insert(all.end(), group.begin(), group.end());
   }
   return all;
