@@ -2,14 +2,13 @@
 // asks for what lies ahead, as kernels do, take turns with plain ones: which of them is faster depends on the machine.
 #include "cli/read_bandwidth.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <new>
 
+#include "base/error.h"
+#include "base/huge_pages.h"
 #include "base/thread_pool.h"
 
 namespace lathe::cli {
@@ -17,7 +16,6 @@ namespace {
 
 constexpr double kShortestPass = 0.02;  // seconds of reading per measurement: long against clock and wake-up time
 constexpr int kPasses = 7;
-constexpr std::align_val_t kHugePage{2 << 20};
 constexpr std::size_t kLane = 8;  // independent sums, so that additions do not wait for one another
 
 template <bool kAsk>
@@ -41,20 +39,19 @@ double measure_read_bandwidth(int threads, std::uint64_t bytes) {
   const auto workers = static_cast<std::size_t>(pool.size());
   const std::size_t share = std::max<std::size_t>(bytes / sizeof(std::uint64_t) / workers / kLane, 1) * kLane;
   const std::size_t buffer_bytes = share * workers * sizeof(std::uint64_t);
-  const auto free = [](std::uint64_t* freed) { ::operator delete(freed, kHugePage); };
-  const std::unique_ptr<std::uint64_t[], decltype(free)> buffer(
-      static_cast<std::uint64_t*>(::operator new(buffer_bytes, kHugePage)), free);
-  ::madvise(buffer.get(), buffer_bytes, MADV_HUGEPAGE);  // as weights lie
+  const std::shared_ptr<std::byte> memory = allocate_in_huge_pages(buffer_bytes);  // as weights lie
+  if (!memory) throw Error("there is no memory to measure the reading of", "", "free some, or use a smaller model");
+  auto* const buffer = reinterpret_cast<std::uint64_t*>(memory.get());
   // Each share is first touched by a worker, in parallel, as weights are.
   pool.parallel_for(workers, 1, [&](std::size_t begin, std::size_t end, int) {
-    std::fill(buffer.get() + begin * share, buffer.get() + end * share, std::uint64_t{1});
+    std::fill(buffer + begin * share, buffer + end * share, std::uint64_t{1});
   });
   std::atomic<std::uint64_t> kept{0};
   const auto pass = [&](std::uint64_t repeats, bool ask) {
     const auto start = Clock::now();
     pool.parallel_for(workers, 1, [&](std::size_t begin, std::size_t end, int) {
       for (std::uint64_t i = 0; i < repeats; ++i) {
-        const std::uint64_t* values = buffer.get() + begin * share;
+        const std::uint64_t* values = buffer + begin * share;
         const std::size_t count = (end - begin) * share;
         kept.fetch_add(ask ? sum<true>(values, count) : sum<false>(values, count), std::memory_order_relaxed);
       }

@@ -1,26 +1,28 @@
 #include "kernels/cpu/bit_planes.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <new>
 #include <vector>
 
+#include "base/huge_pages.h"
+
 namespace lathe::kernels::cpu {
 namespace {
 
-constexpr std::size_t kLine = 64, kHugePage = 2 << 20;
+constexpr std::align_val_t kLine{64};
 
 }  // namespace
 
 std::shared_ptr<std::byte> aligned_zeros(std::uint64_t bytes) {
-  const std::size_t size = std::max<std::size_t>(bytes, kLine);
-  const std::align_val_t alignment{size < kHugePage ? kLine : kHugePage};
-  void* memory = ::operator new(size, alignment);
-  if (size >= kHugePage) ::madvise(memory, size, MADV_HUGEPAGE);  // where it is refused, weights are read more slowly
+  if (bytes >= kHugePage) {
+    if (std::shared_ptr<std::byte> memory = allocate_in_huge_pages(bytes)) return memory;
+    throw std::bad_alloc();
+  }
+  const std::size_t size = std::max<std::size_t>(bytes, 64);
+  void* memory = ::operator new(size, kLine);
   std::memset(memory, 0, size);
-  return {static_cast<std::byte*>(memory), [alignment](std::byte* freed) { ::operator delete(freed, alignment); }};
+  return {static_cast<std::byte*>(memory), [](std::byte* freed) { ::operator delete(freed, kLine); }};
 }
 
 void fill_chunk(const std::uint8_t* levels, int bits, std::size_t tile_rows, std::uint32_t* out) {

@@ -7,12 +7,13 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/huge_pages.h"
 
 namespace lathe::kernels::cpu {
 namespace {
 
 constexpr std::uint64_t kMapFrom = 1 << 20;  // smaller buffers come from the heap
-constexpr std::uint64_t kHugePage = 2 << 20, kArenaPiece = 64 << 20;
+constexpr std::uint64_t kArenaPiece = 64 << 20;
 
 [[noreturn]] void out_of_memory(std::uint64_t bytes) {
   throw Error(fmt::format("there is no memory for a buffer of {:.1f} MiB", static_cast<double>(bytes) / (1 << 20)),
@@ -48,16 +49,10 @@ std::shared_ptr<std::byte> Arena::allocate(std::uint64_t bytes) {
   const std::uint64_t wanted = checked_add(bytes, 63, "the size of a buffer") / 64 * 64;
   const std::lock_guard lock(mutex_);
   if (!piece_ || wanted > size_ - used_) {
-    // Mapped with room to begin at a multiple of kHugePage; what is not touched costs nothing.
     const std::uint64_t size = std::max(wanted, kArenaPiece);
-    if (size > PTRDIFF_MAX - kHugePage) out_of_memory(size);
-    void* memory =
-        ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) out_of_memory(size);
-    const auto address = (reinterpret_cast<std::uintptr_t>(memory) + kHugePage - 1) / kHugePage * kHugePage;
-    ::madvise(reinterpret_cast<void*>(address), size, MADV_HUGEPAGE);
-    piece_ = {reinterpret_cast<std::byte*>(address), [memory, size](void*) { ::munmap(memory, size + kHugePage); }};
-    size_ = size, used_ = 0;
+    piece_ = allocate_in_huge_pages(size);
+    size_ = piece_ ? size : 0, used_ = 0;
+    if (!piece_) out_of_memory(size);
   }
   std::shared_ptr<std::byte> buffer(piece_, piece_.get() + used_);
   used_ += wanted;
