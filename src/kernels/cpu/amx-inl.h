@@ -59,21 +59,20 @@ HWY_INLINE void amx_two_dots(const VI* weights, const VI* more_weights, const st
       "r"(more_weights), "r"(x), "r"(more_x), "r"(sums), "r"(more_sums), "r"(std::size_t{64}), "r"(kQ8Block)
       : "memory");
 }
-// for one of them,
+// for one of them, and, kRest, for one with the last rows.
+template <bool kRest>
 HWY_INLINE void amx_dot(const VI* weights, const std::int8_t* x, std::int32_t* sums) {
-  asm volatile(
-      "tilezero %%tmm0\n\ttileloadd (%0,%3,1), %%tmm4\n\ttileloadd (%1,%4,1), %%tmm2\n\t"
-      "tdpbssd %%tmm4, %%tmm2, %%tmm0\n\ttilestored %%tmm0, (%2,%3,1)" ::"r"(weights),
-      "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(kQ8Block)
-      : "memory");
-}
-// and for one with the last rows.
-HWY_INLINE void amx_rest_dot(const VI* weights, const std::int8_t* x, std::int32_t* sums) {
-  asm volatile(
-      "tilezero %%tmm6\n\ttileloadd (%0,%3,1), %%tmm4\n\ttileloadd (%1,%4,1), %%tmm7\n\t"
-      "tdpbssd %%tmm4, %%tmm7, %%tmm6\n\ttilestored %%tmm6, (%2,%3,1)" ::"r"(weights),
-      "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(kQ8Block)
-      : "memory");
+#define LATHE_AMX_DOT(sum, input)                                                                        \
+  asm volatile("tilezero " sum "\n\ttileloadd (%0,%3,1), %%tmm4\n\ttileloadd (%1,%4,1), " input          \
+               "\n\ttdpbssd %%tmm4, " input ", " sum "\n\ttilestored " sum ", (%2,%3,1)" ::"r"(weights), \
+               "r"(x), "r"(sums), "r"(std::size_t{64}), "r"(kQ8Block)                                    \
+               : "memory")
+  if constexpr (kRest) {
+    LATHE_AMX_DOT("%%tmm6", "%%tmm7");
+  } else {
+    LATHE_AMX_DOT("%%tmm0", "%%tmm2");
+  }
+#undef LATHE_AMX_DOT
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

@@ -54,7 +54,7 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
   });
 }
 
-// Where multiply_step takes the scaled dot products of run `run` with kRows rows from: it multiplies,
+// Where multiply_step takes the scaled dot products of a run with kRows rows from: these are computed when asked for,
 template <class Codec, bool kVnni, int kRows>
 struct ComputedDots {
   const std::int8_t* columns[kRows];
@@ -65,7 +65,7 @@ struct ComputedDots {
     dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta, dots);
   }
 };
-// or AMX has done so.
+// and these AMX has computed before.
 template <class Codec, int kRows>
 struct AmxDots {
   const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
@@ -73,7 +73,7 @@ struct AmxDots {
   HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const*, VI* dots) const {
     const DI di;
     for (int half = 0; half < kHalves<Codec>; ++half) {
-      const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * 16 * kLanes;
+      const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * kAmxRows * kLanes;
       for (int r = 0; r < kRows; ++r) {
         VI sum = hn::Load(di, products + static_cast<std::size_t>(r) * kLanes);
         if constexpr (Codec::kGroup > 0) sum = scaled_dot<Codec>(sum, step.scales[run].group[half]);
@@ -121,7 +121,7 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, c
   for (int r = 0; r < kRows; ++r) hn::Store(sum[r], d, sums + static_cast<std::size_t>(r) * kLanes);
 }
 
-// A step's products with rows of input, of which x and meta are the first's, for as many as are left in `rows`.
+// A step's products with rows of input; x and meta are the first row's, from the step's first column on.
 template <class Codec, bool kVnni>
 struct StepRows {
   const TileStep<Codec>& step;
@@ -169,13 +169,13 @@ struct StepRows {
       const auto words_of = [&](std::size_t group) LATHE_INLINE_LAMBDA { return step.words + group * kWords; };
       std::size_t group = 0;
       if (last - first < kAmxRows) {
-        for (; group < groups; ++group) amx_rest_dot(words_of(group), x_of(group), products + group * kSums);
+        for (; group < groups; ++group) amx_dot<true>(words_of(group), x_of(group), products + group * kSums);
       }
       for (; group + 2 <= groups; group += 2) {
         amx_two_dots(words_of(group), words_of(group + 1), x_of(group), x_of(group + 1), products + group * kSums,
                      products + (group + 1) * kSums);
       }
-      if (group < groups) amx_dot(words_of(group), x_of(group), products + group * kSums);
+      if (group < groups) amx_dot<false>(words_of(group), x_of(group), products + group * kSums);
       const auto products_of = [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
         return AmxDots<Codec, decltype(n)::value>{products + (row - first) * kLanes};
       };
