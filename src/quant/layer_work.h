@@ -70,7 +70,7 @@ struct LayerWork {
   void keep_changed();
 };
 
-// What an operation's logits are for, when they are `slot`: to choose experts.
+// Whether `slot` holds the logits that the layer's experts are chosen by.
 bool is_router(const arch::OpList& ops, int layer, int slot);
 
 // `target` where its codec can hold rows of `columns`, F16 otherwise, with a warning that names the tensor.
