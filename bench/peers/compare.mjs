@@ -10,7 +10,7 @@
 //   node bench/peers/compare.mjs --llama-bench PATH [--llama-bench-args "-fa 1 -rtr 1"] ... MODEL.gguf ...
 // takes a build's own llama-bench (ik_llama.cpp's, or llama.cpp's) for the peer instead.
 import {execFileSync} from "node:child_process";
-import {mkdtempSync, readdirSync} from "node:fs";
+import {mkdtempSync, readdirSync, rmSync} from "node:fs";
 import {tmpdir} from "node:os";
 import {dirname, join} from "node:path";
 import {fileURLToPath} from "node:url";
@@ -38,6 +38,7 @@ const libraryPeer = () => {
   const libraries = join(here, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
   const library = (stem) => join(libraries, readdirSync(libraries).find((name) => name.startsWith(stem) && name.endsWith(".so")));
   const folder = mkdtempSync(join(tmpdir(), "lathe-peers-"));
+  process.on("exit", () => rmSync(folder, {recursive: true}));
   const peer = join(folder, "llama_cpp"), release = join(folder, "release");
   execFileSync("git", ["clone", "--quiet", join(here, "node_modules/node-llama-cpp/llama/gitRelease.bundle"), release], {stdio: ["ignore", "ignore", "ignore"]});
   execFileSync("c++", ["-std=c++20", "-O2", join(here, "llama_cpp.cpp"), "-I", join(release, "include"), "-I", join(release, "ggml/include"),
