@@ -1,3 +1,4 @@
+// Memory in huge pages: zeroed, aligned, all of it there.
 #include "base/huge_pages.h"
 
 #include <gtest/gtest.h>
