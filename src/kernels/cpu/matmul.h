@@ -32,7 +32,7 @@ struct MatmulJob {
   const std::byte* blocks = nullptr;
   const LaidOut* laid_out = nullptr;  // instead of both, where the kernel has a layout of its own
   std::size_t out_features = 0, in_features = 0;
-  // The input in the kernel's format. Floats: rows padded with zeros to x_stride, a multiple of kInputPad.
+  // The input in the kernel's format. Floats: rows x_stride apart.
   const float* x = nullptr;
   std::size_t x_stride = 0;
   Q8Input q8;
@@ -46,7 +46,6 @@ struct MatmulJob {
   bool accumulate = false;
 };
 
-inline constexpr std::size_t kInputPad = 16;  // floats
 inline constexpr std::size_t kTileRows = 16;  // output features most kernels take together
 
 // Output features [begin, end) of every row.

@@ -22,9 +22,6 @@ struct Row {
 };
 
 constexpr Row kTable[] = {
-    {"F32", "f32 x f32", ActivationFormat::kF32, f32_matmul},
-    {"F16", "f16 x f32", ActivationFormat::kF32, f16_matmul},
-    {"BF16", "bf16 x f32", ActivationFormat::kF32, bf16_matmul},
     {"Q8_0", "q8_0 x q8", ActivationFormat::kQ8Block, q8_0_matmul},
     {"Q4_0", "q4_0 x q8", ActivationFormat::kQ8Block, q4_0_matmul},
     {"Q4_1", "q4_1 x q8", ActivationFormat::kQ8Block, q4_1_matmul},
@@ -41,7 +38,7 @@ constexpr Row kTable[] = {
     {"MXFP4", "mxfp4 x q8", ActivationFormat::kQ8Block, mxfp4_matmul},
 };
 
-// Kernels with layouts of their own, which they make of a weight where they can.
+// Kernels whose layout depends on the weight, where they can take it.
 struct LaidOutRow {
   std::string_view codec;
   std::optional<Matmul> (*matmul_for)(const PackedTensor& weight, const KernelSet& kernels);
@@ -49,6 +46,9 @@ struct LaidOutRow {
 };
 
 constexpr LaidOutRow kLaidOut[] = {
+    {"F32", f32_matmul},
+    {"F16", f16_matmul},
+    {"BF16", bf16_matmul},
     {"INT_SYM", int_group_matmul, true},
     {"INT_ASYM", int_group_matmul, true},
     {"BIPOLAR", int_group_matmul, true},
@@ -65,7 +65,6 @@ constexpr LaidOutRow kLaidOut[] = {
 }  // namespace
 
 Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
-  constexpr std::string_view kDecoded = "decoded x f32";
   const Codec& codec = *weight.codec;
   for (const LaidOutRow& row : kLaidOut) {
     if (row.codec != codec.name() || (kernels.scalar && !row.scalar_too)) continue;
@@ -76,11 +75,9 @@ Matmul find_matmul(const PackedTensor& weight, const KernelSet& kernels) {
       if (row.codec != codec.name()) continue;
       if (const MatmulKernel kernel = row.kernel_for(kernels); kernel.run) return {row.kernel, row.format, kernel};
     }
-    if (const MatmulKernel kernel = decoded_matmul(kernels); kernel.run) {
-      return {kDecoded, ActivationFormat::kF32, kernel};
-    }
+    if (const auto matmul = decoded_matmul(weight, kernels)) return *matmul;
   }
-  return {kDecoded, ActivationFormat::kF32, {reference_matmul, {}}};
+  return {"decoded x f32", ActivationFormat::kF32, {reference_matmul, {}}};
 }
 
 }  // namespace lathe::kernels::cpu
