@@ -22,20 +22,26 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 inline constexpr std::size_t kStepColumns = 256;
 
-// Up to kStepColumns columns of a tile, unpacked.
+// The scales of a run beside AMX's products.
 template <class Codec>
+struct FloatScales {
+  VF group[kHalves<Codec>];
+};
+
+// Up to kStepColumns columns of a tile, unpacked.
+template <class Codec, bool kAmx>
 struct TileStep {
   static constexpr std::size_t kBlocks = kStepColumns / Codec::kFormat.block_columns,
                                kAllRuns = kStepColumns / kQ8Block;
   using GroupMinimum = decltype(run_minimum<Codec, 0>(std::declval<typename Codec::Head>()));
   alignas(64) VI words[kAllRuns * kRunWords];
-  RunScales<Codec> scales[Codec::kGroup > 0 ? kAllRuns : 1];
+  std::conditional_t<kAmx, FloatScales<Codec>, RunScales<Codec> > scales[Codec::kGroup > 0 ? kAllRuns : 1];
   GroupMinimum group_minima[kAllRuns];
   VF scale[kBlocks], minimum[kBlocks];
 };
 
 template <class Codec, bool kVnni, bool kAmx>
-HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep<Codec>& step) {
+HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep<Codec, kAmx>& step) {
   const typename Codec::Head head = Codec::head(block);
   step.scale[index] = Codec::scale(head);
   if constexpr (Codec::kMinima != Minima::kNone) step.minimum[index] = Codec::minimum(head);
@@ -49,7 +55,16 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
       const auto zero = hn::Set(d8, static_cast<std::uint8_t>(1 << kShift<Codec>));
       for (int i = 0; i < kRunWords; ++i) words[i] = hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, words[i]), zero));
     }
-    if constexpr (Codec::kGroup > 0) step.scales[at] = run_scales<Codec, kVnni, kRun>(head);
+    if constexpr (Codec::kGroup > 0) {
+      const RunScales<Codec> scales = run_scales<Codec, kVnni, kRun>(head);
+      if constexpr (kAmx) {
+        for (int half = 0; half < kHalves<Codec>; ++half) {
+          step.scales[at].group[half] = hn::ConvertTo(DF(), scales.group[half]);
+        }
+      } else {
+        step.scales[at] = scales;
+      }
+    }
     if constexpr (Codec::kMinima == Minima::kGroups) step.group_minima[at] = run_minimum<Codec, kRun>(head);
   });
 }
@@ -59,33 +74,40 @@ template <class Codec, bool kVnni, int kRows>
 struct ComputedDots {
   const std::int8_t* columns[kRows];
 
-  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const* meta, VI* dots) const {
+  HWY_INLINE void run(const TileStep<Codec, false>& step, std::size_t run, const Q8Meta* const* meta, VF* dots) const {
     const std::int8_t* x[kRows];
     for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block;
-    dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta, dots);
+    VI scaled[kRows];
+    dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta,
+                                 scaled);
+    for (int r = 0; r < kRows; ++r) dots[r] = hn::ConvertTo(DF(), scaled[r]);
   }
 };
-// and these AMX has computed before.
+// and these AMX has computed before. Times their scales they stay below 2^24 (a run's: at most 32 * 127 * 127 * 32,
+// with IQ4_XS), so that floats hold them exactly, whose products take half the time of integers'.
 template <class Codec, int kRows>
 struct AmxDots {
   const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
 
-  HWY_INLINE void run(const TileStep<Codec>& step, std::size_t run, const Q8Meta* const*, VI* dots) const {
-    const DI di;
+  HWY_INLINE void run(const TileStep<Codec, true>& step, std::size_t run, const Q8Meta* const*, VF* dots) const {
     for (int half = 0; half < kHalves<Codec>; ++half) {
       const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * kAmxRows * kLanes;
       for (int r = 0; r < kRows; ++r) {
-        VI sum = hn::Load(di, products + static_cast<std::size_t>(r) * kLanes);
-        if constexpr (Codec::kGroup > 0) sum = scaled_dot<Codec>(sum, step.scales[run].group[half]);
-        dots[r] = half == 0 ? sum : hn::Add(dots[r], sum);
+        const VF sum = hn::ConvertTo(DF(), hn::Load(DI(), products + static_cast<std::size_t>(r) * kLanes));
+        if constexpr (Codec::kGroup == 0) {
+          dots[r] = sum;
+        } else {
+          const VF scale = step.scales[run].group[half];
+          dots[r] = half == 0 ? hn::Mul(sum, scale) : hn::MulAdd(sum, scale, dots[r]);
+        }
       }
     }
   }
 };
 
 // Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
-template <class Codec, int kRows, class Dots>
-HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, const Dots& products,
+template <class Codec, int kRows, bool kAmx, class Dots>
+HWY_INLINE void multiply_step(const TileStep<Codec, kAmx>& step, std::size_t blocks, const Dots& products,
                               const Q8Meta* const* meta, float* sums) {
   const DF d;
   VF sum[kRows];
@@ -109,10 +131,10 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, c
     VF partial[kRows];
     for (int r = 0; r < kRows; ++r) partial[r] = hn::Zero(d);
     for (std::size_t run = first; run < first + kRuns<Codec>; ++run) {
-      VI dots[kRows];
+      VF dots[kRows];
       products.run(step, run, columns_meta, dots);
       for (int r = 0; r < kRows; ++r) {
-        partial[r] = hn::MulAdd(hn::ConvertTo(d, dots[r]), hn::Set(d, columns_meta[r]->scale), partial[r]);
+        partial[r] = hn::MulAdd(dots[r], hn::Set(d, columns_meta[r]->scale), partial[r]);
         ++columns_meta[r];
       }
     }
@@ -122,9 +144,9 @@ HWY_INLINE void multiply_step(const TileStep<Codec>& step, std::size_t blocks, c
 }
 
 // A step's products with rows of input; x and meta are the first row's, from the step's first column on.
-template <class Codec, bool kVnni>
+template <class Codec, bool kVnni, bool kAmx>
 struct StepRows {
-  const TileStep<Codec>& step;
+  const TileStep<Codec, kAmx>& step;
   const MatmulJob& job;
   std::size_t blocks;
   const std::int8_t* x;
@@ -139,7 +161,7 @@ struct StepRows {
     for (std::size_t i = 0; i < kRows; ++i) {
       values[i] = x + (row + i) * job.in_features, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
     }
-    multiply_step<Codec, kRows>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
+    multiply_step<Codec, kRows, kAmx>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
                                 sums + row * kLanes);
   }
   template <class DotsOf>
@@ -158,7 +180,7 @@ struct StepRows {
   // values: of the rows, as Q8Input has them for AMX, from the step's first column on.
   HWY_INLINE void by_amx(const std::int8_t* values, std::size_t rows) const {
     constexpr std::size_t kGroups = kHalves<Codec>, kWords = kRunWords / kGroups, kSums = kAmxRows * kLanes;
-    alignas(64) std::int32_t products[TileStep<Codec>::kAllRuns * kGroups * kSums];
+    alignas(64) std::int32_t products[TileStep<Codec, kAmx>::kAllRuns * kGroups * kSums];
     const std::size_t groups = blocks * kRuns<Codec> * kGroups;
     for (std::size_t first = 0; first < rows; first += kAmxRows) {
       const std::size_t last = std::min(rows, first + kAmxRows);
@@ -190,15 +212,15 @@ struct StepRows {
 // Rows [first, last) with one tile.
 template <class Codec, bool kVnni, bool kAmx>
 void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last, float* sums) {
-  constexpr std::size_t kStepBlocks = TileStep<Codec>::kBlocks;
+  constexpr std::size_t kStepBlocks = TileStep<Codec, kAmx>::kBlocks;
   const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, runs = job.in_features / kQ8Block;
   std::fill(sums, sums + (last - first) * kLanes, 0.0f);
   TileCursor<Codec> cursor(tile, blocks);
-  TileStep<Codec> step;
+  TileStep<Codec, kAmx> step;
   for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
     const std::size_t count = std::min(kStepBlocks, blocks - block);
     for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni, kAmx>(cursor.block, i, step);
-    const StepRows<Codec, kVnni> rows{step,
+    const StepRows<Codec, kVnni, kAmx> rows{step,
                                       job,
                                       count,
                                       job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
@@ -210,7 +232,7 @@ void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t firs
       continue;
     }
 #endif
-    rows.computed(0, last - first);
+    if constexpr (!kAmx) rows.computed(0, last - first);
   }
 }
 
