@@ -34,9 +34,6 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #else
 
-template <class Codec>
-inline constexpr std::size_t kTileBlockBytes = Codec::kFormat.block_bytes* kLanes;
-
 // sum + the products of a block with one row. bytes: as far into the tile as the block is.
 template <class Codec, bool kVnni>
 HWY_INLINE VF multiply_block(const TileBlock& block, const std::byte* bytes, const std::int8_t* x, const Q8Meta* meta,

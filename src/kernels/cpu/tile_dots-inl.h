@@ -145,6 +145,10 @@ HWY_INLINE void unpack_run(const TileBlock& block, const typename Codec::Head& h
   }
 }
 
+// How far apart blocks of a tile are, but for what a chunk begins with.
+template <class Codec>
+inline constexpr std::size_t kTileBlockBytes = Codec::kFormat.block_bytes* kLanes;
+
 // The scales of a run.
 template <class Codec>
 struct RunScales {

@@ -40,8 +40,10 @@ struct TileStep {
   VF scale[kBlocks], minimum[kBlocks];
 };
 
+// bytes: as far into the tile as the block is.
 template <class Codec, bool kVnni, bool kAmx>
-HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep<Codec, kAmx>& step) {
+HWY_INLINE void unpack_block(const TileBlock& block, const std::byte* bytes, std::size_t index,
+                             TileStep<Codec, kAmx>& step) {
   const typename Codec::Head head = Codec::head(block);
   step.scale[index] = Codec::scale(head);
   if constexpr (Codec::kMinima != Minima::kNone) step.minimum[index] = Codec::minimum(head);
@@ -49,6 +51,7 @@ HWY_INLINE void unpack_block(const TileBlock& block, std::size_t index, TileStep
     constexpr int kRun = decltype(run)::value;
     const std::size_t at = index * kRuns<Codec> + kRun;
     VI* words = step.words + at * kRunWords;
+    prefetch_weights<kTileBlockBytes<Codec>, kRun, kRuns<Codec> >(bytes);
     unpack_run<Codec, kRun, false>(block, head, words);
     if constexpr (kAmx && kShift<Codec> >= 0) {  // AMX takes signed weights, and nothing out of the sums
       const hn::Repartition<std::uint8_t, DI> d8;
@@ -162,7 +165,7 @@ struct StepRows {
       values[i] = x + (row + i) * job.in_features, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
     }
     multiply_step<Codec, kRows, kAmx>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
-                                sums + row * kLanes);
+                                      sums + row * kLanes);
   }
   template <class DotsOf>
   HWY_INLINE void all(std::size_t row, std::size_t rows, const DotsOf& dots_of) const {
@@ -219,13 +222,16 @@ void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t firs
   TileStep<Codec, kAmx> step;
   for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
     const std::size_t count = std::min(kStepBlocks, blocks - block);
-    for (std::size_t i = 0; i < count; ++i, cursor.advance()) unpack_block<Codec, kVnni, kAmx>(cursor.block, i, step);
-    const StepRows<Codec, kVnni, kAmx> rows{step,
-                                      job,
-                                      count,
-                                      job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
-                                      job.q8.meta + first * runs + block * kRuns<Codec>,
-                                      sums};
+    for (std::size_t i = 0; i < count; ++i, cursor.advance()) {
+      unpack_block<Codec, kVnni, kAmx>(cursor.block, tile + (block + i) * kTileBlockBytes<Codec>, i, step);
+    }
+    const StepRows<Codec, kVnni, kAmx> rows{
+        step,
+        job,
+        count,
+        job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
+        job.q8.meta + first * runs + block * kRuns<Codec>,
+        sums};
 #if HWY_TARGET == HWY_AVX3_DL
     if constexpr (kAmx) {
       rows.by_amx(job.q8.amx + first * job.in_features + block * Codec::kFormat.block_columns * kAmxRows, last - first);
