@@ -68,6 +68,7 @@ HWY_INLINE PairSums look_up(const std::byte*& planes, const std::uint8_t* tables
   for (int p = 0; p < kPlanes; ++p) {
     if (p > 0) sums = {hn::Add(sums.all, sums.all), hn::Add(sums.odd, sums.odd)};
     V8 average[kBlockVectors];
+    prefetch_weights<kTile * kBlockVectors>(planes);
     HWY_UNROLL(8)
     for (std::size_t i = 0; i < kBlockVectors; ++i, planes += kTile) {
       const Looked looked = look_up_vector(planes, tables + 2 * i * kLutTableBytes);
