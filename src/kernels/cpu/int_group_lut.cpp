@@ -4,10 +4,12 @@
 // bits of a plane are an index, one byte shuffle looks up 16 rows per 16-byte block, and the rest is additions: nothing
 // is multiplied until 64 columns are summed, and the cost is linear in the number of planes.
 //
-// A tile has one row per byte of a vector. Byte r of a plane's vector i of a block holds columns 8 i .. 8 i + 7 of row
-// r. Looked-up bytes are added as 16-bit words: once as they are, and once moved down by 8, which isolates the odd
-// rows; the even ones are the first sum less 256 times the second. Planes are doubled together on the way (from the
-// highest down), four at most before the sums of 16 tables could overflow: 16 * 15 * 255 < 2^16.
+// A tile has as many rows as a vector has bytes. Planes go in pairs, an odd number's highest by itself first; of a
+// pair, neighbouring bytes hold 8 columns of one row in the lower plane and in the upper, 16 bits for each row of half
+// of the tile, and what is looked up for them is joined as lower + 2 * upper in one instruction. Of a single plane,
+// they are rows of both halves: their bytes are added as 16-bit words, once as they are and once moved down by 8, which
+// isolates the second half; the first is the one sum less 256 times the other. Four planes are summed at most before 16
+// tables could overflow: 16 * 15 * 255 < 2^16, and less the tables' offset they are signed words.
 //
 // The fast way (the paper's fast aggregation) averages the 16 looked-up bytes pair by pair instead of adding them:
 // bytes stay bytes until the planes are joined. An average rounds a half up, in half of all cases, so each of the 4
@@ -40,71 +42,137 @@ constexpr std::size_t kBlockVectors = kLutBlock / 8;  // of one plane of a block
 constexpr std::size_t kBlockTables = kLutBlock / 4;
 constexpr std::size_t kTileVectors = kTile / kLanes;  // of floats
 
-// Sums of looked-up bytes, or averages of 16, doubled once per plane: of all 16-bit pairs of rows, and of the odd rows
-// alone.
-struct PairSums {
-  V16 all, odd;
+// What a sum of 16 looked-up bytes has too much, and an average with a quarter too much from each of 4 levels.
+template <bool kFast>
+inline constexpr std::uint32_t kOffset = kFast ? kLutZero + 1 : kLutZero* kBlockTables;
+
+// Sums of looked-up bytes, or averages of 16, of the rows of either half of a tile, as signed numbers in the end.
+struct RowSums {
+  V16 half[2];
 };
 
-// What the tables say of one vector of a plane: of its lower four columns and of its upper ones.
+// What the tables say of one vector: of its lower four columns and of its upper ones.
 struct Looked {
   V8 low, high;
 };
-HWY_INLINE Looked look_up_vector(const std::byte* plane, const std::uint8_t* tables) {
+HWY_INLINE Looked look_up_vector(const std::byte* plane, V8 low_table, V8 high_table) {
   const D8 d8;
   const D16 d16;
   const V8 bits = hn::Load(d8, reinterpret_cast<const std::uint8_t*>(plane)), nibble = hn::Set(d8, 0x0f);
   const V8 low = hn::And(bits, nibble);
   const V8 high = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, bits))), nibble);
-  return {hn::TableLookupBytes(hn::LoadDup128(d8, tables), low),
-          hn::TableLookupBytes(hn::LoadDup128(d8, tables + kLutTableBytes), high)};
+  return {hn::TableLookupBytes(low_table, low), hn::TableLookupBytes(high_table, high)};
 }
 
-// The next kPlanes planes of a block, the highest first; moves `planes` past them.
-template <int kPlanes, bool kFast>
-HWY_INLINE PairSums look_up(const std::byte*& planes, const std::uint8_t* tables) {
+// Lower + 2 * upper plane: the even bytes and twice the odd ones.
+HWY_INLINE V16 join_planes(V8 looked) {
+#if HWY_TARGET == HWY_AVX2
+  return V16{_mm256_maddubs_epi16(looked.raw, _mm256_set1_epi16(0x0201))};
+#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  return V16{_mm512_maddubs_epi16(looked.raw, _mm512_set1_epi16(0x0201))};
+#else
   const D16 d16;
-  PairSums sums{hn::Zero(d16), hn::Zero(d16)};
-  for (int p = 0; p < kPlanes; ++p) {
-    if (p > 0) sums = {hn::Add(sums.all, sums.all), hn::Add(sums.odd, sums.odd)};
-    V8 average[kBlockVectors];
-    prefetch_weights<kTile * kBlockVectors>(planes);
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < kBlockVectors; ++i, planes += kTile) {
-      const Looked looked = look_up_vector(planes, tables + 2 * i * kLutTableBytes);
+  const V16 pairs = hn::BitCast(d16, looked);
+  return hn::Add(hn::And(pairs, hn::Set(d16, 0xff)), hn::And(hn::ShiftRight<7>(pairs), hn::Set(d16, 0x1fe)));
+#endif
+}
+
+// sum + a + b, before anything that comes later: or GCC sorts all look-ups before all sums, and spills them.
+HWY_INLINE V16 add_two(V16 sum, V16 a, V16 b) {
+  sum = hn::Add(sum, hn::Add(a, b));
+#if HWY_TARGET != HWY_NEON
+  asm("" : "+v"(sum.raw));
+#endif
+  return sum;
+}
+
+// Averages of 8 vectors.
+HWY_INLINE V8 average_of(V8* vectors) {
+  for (std::size_t n = kBlockVectors / 2; n > 0; n /= 2) {
+    for (std::size_t i = 0; i < n; ++i) vectors[i] = hn::AverageRound(vectors[2 * i], vectors[2 * i + 1]);
+  }
+  return vectors[0];
+}
+
+// The plane of a block that has no partner, without the offset.
+template <bool kFast>
+HWY_INLINE RowSums look_up_single(const std::byte* plane, const std::uint8_t* tables) {
+  const D8 d8;
+  const D16 d16;
+  constexpr std::uint32_t kLess = 0u - kOffset<kFast>;
+  V16 all = hn::Set(d16, static_cast<std::uint16_t>(257 * kLess)),
+      second = hn::Set(d16, static_cast<std::uint16_t>(kLess));
+  V8 averages[kBlockVectors];
+  prefetch_weights<kTile * kBlockVectors>(plane);
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kBlockVectors; ++i, plane += kTile, tables += 2 * kLutTableBytes) {
+    const Looked looked =
+        look_up_vector(plane, hn::LoadDup128(d8, tables), hn::LoadDup128(d8, tables + kLutTableBytes));
+    if constexpr (kFast) {
+      averages[i] = hn::AverageRound(looked.low, looked.high);
+    } else {
+      const V16 a = hn::BitCast(d16, looked.low), b = hn::BitCast(d16, looked.high);
+      all = add_two(all, a, b);
+      second = add_two(second, hn::ShiftRight<8>(a), hn::ShiftRight<8>(b));
+    }
+  }
+  if constexpr (kFast) {
+    const V16 average = hn::BitCast(d16, average_of(averages));
+    all = hn::Add(all, average);
+    second = hn::Add(second, hn::ShiftRight<8>(average));
+  }
+  return {hn::Sub(all, hn::ShiftLeft<8>(second)), second};
+}
+
+// sums + those of a pair of planes.
+template <bool kFast>
+HWY_INLINE RowSums look_up_pair(RowSums sums, const std::byte* planes, const std::uint8_t* tables) {
+  const D8 d8;
+  V8 averages[2][kBlockVectors];
+  prefetch_weights<2 * kTile * kBlockVectors>(planes);
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kBlockVectors; ++i, tables += 2 * kLutTableBytes) {
+    const V8 low_table = hn::LoadDup128(d8, tables), high_table = hn::LoadDup128(d8, tables + kLutTableBytes);
+    for (int half = 0; half < 2; ++half, planes += kTile) {
+      const Looked looked = look_up_vector(planes, low_table, high_table);
       if constexpr (kFast) {
-        average[i] = hn::AverageRound(looked.low, looked.high);
+        averages[half][i] = hn::AverageRound(looked.low, looked.high);
       } else {
-        const V16 a = hn::BitCast(d16, looked.low), b = hn::BitCast(d16, looked.high);
-        sums.all = hn::Add(sums.all, hn::Add(a, b));
-        sums.odd = hn::Add(sums.odd, hn::Add(hn::ShiftRight<8>(a), hn::ShiftRight<8>(b)));
+        sums.half[half] = add_two(sums.half[half], join_planes(looked.low), join_planes(looked.high));
       }
     }
-    if constexpr (kFast) {
-      for (std::size_t n = kBlockVectors / 2; n > 0; n /= 2) {
-        for (std::size_t i = 0; i < n; ++i) average[i] = hn::AverageRound(average[2 * i], average[2 * i + 1]);
-      }
-      const V16 all = hn::BitCast(d16, average[0]);
-      sums = {hn::Add(sums.all, all), hn::Add(sums.odd, hn::ShiftRight<8>(all))};
+  }
+  if constexpr (kFast) {
+    for (int half = 0; half < 2; ++half) {
+      sums.half[half] = hn::Add(sums.half[half], join_planes(average_of(averages[half])));
     }
   }
   return sums;
 }
 
-// The sums of every row of the tile in order, of the next kPlanes planes of a block, without the tables' offset.
+// The sums of every row of the tile in order, of the next kPlanes planes of a block, without the tables' offset; moves
+// `planes` past them.
 template <int kPlanes, bool kFast>
 HWY_INLINE void sums_of_rows(const std::byte*& planes, const std::uint8_t* tables, VI* out) {
   const D16 d16;
-  const PairSums sums = look_up<kPlanes, kFast>(planes, tables);
-  const V16 even = hn::Sub(sums.all, hn::ShiftLeft<8>(sums.odd));
-  alignas(64) std::uint16_t rows[kTile];
-  hn::StoreInterleaved2(even, sums.odd, d16, rows);
-  const hn::Rebind<std::uint16_t, DI> half;
-  // Of 16 added up, or averaged with a quarter too much from each of 4 levels.
-  constexpr std::int32_t kOffset = kFast ? kLutZero + 1 : kLutZero * static_cast<std::int32_t>(kBlockTables);
+  RowSums sums{hn::Zero(d16), hn::Zero(d16)};
+  if constexpr (kPlanes % 2 == 1) {
+    sums = look_up_single<kFast>(planes, tables);
+    planes += kTile * kBlockVectors;
+  }
+  const V16 pair_offset = hn::Set(d16, static_cast<std::uint16_t>(3 * kOffset<kFast>));
+  for (int pair = 0; pair < kPlanes / 2; ++pair, planes += 2 * kTile * kBlockVectors) {
+    for (V16& sum : sums.half) sum = hn::Sub(hn::ShiftLeft<2>(sum), pair_offset);
+    sums = look_up_pair<kFast>(sums, planes, tables);
+  }
+  const hn::RebindToSigned<D16> signed16;
+  alignas(64) std::int16_t rows[kTile];
+  for (std::size_t half = 0; half < 2; ++half) {
+    hn::Store(hn::BitCast(signed16, sums.half[half]), signed16, rows + half * (kTile / 2));
+  }
+  const hn::Rebind<std::int16_t, DI> words;
   for (std::size_t v = 0; v < kTileVectors; ++v) {
-    const VI sum = hn::PromoteTo(DI(), hn::Load(half, rows + v * kLanes));
-    out[v] = hn::Sub(sum, hn::Set(DI(), kOffset * ((1 << kPlanes) - 1)));
+    out[v] = hn::PromoteTo(DI(), hn::Load(words, rows + v * kLanes));
     if constexpr (kFast) out[v] = hn::ShiftLeft<4>(out[v]);
   }
 }
@@ -121,7 +189,7 @@ void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
   const std::size_t blocks = (weight.chunks + 1) / 2, group_blocks = (weight.group_chunks + 1) / 2;
   constexpr std::size_t kBlockBytes = kTile * kBits * kBlockVectors;
   for (std::size_t feature = begin; feature < end; feature += kTile) {
-    const std::size_t tile = feature / kTile, grids = tile * weight.groups * kTile;
+    const std::size_t tile = feature / kTile;
     for (std::size_t row = 0; row < job.rows; ++row) {
       const std::byte* planes = weight.planes.get() + tile * blocks * kBlockBytes;
       const std::uint8_t* tables = job.lut.tables + row * blocks * kBlockTables * kLutTableBytes;
@@ -129,19 +197,10 @@ void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
       VF acc[kTileVectors];
       for (auto& a : acc) a = hn::Zero(d);
       for (std::size_t group = 0, block = 0; group < weight.groups; ++group) {
-        const std::size_t grid = grids + group * kTile, last = std::min(blocks, block + group_blocks);
-        VF scale[kTileVectors], middle[kTileVectors];  // (2^b - 1) / 2 - zero point
-        for (std::size_t v = 0; v < kTileVectors; ++v) {
-          scale[v] = lut_halves(weight.scales.data() + grid + v * kLanes);
-          constexpr float kMiddle = ((1 << kBits) - 1) * 0.5f;
-          if constexpr (kZeros) {
-            const hn::Rebind<std::uint8_t, DI> bytes;
-            const VI zero = hn::PromoteTo(DI(), hn::LoadU(bytes, weight.zeros.data() + grid + v * kLanes));
-            middle[v] = hn::Sub(hn::Set(d, kMiddle), hn::ConvertTo(d, zero));
-          } else {
-            middle[v] = hn::Set(d, kMiddle - weight.zero);
-          }
-        }
+        const std::size_t last = std::min(blocks, block + group_blocks);
+        VF dots[kTileVectors];  // of signs
+        for (VF& dot : dots) dot = hn::Zero(d);
+        float sum = 0;
         for (; block < last; ++block, tables += kBlockTables * kLutTableBytes) {
           VI sums[kTileVectors];
           if constexpr (kBits <= 4) {
@@ -153,11 +212,22 @@ void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
             for (std::size_t v = 0; v < kTileVectors; ++v) sums[v] = hn::Add(hn::ShiftLeft<4>(sums[v]), low[v]);
           }
           // Signs count half: sum of 2^(p - 1) t_p.
-          const VF unit = hn::Set(d, 0.5f * meta[block].scale), sum = hn::Set(d, meta[block].sum);
-          for (std::size_t v = 0; v < kTileVectors; ++v) {
-            const VF dot = hn::MulAdd(hn::ConvertTo(d, sums[v]), unit, hn::Mul(middle[v], sum));
-            acc[v] = hn::MulAdd(dot, scale[v], acc[v]);
+          const VF unit = hn::Set(d, 0.5f * meta[block].scale);
+          for (std::size_t v = 0; v < kTileVectors; ++v) dots[v] = hn::MulAdd(hn::ConvertTo(d, sums[v]), unit, dots[v]);
+          sum += meta[block].sum;
+        }
+        const VF all = hn::Set(d, sum);
+        for (std::size_t v = 0; v < kTileVectors; ++v) {
+          const std::size_t grid = (tile * weight.groups + group) * kTile + v * kLanes;
+          constexpr float kMiddle =
+              ((1 << kBits) - 1) * 0.5f;  // less the zero point: what a level has beside its signs
+          VF middle = hn::Set(d, kMiddle - weight.zero);
+          if constexpr (kZeros) {
+            const hn::Rebind<std::uint8_t, DI> bytes;
+            const VI zero = hn::PromoteTo(DI(), hn::LoadU(bytes, weight.zeros.data() + grid));
+            middle = hn::Sub(hn::Set(d, kMiddle), hn::ConvertTo(d, zero));
           }
+          acc[v] = hn::MulAdd(hn::MulAdd(middle, all, dots[v]), lut_halves(weight.scales.data() + grid), acc[v]);
         }
       }
       for (std::size_t v = 0; v < kTileVectors && feature + v * kLanes < end; ++v) {
@@ -167,19 +237,26 @@ void lut_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scratc
   }
 }
 
-// Byte i of a block's plane is the codec's own byte: 8 columns, the first in the lowest bit.
+// A byte is the codec's own: 8 columns, the first in the lowest bit.
 void lay_out_planes(const PackedTensor& tensor, IntWeight& weight) {
-  const std::size_t rows = tensor.shape.rows(), bits = static_cast<std::size_t>(weight.bits);
+  const std::size_t rows = tensor.shape.rows(), bits = static_cast<std::size_t>(weight.bits), single = bits % 2;
   const std::size_t plane = (tensor.shape.cols() + 7) / 8, blocks = (weight.chunks + 1) / 2;
+  constexpr std::size_t kHalf = kTile / 2;
   weight.plane_bytes = (rows + kTile - 1) / kTile * blocks * kBlockVectors * bits * kTile;
   weight.planes = aligned_zeros(weight.plane_bytes);
   const std::byte* source = tensor.part("planes").data();
   for (std::size_t row = 0; row < rows; ++row) {
-    std::byte* tile = weight.planes.get() + row / kTile * blocks * kBlockVectors * bits * kTile + row % kTile;
+    std::byte* tile = weight.planes.get() + row / kTile * blocks * kBlockVectors * bits * kTile;
+    const std::size_t half = row % kTile / kHalf, word = row % kHalf * 2;
     for (std::size_t p = 0; p < bits; ++p, source += plane) {
+      const bool alone = single == 1 && p + 1 == bits;
+      // Vectors and bytes from the block's first to the plane's; the pairs count from the highest.
+      const std::size_t first = alone ? 0 : (single + (bits - single - 1 - p) / 2 * 2) * kBlockVectors;
+      const std::size_t byte = word + (alone ? half : p % 2);
       for (std::size_t i = 0; i < plane; ++i) {
-        const std::size_t vector = (i / kBlockVectors * bits + (bits - 1 - p)) * kBlockVectors + i % kBlockVectors;
-        tile[vector * kTile] = source[i];
+        const std::size_t in_block = i % kBlockVectors;
+        const std::size_t vector = first + (alone ? in_block : 2 * in_block + half);
+        tile[(i / kBlockVectors * bits * kBlockVectors + vector) * kTile + byte] = source[i];
       }
     }
   }
