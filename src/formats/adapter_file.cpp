@@ -11,16 +11,16 @@
 #include "arch/lower.h"
 #include "arch/weights.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "formats/adapter_readers.h"
 #include "formats/gguf_reader.h"
+#include "formats/peft_config.h"
 #include "formats/safetensors_reader.h"
 #include "formats/tensor_layout.h"
 
 namespace lathe::formats {
 namespace {
 
-constexpr std::uint64_t kConfigLimit = 1 << 20;
+constexpr std::uint64_t kConfigLimit = 1 << 18;
 
 // Throws for what is no number as a float.
 float finite_scale(double alpha, double divisor, const std::string& where) {
@@ -58,44 +58,6 @@ std::optional<PeftName> parse_peft_name(std::string_view name) {
   }
   return std::nullopt;
 }
-
-// What adapter_config.json says about scales; refuses what plain low rank cannot express.
-class PeftConfig {
- public:
-  PeftConfig(std::string_view text, const std::string& where) : where_(where), json_(parse_json(text, where_)) {
-    if (!json_.is_object()) fail(where_, "is no JSON object");
-    const auto type = json_get_or<std::string>(json_, "peft_type", "LORA", where_);
-    if (type != "LORA") fail(where_, "is an adapter of type {}, only LORA can be applied", type);
-    if (json_get_or<bool>(json_, "use_dora", false, where_))
-      fail(where_, "is a DoRA adapter, which is more than a low-rank update");
-    if (const auto bias = json_get_or<std::string>(json_, "bias", "none", where_); bias != "none") {
-      fail(where_, "trains biases (\"bias\": \"{}\"), which a low-rank update cannot hold", bias);
-    }
-    if (const auto saved = json_.find("modules_to_save"); saved != json_.end() && !saved->empty()) {
-      fail(where_, "saves whole modules (\"modules_to_save\"), which a low-rank update cannot hold");
-    }
-    alpha_ = json_get_or<double>(json_, "lora_alpha", 8, where_);
-    rs_ = json_get_or<bool>(json_, "use_rslora", false, where_);
-  }
-
-  float scale(const std::string& module, std::uint64_t rank) const {
-    double alpha = alpha_;
-    if (const auto pattern = json_.find("alpha_pattern"); pattern != json_.end() && pattern->is_object()) {
-      for (const auto& [suffix, value] : pattern->items()) {
-        if (module == suffix || module.ends_with("." + suffix))
-          alpha = json_get<double>(*pattern, suffix.c_str(), where_);
-      }
-    }
-    const double divisor = rs_ ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank);
-    return finite_scale(alpha, divisor, where_);
-  }
-
- private:
-  std::string where_;
-  Json json_;
-  double alpha_ = 8;
-  bool rs_ = false;
-};
 
 // The rows of B are rows of the query and key weights: they follow the model's RoPE layout.
 void follow_rope_layout(AdapterFile& adapter, const arch::Architecture& a, RopeLayout from) {
@@ -153,8 +115,12 @@ void check(const AdapterFile& adapter, const arch::Architecture& a, const std::s
 AdapterFile read_peft_adapter(std::string_view config_text, const std::string& config_name, const Bytes& bytes,
                               const arch::Architecture& a) {
   const arch::Family& family = arch::family_named(a.family, bytes.name());
-  const PeftConfig config(config_text, config_name);
   const SafetensorsFile file = read_safetensors_header(bytes);
+  std::vector<std::string> modules;
+  for (const SafetensorsEntry& entry : file.tensors) {
+    if (const auto name = parse_peft_name(entry.name); name && name->is_a) modules.push_back(name->module);
+  }
+  const PeftConfig config(config_text, config_name, modules);
   AdapterFile adapter;
   for (const SafetensorsEntry& entry : file.tensors) {
     const auto name = parse_peft_name(entry.name);
@@ -166,7 +132,10 @@ AdapterFile read_peft_adapter(std::string_view config_text, const std::string& c
     canonical.resize(canonical.size() - std::string_view(".weight").size());
     LowRankTensors& low_rank = adapter.low_rank[canonical];
     PackedTensor tensor = safetensors_tensor(bytes, file, entry);
-    if (name->is_a) low_rank.scale = config.scale(name->module, std::max<std::uint64_t>(1, tensor.shape.rows()));
+    if (name->is_a) {
+      const double divisor = config.divisor(name->module, std::max<std::uint64_t>(1, tensor.shape.rows()));
+      low_rank.scale = finite_scale(config.alpha(name->module), divisor, config_name);
+    }
     set_matrix(low_rank, name->is_a, std::move(tensor), bytes.name());
   }
   check(adapter, a, bytes.name());

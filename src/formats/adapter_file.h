@@ -25,7 +25,7 @@ struct AdapterFile {
 
 // Reads an adapter for models of `architecture`: names become canonical and query and key rows follow its RoPE layout.
 // Throws an Error naming the file and the tensor for one that targets something the model does not have, or has with
-// another shape, and for what plain low rank cannot express (DoRA, trained biases, saved modules).
+// another shape, and for what plain low rank cannot express (formats/peft_config.h).
 AdapterFile load_adapter(const std::filesystem::path& path, const arch::Architecture& architecture);
 
 }  // namespace lathe::formats

@@ -10,7 +10,7 @@ namespace lathe::text {
 namespace {
 
 constexpr std::size_t kMaxPattern = 64 * 1024;
-constexpr std::uint32_t kMatchLimit = 20'000'000, kDepthLimit = 100'000, kHeapLimitKib = 64 * 1024;
+constexpr std::uint32_t kDepthLimit = 100'000, kHeapLimitKib = 64 * 1024;
 
 // The White_Space property, which PCRE2's \s exceeds by U+180E.
 constexpr std::string_view kSpaces =
@@ -94,12 +94,13 @@ struct Regex::Matcher::State {
   }
 };
 
-Regex::Matcher::Matcher(const Regex& regex) : regex_(regex), state_(std::make_unique<State>()) {
+Regex::Matcher::Matcher(const Regex& regex, std::uint32_t most_steps)
+    : regex_(regex), state_(std::make_unique<State>()) {
   state_->data = pcre2_match_data_create(1, nullptr);
   state_->context = pcre2_match_context_create(nullptr);
   if (state_->data == nullptr || state_->context == nullptr)
     throw Error("out of memory for a regular expression", regex.where_);
-  pcre2_set_match_limit(state_->context, kMatchLimit);
+  pcre2_set_match_limit(state_->context, most_steps);
   pcre2_set_depth_limit(state_->context, kDepthLimit);
   pcre2_set_heap_limit(state_->context, kHeapLimitKib);
 }

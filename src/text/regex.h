@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,7 +26,8 @@ class Regex {
   // Working memory of one search; not shared between threads.
   class Matcher {
    public:
-    explicit Matcher(const Regex& regex);
+    // A search that takes more than `most_steps` of backtracking throws an Error.
+    explicit Matcher(const Regex& regex, std::uint32_t most_steps = 20'000'000);
     ~Matcher();
     Matcher(const Matcher&) = delete;
     Matcher& operator=(const Matcher&) = delete;

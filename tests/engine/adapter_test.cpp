@@ -306,33 +306,91 @@ TEST_F(AdapterTest, RequestsWithAndWithoutItShareABatch) {
   expect_same(together[3], together[0]);  // twice a half is the whole
 }
 
-TEST_F(AdapterTest, RankStabilisedScaleAndAlphaPatternsAreHonoured) {
-  write_peft(folder_ / "rs", R"({"lora_alpha":3,"use_rslora":true})");
-  EXPECT_FLOAT_EQ(formats::load_adapter(folder_ / "rs", file_.architecture).low_rank.at("blk.0.attn_q").scale, 1.5f);
-  write_peft(folder_ / "pattern", R"({"lora_alpha":4,"alpha_pattern":{"o_proj":8}})");
-  const auto pattern = formats::load_adapter(folder_ / "pattern", file_.architecture);
-  EXPECT_FLOAT_EQ(pattern.low_rank.at("blk.2.attn_output").scale, 2);
-  EXPECT_FLOAT_EQ(pattern.low_rank.at("blk.0.attn_q").scale, 1);
+TEST_F(AdapterTest, ScalesFollowTheConfiguration) {
+  struct Case {
+    std::string config;
+    std::vector<float> scales;  // of the targets in turn: layer 0 q, 1 k, 2 o, 3 gate, 4 down
+  };
+  const std::vector<Case> cases = {
+      {R"({"lora_alpha":3,"use_rslora":true})", {1.5f, 1.5f, 1.5f, 1.5f, 1.5f}},
+      {R"({"lora_alpha":4,"alpha_pattern":{"o_proj":8}})", {1, 1, 2, 1, 1}},
+      {R"({"lora_alpha":4,"alpha_pattern":null,"rank_pattern":{}})", {1, 1, 1, 1, 1}},
+      // Regular expressions that begin at a dot or with the name and reach to its end.
+      {R"({"lora_alpha":4,"alpha_pattern":{"layers\\.0\\.self_attn\\.q_proj":8}})", {2, 1, 1, 1, 1}},
+      {R"({"lora_alpha":4,"alpha_pattern":{".*(q|k)_proj":8,"layers.[34].mlp.\\w+":12}})", {2, 2, 1, 3, 3}},
+      {R"({"lora_alpha":4,"alpha_pattern":{"^model.layers.2.self_attn.o_proj":8}})", {1, 1, 2, 1, 1}},
+      {R"({"lora_alpha":4,"alpha_pattern":{"gate_proj|down_proj":0.5}})", {1, 1, 1, 0.125f, 0.125f}},
+      // Of several that match, the first.
+      {R"({"lora_alpha":4,"alpha_pattern":{"q_proj":8,".*_proj":16}})", {2, 4, 4, 4, 4}},
+      {R"({"lora_alpha":4,"alpha_pattern":{".*_proj":16,"q_proj":8}})", {4, 4, 4, 4, 4}},
+      // Ranks are those of the tensors, 4.
+      {R"({"r":8,"lora_alpha":4,"rank_pattern":{".*":4}})", {1, 1, 1, 1, 1}},
+      {R"({"r":4,"lora_alpha":4,"init_lora_weights":"gaussian","use_dora":false,"layer_replication":null})",
+       {1, 1, 1, 1, 1}},
+  };
+  for (const Case& one : cases) {
+    write_peft(folder_ / "scales", one.config);
+    const auto adapter = formats::load_adapter(folder_ / "scales", file_.architecture);
+    for (std::size_t t = 0; t < targets_.size(); ++t)
+      EXPECT_FLOAT_EQ(adapter.low_rank.at(targets_[t].weight).scale, one.scales[t]) << one.config << " " << t;
+  }
 }
 
 TEST_F(AdapterTest, WhatLowRankCannotExpressIsRefused) {
-  const auto refused = [&](const std::string& config, const std::string& reason) {
+  const auto refused = [&](const std::string& config, const std::vector<std::string>& says) {
     write_peft(folder_ / "bad", config);
     try {
       formats::load_adapter(folder_ / "bad", file_.architecture);
       ADD_FAILURE() << config;
     } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
+      for (const std::string& text : says)
+        EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("adapter_config.json"), std::string::npos) << error.what();
     }
   };
-  refused(R"({"peft_type":"IA3"})", "IA3");
-  refused(R"({"use_dora":true})", "DoRA");
-  refused(R"({"bias":"all"})", "biases");
-  refused(R"({"modules_to_save":["lm_head"]})", "modules_to_save");
-  refused(R"({"lora_alpha":1e300})", "alpha");
-  refused(R"({"alpha_pattern":{"o_proj":1e300}})", "alpha");
-  refused("[]", "JSON object");
-  refused("{", "adapter_config.json");
+  refused(R"({"peft_type":"IA3"})", {"IA3"});
+  refused(R"({"use_dora":true})", {"use_dora"});
+  refused(R"({"use_qalora":true})", {"use_qalora"});
+  refused(R"({"use_bdlora":{"nblocks":2}})", {"use_bdlora"});
+  refused(R"({"bias":"all"})", {"biases"});
+  refused(R"({"lora_bias":true})", {"lora_bias"});
+  refused(R"({"modules_to_save":["lm_head"]})", {"modules_to_save"});
+  refused(R"({"trainable_token_indices":[1]})", {"trainable_token_indices"});
+  refused(R"({"layer_replication":[[0,4],[2,5]]})", {"layer_replication"});
+  refused(R"({"alora_invocation_tokens":[1,2]})", {"alora_invocation_tokens"});
+  refused(R"({"init_lora_weights":"pissa_niter_16"})", {"pissa_niter_16", "path_initial_model_for_weight_conversion"});
+  refused(R"({"lora_alpha":1e300})", {"alpha"});
+  refused(R"({"alpha_pattern":{"o_proj":1e300}})", {"alpha"});
+  refused(R"({"r":8})", {"model.layers.0.self_attn.q_proj", "rank 8", "have 4"});
+  refused(R"({"r":4,"rank_pattern":{"layers.3.*":2}})", {"model.layers.3.mlp.gate_proj", "rank 2", "have 4"});
+  refused("[]", {"JSON object"});
+  refused("{", {});
+}
+
+TEST_F(AdapterTest, PatternsThatMatchNothingOrDoNotEndAreRefused) {
+  const auto refused = [&](const std::string& pattern, const std::vector<std::string>& says) {
+    for (const std::string key : {"alpha_pattern", "rank_pattern"}) {
+      write_peft(folder_ / "bad", fmt::format(R"({{"{}":{}}})", key, pattern));
+      try {
+        formats::load_adapter(folder_ / "bad", file_.architecture);
+        ADD_FAILURE() << pattern;
+      } catch (const Error& error) {
+        for (const std::string& text : says)
+          EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find(key), std::string::npos) << error.what();
+      }
+    }
+  };
+  refused(R"({".*_proj":4,"v_proj":4})", {"v_proj", "matches no module"});
+  refused(R"({"proj":4})", {"matches no module"});     // no whole part of a name
+  refused(R"({"q_proj.":4})", {"matches no module"});  // one character too many
+  refused(R"({"layers.(0":4})", {"layers.(0", "invalid regular expression"});
+  refused(R"({"q_proj":"4"})", {"q_proj", "no number"});
+  refused(R"(["q_proj"])", {"no JSON object"});
+  refused(R"({"([a-z0-9._]+)+[!?]":4})", {"gave up"});
+  std::string many;
+  for (int i = 0; i < 2000; ++i) many += fmt::format(R"({}".*{}":4)", many.empty() ? "" : ",", i);
+  refused("{" + many + "}", {"too many"});
 }
 
 // B [rows, 1] with every value its row's number, and A of one row; the file's data begin with `before` bytes of others.
