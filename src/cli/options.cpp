@@ -154,6 +154,11 @@ void Options::value(std::string names, std::optional<std::uint32_t>& target, std
   add({std::move(names), std::move(metavar), std::move(help), std::move(otherwise), false, false, false,
        setter(target)});
 }
+void Options::value(std::string names, std::optional<std::uint64_t>& target, std::string metavar, std::string help,
+                    std::string otherwise) {
+  add({std::move(names), std::move(metavar), std::move(help), std::move(otherwise), false, false, false,
+       setter(target)});
+}
 void Options::value(std::string names, std::optional<float>& target, std::string metavar, std::string help,
                     std::string otherwise) {
   add({std::move(names), std::move(metavar), std::move(help), std::move(otherwise), false, false, false,

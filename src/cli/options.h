@@ -52,6 +52,8 @@ class Options {
              std::string otherwise);
   void value(std::string names, std::optional<std::uint32_t>& target, std::string metavar, std::string help,
              std::string otherwise);
+  void value(std::string names, std::optional<std::uint64_t>& target, std::string metavar, std::string help,
+             std::string otherwise);
   void value(std::string names, std::optional<float>& target, std::string metavar, std::string help,
              std::string otherwise);
   // May be given several times.

@@ -86,6 +86,13 @@ int run_beams(const OpenModel& open, const api::GenerateRequest& request, const 
   return best.stop_reason == api::StopReason::kCancelled ? kExitInterrupted : kExitSuccess;
 }
 
+// An object, true or false; a list, which is no schema, will be refused as one.
+bool is_schema_text(std::string_view given) {
+  const std::size_t first = given.find_first_not_of(" \t\r\n");
+  return given == "true" || given == "false" ||
+         (first != std::string_view::npos && (given[first] == '{' || given[first] == '['));
+}
+
 // One line per token: what it says, its log-probability, and the alternatives.
 void print_logprobs(const api::GenerateResult& result, const text::Tokenizer& tokenizer) {
   std::string table;
@@ -126,8 +133,9 @@ int run_verb(Arguments arguments) {
   options.flag("--no-special", no_special, "no BOS before the prompt, and control tokens spelled in it are plain text");
   add_sampling_options(options, sampling);
   options.value("--grammar", grammar, "FILE|TEXT", "only text that this GBNF grammar allows; a text has ::= in it");
-  options.value("--json-schema", schema, "FILE|TEXT",
-                "only JSON that this schema allows; a text begins with {. {\"type\":\"object\"} is any object");
+  options.value(
+      "--json-schema", schema, "FILE|TEXT",
+      "only JSON that this schema allows; a text begins with { or is true. {\"type\":\"object\"} is any object");
   add_adapter_option(options, adapters);
   add_draft_options(options, draft);
   add_prompt_cache_option(options, prompt_cache);
@@ -163,12 +171,11 @@ int run_verb(Arguments arguments) {
   }
 
   if (grammar && schema) throw UsageError("both --grammar and --json-schema are given");
-  if (grammar) request.grammar = grammar->find("::=") != std::string::npos ? *grammar : read_file(*grammar);
-  if (schema) {
-    const std::size_t first = schema->find_first_not_of(" \t\r\n");
-    const bool is_text = first != std::string::npos && (*schema)[first] == '{';
-    request.json_schema = is_text ? *schema : read_file(*schema);
+  for (const auto& [given, option] : {std::pair(&grammar, "--grammar"), std::pair(&schema, "--json-schema")}) {
+    if (*given && (*given)->empty()) throw UsageError(fmt::format("{} is empty", option));
   }
+  if (grammar) request.grammar = grammar->find("::=") != std::string::npos ? *grammar : read_file(*grammar);
+  if (schema) request.json_schema = is_schema_text(*schema) ? *schema : read_file(*schema);
   if ((grammar && request.grammar.empty()) || (schema && request.json_schema.empty()))
     throw UsageError(fmt::format("{} is empty", grammar ? "--grammar" : "--json-schema"));
 

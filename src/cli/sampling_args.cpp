@@ -72,7 +72,8 @@ void add_sampling_options(Options& options, SamplingArgs& args) {
                 "taken off for each time a token was generated before; 0: none",
                 fmt::to_string(usual.frequency_penalty));
   options.list("--logit-bias", args.logit_bias, "ID:BIAS", "added to a token's logit; -inf forbids it, inf forces it");
-  options.value("--seed", args.seed, "N", "of the random choices; the same seed gives the same text");
+  options.value("--seed", args.seed, "N", "of the random choices; the same seed gives the same text",
+                fmt::to_string(usual.seed));
   options.list("--stop", args.stop, "TEXT", "end before this text");
   options.flag("--ignore-eos", args.ignore_eos, "go on after an end token");
 }
@@ -120,7 +121,8 @@ std::string_view sampling_option_given(const SamplingArgs& args) {
                                                      {args.repeat_window.has_value(), "--repeat-window"},
                                                      {args.presence_penalty.has_value(), "--presence-penalty"},
                                                      {args.frequency_penalty.has_value(), "--frequency-penalty"},
-                                                     {!args.logit_bias.empty(), "--logit-bias"}};
+                                                     {!args.logit_bias.empty(), "--logit-bias"},
+                                                     {args.seed.has_value(), "--seed"}};
   for (const auto& [is_given, option] : given) {
     if (is_given) return option;
   }
@@ -143,7 +145,7 @@ void apply(const SamplingArgs& args, const formats::GenerationDefaults& suggeste
   sampling.mirostat_tau = args.mirostat_tau.value_or(usual.mirostat_tau);
   sampling.mirostat_eta = args.mirostat_eta.value_or(usual.mirostat_eta);
   for (const std::string& text : args.logit_bias) sampling.logit_bias.push_back(parse_bias(text));
-  sampling.seed = args.seed;
+  sampling.seed = args.seed.value_or(usual.seed);
   request.stop = args.stop;
   request.ignore_eos = args.ignore_eos;
 }

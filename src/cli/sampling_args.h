@@ -20,7 +20,7 @@ struct SamplingArgs {
   std::optional<int> top_k, repeat_window;
   int mirostat = 0;
   std::vector<std::string> logit_bias;  // as written: "ID:BIAS"
-  std::uint64_t seed = 0;
+  std::optional<std::uint64_t> seed;
   std::vector<std::string> stop;
   bool ignore_eos = false;
 };
@@ -30,7 +30,7 @@ void add_sampling_options(Options& options, SamplingArgs& args);
 // Throws UsageError naming an option that is out of its range, or that another one leaves nothing to decide.
 void validate(const SamplingArgs& args);
 
-// The first option given that chooses between tokens (not --stop, --ignore-eos or --seed); empty when none is.
+// The first option given that chooses between tokens (not --stop or --ignore-eos); empty when none is.
 std::string_view sampling_option_given(const SamplingArgs& args);
 
 // Fills everything of `request` that these options decide.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "engine/sampling/draw.h"
@@ -16,7 +17,16 @@ namespace {
   throw UsageError(fmt::format("{} is {}, expected {}", setting, value, expected), "sampling");
 }
 
-[[noreturn]] void refuse_all() {
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// No token is left: the bias' doing when it forbids some and, before it, some could follow.
+[[noreturn]] void refuse_all(std::span<const float> logits, const api::SamplingParams& params) {
+  const bool forbids = std::any_of(params.logit_bias.begin(), params.logit_bias.end(),
+                                   [](const auto& one) { return one.second == -kInfinity; });
+  if (forbids && std::any_of(logits.begin(), logits.end(), [](float logit) { return logit > -kInfinity; })) {
+    throw UsageError("no token can follow: the logit bias forbids every one that could", "sampling",
+                     "leave one of them without a bias of -inf");
+  }
   throw Error("no token can follow: every logit is NaN or -infinity", "sampling", "the weights may be damaged");
 }
 
@@ -49,10 +59,15 @@ void validate(const api::SamplingParams& p, std::size_t vocab_size) {
   if (p.mirostat < 0 || p.mirostat > 2) refuse("mirostat", p.mirostat, "0 (off), 1 or 2");
   above_0("mirostat_tau", p.mirostat_tau, kMost, "above 0");
   above_0("mirostat_eta", p.mirostat_eta, kMost, "above 0");
+  std::unordered_map<text::TokenId, float> biases;  // a token may have several, which add up
   for (const auto& [id, bias] : p.logit_bias) {
     if (id < 0 || static_cast<std::size_t>(id) >= vocab_size)
       refuse("a logit_bias token id", id, "an id of the vocabulary");
     if (std::isnan(bias)) refuse("a logit_bias", bias, "a number");
+    if (std::isnan(biases[id] += bias)) {
+      throw UsageError(fmt::format("the logit_bias of token {} is both inf and -inf", id), "sampling",
+                       "force the token or forbid it");
+    }
   }
 }
 
@@ -70,8 +85,13 @@ Sampler Sampler::fork() const {
 
 text::TokenId Sampler::sample(std::span<const float> logits, std::span<const text::TokenId> history) {
   adjust(logits, history);
-  if (params_.temperature == 0) return largest();
+  if (params_.temperature == 0) {
+    const text::TokenId id = largest();
+    if (id == text::kNoToken) refuse_all(logits, params_);
+    return id;
+  }
   cut();
+  if (candidates_.empty()) refuse_all(logits, params_);
   const text::TokenId id = sampling::draw(candidates_, params_.temperature, sampling::next_random(random_state_));
   if (mirostat_) mirostat_->observe(id);
   return id;
@@ -91,20 +111,20 @@ void Sampler::adjust(std::span<const float> logits, std::span<const text::TokenI
   }
 }
 
+// kNoToken when no logit is a number above -infinity.
 text::TokenId Sampler::largest() const {
   text::TokenId best = text::kNoToken;
-  float most = -std::numeric_limits<float>::infinity();
+  float most = -kInfinity;
   for (std::size_t id = 0; id < adjusted_.size(); ++id) {
     if (adjusted_[id] > most) {  // never true for NaN
       most = adjusted_[id];
       best = static_cast<text::TokenId>(id);
     }
   }
-  if (best == text::kNoToken) refuse_all();
   return best;
 }
 
-// Fills candidates_ with what is left to draw from.
+// Fills candidates_ with what is left to draw from; nothing when no logit is a number above -infinity.
 void Sampler::cut() {
   const bool typical = params_.typical_p < 1, top_p = params_.top_p<1, min_p = params_.min_p> 0;
   if (mirostat_) {
@@ -114,7 +134,7 @@ void Sampler::cut() {
   } else {
     sampling::take_all(candidates_, adjusted_);  // a draw needs no order
   }
-  if (candidates_.empty()) refuse_all();
+  if (candidates_.empty()) return;
   if (mirostat_) return mirostat_->cut(candidates_, adjusted_.size(), params_.temperature);
   if (typical) sampling::keep_typical(candidates_, params_.typical_p);
   if (top_p) sampling::keep_top_p(candidates_, params_.top_p);

@@ -24,7 +24,8 @@ class Sampler {
   explicit Sampler(const api::SamplingParams& params, std::size_t prompt_tokens = 0);
 
   // `history`: prompt and generated tokens so far, for the penalties. The n-th choice depends only on the seed, n, the
-  // logits, and with mirostat on earlier choices. Throws Error when no logit is a number.
+  // logits, and with mirostat on earlier choices. Throws Error when no logit is a number, UsageError when the bias
+  // forbids those that are.
   text::TokenId sample(std::span<const float> logits, std::span<const text::TokenId> history);
   // Another that goes on from the same place: a draft guesses with it what this one will choose.
   Sampler fork() const;

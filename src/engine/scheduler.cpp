@@ -17,11 +17,13 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
-// When nothing can be sampled, damaged weights are the reason, so the error names their file.
+// When nothing can be sampled and no setting is to blame, damaged weights are, so the error names their file.
 text::TokenId sample(Sampler& sampler, std::span<const float> logits, std::span<const text::TokenId> history,
                      const model::Model& model) {
   try {
     return sampler.sample(logits, history);
+  } catch (const UsageError&) {
+    throw;
   } catch (const Error& error) {
     if (model.source().empty()) throw;
     throw error.within(model.source());

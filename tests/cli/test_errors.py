@@ -40,6 +40,7 @@ USAGE = [
     (["run", "--n-best", "3"], "--n-best"),
     (["run", "--length-penalty", "1"], "--length-penalty"),
     (["run", "--beams", "2", "--temperature", "1"], "--temperature"),
+    (["run", "--beams", "2", "--seed", "0"], "--seed"),
     (["run", "--beams", "2", "--logprobs", "1"], "--logprobs"),
     (["run", "--beams", "2", "--draft", "ngram"], "--draft"),
     (["run", "--draft", "layers:x"], "layers"),
@@ -52,6 +53,8 @@ USAGE = [
     (["embed", "tiny"], "-f FILE"),
     (["embed", "tiny", "-p", "a", "--pooling", "max"], "'mean'"),
     (["embed", "tiny", "-p", "a", "--batch", "0"], "--batch"),
+    (["run", "--grammar", ""], "--grammar is empty"),
+    (["run", "--json-schema", ""], "--json-schema is empty"),
     (["run", "--kv-codec", "f17"], "'f16'"),
     (["run", "--stop", ""], "--stop"),
     (["run", "-t", "1000000"], "1000000"),
@@ -71,7 +74,10 @@ REQUESTS = [
     (["--grammar", 'a ::= "x"'], ["root"]),
     (["--grammar", 'root ::= (("a"{1000}){1000}){1000}'], ["200000"]),
     (["--grammar", 'root ::= "a'], ["grammar"]),
-    (["--json-schema", '{"type":"integer","minimum":5,"maximum":3}'], ["never"]),
+    (["--json-schema", '{"type":"integer","minimum":5,"maximum":3}'], ["minimum", "maximum"]),
+    (["--json-schema", '{"type":"string","maxLength":100000}'], ["maxLength", "90000"]),
+    (["--json-schema", "[]"], ["a schema must be an object"]),
+    (["--json-schema", "false"], ["schema", "never"]),
     (["--json-schema", '{"type":"object","dependentSchemas":{}}'], ["dependentSchemas"]),
     (["--json-schema", '{"$ref":"#/$defs/none"}'], ["none"]),
     (["--json-schema", '{"type":'], ["JSON"]),
@@ -93,6 +99,14 @@ class Usage(CliTest):
         for args, texts in REQUESTS:
             with self.subTest(args):
                 self.fails(1, "run", "tiny", "--quiet", *args, says=texts)
+
+    def test_a_bias_that_leaves_no_token(self):
+        every = [argument for id in range(512) for argument in ("--logit-bias", f"{id}:-inf")]
+        for temperature in ["0", "1"]:
+            message = self.fails(2, "run", "tiny", "--quiet", "-p", "x", "--temperature", temperature, *every, says="logit bias")
+            self.assertNotIn("damaged", message)
+        self.fails(2, "run", "tiny", "--quiet", "--logit-bias", "5:inf", "--logit-bias", "5:-inf",
+                   says=["token 5", "inf and -inf"])
 
     def test_what_only_the_model_shows(self):
         self.fails(2, "run", "tiny", "--quiet", "--logit-bias", "99999:1", says=["99999", "vocabulary"])

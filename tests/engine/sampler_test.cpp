@@ -115,6 +115,25 @@ TEST(Sampler, NaNsAreNeverChosenAndAllNaNIsAnError) {
   EXPECT_THROW(sampler.sample(std::vector<float>{nan, nan, -kInfinity}, {}), Error);
 }
 
+TEST(Sampler, ABiasThatForbidsEveryTokenIsNamed) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    SamplingParams params = plain(temperature);
+    params.logit_bias = {{0, -kInfinity}, {2, -kInfinity}};
+    Sampler sampler(params);
+    const auto message = [&](const std::vector<float>& logits) -> std::string {
+      try {
+        sampler.sample(logits, {});
+      } catch (const Error& error) {
+        return error.what();
+      }
+      return "";
+    };
+    EXPECT_EQ(message({1, 2, 3}), "");
+    EXPECT_NE(message({1, -kInfinity, 3}).find("logit bias"), std::string::npos);  // a grammar forbids the other
+    EXPECT_NE(message({-kInfinity, -kInfinity, -kInfinity}).find("damaged"), std::string::npos);
+  }
+}
+
 TEST(Sampler, ImpossibleSettingsAreRefused) {
   const auto refused = [](auto change) {
     SamplingParams params = plain();

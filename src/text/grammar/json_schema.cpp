@@ -4,6 +4,7 @@
 #include <cmath>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/json.h"
@@ -17,7 +18,8 @@ namespace {
 
 constexpr std::size_t kMaxSchema = std::size_t{256} << 10;  // bytes
 constexpr int kMaxDepth = 100;                              // of nesting in the schema's JSON
-constexpr std::size_t kMaxVisited = 20'000;                 // schemas looked at, copies by anyOf and allOf included
+constexpr std::uint32_t kMaxCount = 90'000;  // of characters, items: so many characters make 180,000 items
+constexpr std::size_t kMaxVisited = 20'000;  // schemas looked at, copies by anyOf and allOf included
 
 // "date" leaves out February 29, which only some years have.
 constexpr std::string_view kDate =
@@ -35,7 +37,9 @@ class Translator {
     while (!waiting_.empty()) {
       const std::string pointer = std::move(waiting_.front());
       waiting_.pop_front();
+      contradiction_.reset();
       Expression body = value(merge_.target(pointer), pointer);
+      if (matches_nothing(body)) refuse_contradiction();
       grammar_.rules[rules_.at(pointer)].body = std::move(body);
     }
     return std::move(grammar_);
@@ -63,6 +67,17 @@ class Translator {
   }
 
   Expression nothing() { return choice({}); }
+  // nothing(), because of two keywords: what an error speaks of when nothing else is left of the rule at hand.
+  Expression contradiction(const Json& schema, const char* low, const char* high, const std::string& pointer) {
+    if (!contradiction_) {
+      contradiction_ = {pointer, fmt::format("no value satisfies both \"{}\": {} and \"{}\": {}", low,
+                                             schema[low].dump(), high, schema[high].dump())};
+    }
+    return nothing();
+  }
+  void refuse_contradiction() const {
+    if (contradiction_) refuse(contradiction_->pointer, contradiction_->what);
+  }
   static bool matches_nothing(const Expression& e) { return e.kind == Expression::Kind::kChoice && e.items.empty(); }
 
   // The text of every value the schema allows; nothing() when it is sure that there is none.
@@ -176,7 +191,7 @@ class Translator {
     if (it == schema.end()) return otherwise;
     const double n = it->is_number() ? it->get<double>() : -1;
     if (n < 0 || n != std::floor(n)) refuse(pointer, fmt::format("\"{}\" must be a whole number, 0 or more", keyword));
-    if (n > 100'000) refuse(pointer, fmt::format("\"{}\" is more than 100000", keyword));
+    if (n > kMaxCount) refuse(pointer, fmt::format("\"{}\" is more than {}", keyword, kMaxCount));
     return static_cast<std::uint32_t>(n);
   }
 
@@ -184,7 +199,7 @@ class Translator {
     const std::uint32_t min = count(schema, "minLength", 0, pointer);
     const std::uint32_t max = count(schema, "maxLength", kUnbounded, pointer);
     const bool counted = schema.contains("minLength") || schema.contains("maxLength");
-    if (min > max) return nothing();
+    if (min > max) return contradiction(schema, "minLength", "maxLength", pointer);
     for (const char* keyword : {"pattern", "format"}) {
       const auto it = schema.find(keyword);
       if (it == schema.end()) continue;
@@ -226,6 +241,7 @@ class Translator {
   Expression number(const Json& schema, bool integer, const std::string& pointer) {
     NumberBounds b;
     bool bounded = false;
+    const char *lowest = nullptr, *highest = nullptr;  // the keywords that decide
     const auto each = [&](const char* keyword, bool lower, bool excluded) {
       if (!schema.contains(keyword)) return;
       bounded = true;
@@ -237,14 +253,19 @@ class Translator {
       if (lower ? inside > limit : inside < limit) {
         limit = inside;
         excludes = excluded && !integer;
-      } else if (inside == limit) {
-        excludes |= excluded && !integer;
+        (lower ? lowest : highest) = keyword;
+      } else if (inside == limit && excluded && !integer) {
+        excludes = true;
+        (lower ? lowest : highest) = keyword;
       }
     };
     each("minimum", true, false);
     each("exclusiveMinimum", true, true);
     each("maximum", false, false);
     each("exclusiveMaximum", false, true);
+    if (lowest != nullptr && highest != nullptr &&
+        (b.min > b.max || (b.min == b.max && (b.min_excluded || b.max_excluded))))
+      return contradiction(schema, lowest, highest, pointer);
     if (integer) return bounded ? integers_between(b.min, b.max) : json_.integer();
     return bounded ? numbers_between(b) : json_.number();
   }
@@ -252,6 +273,7 @@ class Translator {
   Expression array(const Json& schema, const std::string& pointer) {
     const std::uint32_t min = count(schema, "minItems", 0, pointer);
     std::uint32_t max = count(schema, "maxItems", kUnbounded, pointer);
+    if (min > max) return contradiction(schema, "minItems", "maxItems", pointer);
     if (const auto unique = schema.find("uniqueItems"); unique != schema.end() && *unique != false)
       refuse(pointer, "\"uniqueItems\" is not supported");
     std::vector<Expression> first;
@@ -322,6 +344,7 @@ class Translator {
       const bool needed = required.erase(name) > 0;
       names.push_back(name);
       if (matches_nothing(text)) {
+        if (needed) refuse_contradiction();
         if (needed) refuse(pointer, fmt::format("\"required\" names {}, which nothing satisfies", text::quoted(name)));
         return;
       }
@@ -329,8 +352,11 @@ class Translator {
                          shared(json_.member(literal(Json(name).dump()), std::move(text)),
                                 pointer + "/properties/" + SchemaMerge::escaped(name))});
     };
-    for (const auto& [name, property] : properties.items())
+    for (const auto& [name, property] : properties.items()) {
+      contradiction_.reset();
       add(name, value(property, pointer + "/properties/" + SchemaMerge::escaped(name)));
+    }
+    contradiction_.reset();
     const std::vector<std::string> unlisted(required.begin(), required.end());
     for (const std::string& name : unlisted) add(name, says ? other : json_.value());
 
@@ -338,12 +364,13 @@ class Translator {
         std::count_if(members.begin(), members.end(), [](const Member& m) { return m.required; }));
     const std::uint32_t min = count(schema, "minProperties", 0, pointer);
     const std::uint32_t max = count(schema, "maxProperties", kUnbounded, pointer);
+    if (min > max) return contradiction(schema, "minProperties", "maxProperties", pointer);
     const bool open = !matches_nothing(other);
     Expression extra;
     if (open)
       extra = shared(json_.member(names.empty() ? json_.string() : other_key(names), std::move(other)), pointer);
     if (members.empty()) {
-      if (min > max || (!open && min > 0)) return nothing();
+      if (!open && min > 0) return nothing();
       return json_.in_braces(open ? json_.list(extra, min, max) : literal(""));
     }
     if (min > n_required) refuse(pointer, "\"minProperties\" above the number of required properties is not supported");
@@ -417,6 +444,10 @@ class Translator {
   std::map<std::string, std::uint32_t> rules_;  // by pointer
   std::deque<std::string> waiting_;
   std::size_t visited_ = 0;
+  struct Contradiction {
+    std::string pointer, what;
+  };
+  std::optional<Contradiction> contradiction_;  // the first in the rule, or property, at hand
 };
 
 }  // namespace

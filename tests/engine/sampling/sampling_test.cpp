@@ -324,6 +324,7 @@ TEST(Chain, ImpossibleSettingsAreRefused) {
   refused([](auto& p) { p.mirostat = 3; });
   refused([](auto& p) { p.mirostat_tau = 0; });
   refused([](auto& p) { p.mirostat_eta = -1; });
+  refused([](auto& p) { p.logit_bias = {{5, kInfinity}, {4, -1}, {5, -kInfinity}}; });
 }
 
 }  // namespace
