@@ -16,8 +16,14 @@ struct FolderModel {
 // Throws Error when neither LATHE_MODELS nor a home is set. It need not exist.
 std::filesystem::path model_folder();
 
-// Model files and Hugging Face folders, by name; empty when there is no such folder. Only names are looked at.
+// Model files and Hugging Face folders, by name; empty when there is no such folder. Only names are looked at, four
+// folders deep; links to folders are followed but for those that lead back.
 std::vector<FolderModel> folder_models();
+
+// Throws UsageError for a path below the folder under which no model could be named: one that leads out of it, too
+// deep, the name of the model inside the program, or without the ending of a model's file or of one that lies beside
+// it.
+void check_model_path(const std::filesystem::path& path);
 
 // The model of that name (with or without a file's ending); nothing when there is none.
 std::optional<std::filesystem::path> find_folder_model(const std::string& name);

@@ -14,20 +14,8 @@
 #include "net/download.h"
 
 namespace lathe::cli {
-namespace {
 
 namespace fs = std::filesystem;
-
-// A path below the model folder.
-fs::path checked_name(const std::string& name) {
-  fs::path path(name);
-  bool good = !name.empty() && path.is_relative() && path.has_filename();
-  for (const fs::path& part : path) good = good && part.string()[0] != '.';
-  if (!good) throw UsageError(fmt::format("'{}' is no name for a file in the model folder", name), {}, "see --name");
-  return path;
-}
-
-}  // namespace
 
 int pull_verb(Arguments arguments) {
   OutputArgs output;
@@ -55,7 +43,8 @@ int pull_verb(Arguments arguments) {
   const net::Url url = net::parse_url(address);
   const std::string named = name ? *name : net::file_name(url);
   if (named.empty()) throw UsageError("names no file", address, "say with --name what to call it");
-  const fs::path target = model_folder() / checked_name(named);
+  check_model_path(named);
+  const fs::path target = model_folder() / named;
   std::error_code error;
   if (!again && fs::exists(target, error)) throw Error("is there already", target.string(), "--force fetches it anew");
   fs::create_directories(target.parent_path(), error);
@@ -81,6 +70,8 @@ int pull_verb(Arguments arguments) {
     throw;
   }
   progress.reset();
+  if (result.unknown_checksum)
+    log_warning("{}: no SHA-256 could be made out in the .sha256 beside it; nothing was compared", url.text());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (output.json) {
     print_json({{"name", target.lexically_relative(model_folder()).string()},

@@ -87,7 +87,11 @@ class Part {
       restart("", "");  // nobody knows what these bytes are of
     }
   }
-  ~Part() { ::close(descriptor_); }
+  // Nothing is worth keeping of a part without bytes.
+  ~Part() {
+    if (size_ == 0) remove();
+    ::close(descriptor_);
+  }
   Part(const Part&) = delete;
   Part& operator=(const Part&) = delete;
 
@@ -192,17 +196,57 @@ bool fetch_more(const Url& url, Part& part, DownloadResult& result, const Downlo
   return true;
 }
 
-// The checksum in URL.sha256, in the layout of sha256sum; empty when there is no such file.
-std::string sidecar_checksum(const Url& url, const DownloadOptions& options) {
+struct NamedSum {
+  std::string sum, name;
+};
+
+// A line of sha256sum ("SUM  name", "SUM *name", "\\SUM  name" for names with escapes, or SUM alone) or of BSD's
+// sha256, sha256sum --tag and openssl ("SHA256 (name) = SUM", "SHA2-256(name)= SUM").
+std::optional<NamedSum> parse_sum(std::string_view line) {
+  constexpr std::string_view kSpaces = " \t\r";
+  while (!line.empty() && kSpaces.find(line.back()) != std::string_view::npos) line.remove_suffix(1);
+  if (line.starts_with("SHA256") || line.starts_with("SHA2-256")) {
+    const std::size_t open = line.find('('), close = line.rfind(')');
+    if (open == std::string_view::npos || close == std::string_view::npos || close < open) return std::nullopt;
+    const std::string_view sum = line.substr(line.find_last_of(" =") + 1);
+    if (!is_sha256(sum)) return std::nullopt;
+    return NamedSum{lower(std::string(sum)), std::string(line.substr(open + 1, close - open - 1))};
+  }
+  if (line.starts_with('\\')) line.remove_prefix(1);
+  const std::size_t end = std::min(line.find_first_of(" \t*"), line.size());
+  if (!is_sha256(line.substr(0, end))) return std::nullopt;
+  const std::size_t name = std::min(line.find_first_not_of(" \t*", end), line.size());
+  return NamedSum{lower(std::string(line.substr(0, end))), std::string(line.substr(name))};
+}
+
+// What a checksum file says of the file `name`: the only sum there is, or the one beside that name; empty when it says
+// nothing.
+std::string sum_of(std::string_view text, const std::string& name) {
+  std::vector<NamedSum> sums;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    if (auto sum = parse_sum(text.substr(begin, end - begin))) sums.push_back(std::move(*sum));
+    begin = end + 1;
+  }
+  if (sums.size() == 1) return sums[0].sum;
+  const auto own = std::find_if(sums.begin(), sums.end(), [&](const NamedSum& one) { return one.name == name; });
+  return own == sums.end() ? "" : own->sum;
+}
+
+// The checksum in URL.sha256; nothing when there is no such file, empty when it is not understood.
+std::optional<std::string> sidecar_checksum(const Url& url, const DownloadOptions& options) {
   Url sidecar = url;
   sidecar.target.insert(std::min(sidecar.target.find('?'), sidecar.target.size()), ".sha256");
-  const auto answer = get(sidecar, {}, options);
-  if (answer->header().status != 200) return "";
-  std::string text;
-  for (auto piece = answer->read(); !piece.empty() && text.size() < kMostSidecar; piece = answer->read())
-    text.append(piece.data(), piece.size());
-  const std::string word = text.substr(0, text.find_first_of(" \t\r\n*"));
-  return is_sha256(word) ? lower(word) : "";
+  try {
+    const auto answer = get(sidecar, {}, options);
+    if (answer->header().status != 200) return std::nullopt;
+    std::string text;
+    for (auto piece = answer->read(); !piece.empty() && text.size() < kMostSidecar; piece = answer->read())
+      text.append(piece.data(), piece.size());
+    return sum_of(text, file_name(url));
+  } catch (const ConnectionError& error) {  // speaks of what was asked for, not of what this asked first
+    throw ConnectionError(error.problem(), url.text(), error.remedy());
+  }
 }
 
 void pause(std::chrono::milliseconds time, const CancelToken* cancel) {
@@ -262,8 +306,11 @@ DownloadResult download(const Url& url, const fs::path& target, const DownloadOp
   DownloadResult result;
   std::string expected = lower(options.sha256);
   if (expected.empty()) {
+    std::optional<std::string> sum;
     persist(
-        options, [&] { return expected = sidecar_checksum(url, options), true; }, [] { return std::uint64_t{0}; });
+        options, [&] { return sum = sidecar_checksum(url, options), true; }, [] { return std::uint64_t{0}; });
+    result.unknown_checksum = sum && sum->empty();
+    expected = sum.value_or("");
   }
   Part part(target);
   persist(

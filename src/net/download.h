@@ -27,8 +27,9 @@ struct DownloadOptions {
 
 struct DownloadResult {
   std::uint64_t bytes = 0, resumed_from = 0;
-  std::string sha256;    // of the file
-  bool checked = false;  // against options.sha256 or URL.sha256
+  std::string sha256;             // of the file
+  bool checked = false;           // against options.sha256 or URL.sha256
+  bool unknown_checksum = false;  // URL.sha256 is there, and none could be made out in it
 };
 
 // Writes `target`; what an earlier call left in `target`.part is gone on with when the server still has the same file

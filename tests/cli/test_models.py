@@ -151,8 +151,19 @@ class Pull(Pulling):
         self.assertTrue(self.json("pull", self.url("/m/tiny.gguf?x=1"), "--force", "--quiet")["checked"])
         self.server.files["/m/tiny.gguf.sha256"] = b"1" * 64
         self.fails(1, "pull", self.url(), "--name", "bad.gguf", "--quiet", says=[SUM, "1" * 64])
-        self.server.files["/m/tiny.gguf.sha256"] = b"<html>no such file, but 200 all the same</html>"
-        self.assertFalse(self.json("pull", self.url(), "--force", "--quiet")["checked"])
+        for written in [f"SHA256 (tiny.gguf) = {SUM}\n", f"SHA2-256(/a/tiny.gguf)= {SUM}\n", f"{SUM} *tiny.gguf\r\n", f"{SUM.upper()}\n",
+                        f"\\{SUM}  tiny\\ngguf\n", f"# sums\n{'1' * 64}  other.gguf\n{SUM}  tiny.gguf\n"]:
+            self.server.files["/m/tiny.gguf.sha256"] = written.encode()
+            result = self.lathe("pull", self.url(), "--force")
+            self.assertIn("as it should be", result.stderr, written)
+        self.server.files["/m/tiny.gguf.sha256"] = f"SHA256 (tiny.gguf) = {'1' * 64}\n".encode()
+        self.fails(1, "pull", self.url(), "--name", "bad.gguf", "--quiet", says=[SUM, "1" * 64])
+        for other in [b"<html>no such file, but 200 all the same</html>", b"MD5 (tiny.gguf) = " + b"1" * 32, b"",
+                      f"{SUM}  a.gguf\n{SUM}  b.gguf\n".encode(), f"SHA256 tiny.gguf {SUM}".encode()]:
+            self.server.files["/m/tiny.gguf.sha256"] = other
+            result = self.lathe("pull", self.url(), "--force", "--json")
+            self.assertIn('"checked":false', result.stdout.replace(" ", ""))
+            self.assertIn(".sha256", result.stderr)
         self.assertEqual(self.left_over(), ["tiny.gguf"])
 
     def test_broken_connections_are_taken_up(self):
@@ -189,8 +200,23 @@ class Pull(Pulling):
         self.server.redirects = {"/a": "/b?c=1", "/b?c=1": "d/e", "/d/e": self.url(), "/loop": "/loop", "/odd": "ftp://x/y"}
         got = self.json("pull", self.url("/a"), "--name", "far.gguf", "--quiet")
         self.assertEqual(got["sha256"], SUM)
-        self.fails(1, "pull", self.url("/loop"), "--name", "x", "--sha256", SUM, "--quiet", says="redirects")
-        self.fails(2, "pull", self.url("/odd"), "--name", "x", "--sha256", SUM, "--quiet", says="ftp://x/y")
+        self.fails(1, "pull", self.url("/loop"), "--name", "x.gguf", "--sha256", SUM, "--quiet", says="redirects")
+        self.fails(2, "pull", self.url("/odd"), "--name", "x.gguf", "--sha256", SUM, "--quiet", says="ftp://x/y")
+
+    def test_a_name_that_could_not_be_used_is_refused(self):
+        for name, why in [("noend", ".gguf"), ("tiny", "inside the program"), ("a/b/c/d/e/f.gguf", "4 folders"), ("x.part", ".gguf")]:
+            self.fails(2, "pull", self.url(), "--name", name, "--quiet", says=[name, why, "--name"])
+        self.server.files["/m/plain"] = TINY
+        self.fails(2, "pull", self.url("/m/plain"), "--quiet", says=["plain", "--name"])
+        self.assertEqual((self.server.asked, self.models.exists()), ([], False))
+        for name in ["a/b/c/d/f.gguf", "tok.bin", "hf/config.json"]:
+            self.json("pull", self.url(), "--name", name, "--quiet")
+        self.assertTrue(self.json("info", "a/b/c/d/f"))
+
+    def test_nothing_empty_is_left(self):
+        self.fails(1, "pull", self.url("/none.gguf"), "--quiet", says="404")
+        self.fails(1, "pull", self.url(), "--max-size", "100K", "--quiet", says="limit")
+        self.assertEqual(self.left_over(), [])
 
     def test_sizes(self):
         self.fails(1, "pull", self.url(), "--max-size", "100K", "--quiet", says=["limit", "--max-size"])
@@ -209,7 +235,8 @@ class Pull(Pulling):
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             port = closed.getsockname()[1]
-            self.fails(1, "pull", f"http://127.0.0.1:{port}/a.gguf", "--tries", "1", "--quiet", says="connect")
+            message = self.fails(1, "pull", f"http://127.0.0.1:{port}/a.gguf", "--tries", "1", "--quiet", says=["connect", f":{port}/a.gguf:"])
+            self.assertNotIn("sha256", message)
         with socket.create_server(("127.0.0.1", 0)) as odd:
             def answer():
                 connection = odd.accept()[0]
@@ -219,7 +246,7 @@ class Pull(Pulling):
             threading.Thread(target=answer, daemon=True).start()
             self.fails(1, "pull", f"http://127.0.0.1:{odd.getsockname()[1]}/a.gguf", "--tries", "2", "--quiet", says="a.gguf")
         (self.models / "file").write_text("no folder")
-        self.fails(1, "pull", self.url(), "--name", "file/x", "--quiet", says="file")
+        self.fails(1, "pull", self.url(), "--name", "file/x.gguf", "--quiet", says="file")
 
 
 class Authority:
@@ -343,6 +370,17 @@ class List(CliTest):
         self.assertIn("error", listed["broken"])
         for name in ["a.gguf", "a.lathe", "org/hf"]:
             self.assertEqual((listed[name]["family"], listed[name]["parameters"]), ("llama", listed["tiny"]["parameters"]))
+        (models / "loop").symlink_to(models)
+        (models / "out").symlink_to(self.folder)
+        (models / "org" / "up").symlink_to(models / "org")
+        elsewhere = self.folder.parent / (self.folder.name + "-elsewhere")
+        elsewhere.mkdir()
+        self.addCleanup(shutil.rmtree, elsewhere)
+        shutil.copy(TINY_FILE, elsewhere / "far.gguf")
+        (elsewhere / "back").symlink_to(elsewhere)
+        (models / "disk").symlink_to(elsewhere)
+        self.assertEqual(self.lathe("list", "--names").stdout.split(), ["tiny", "a.gguf", "a.lathe", "broken", "disk/far", "org/hf"])
+        (models / "disk").unlink()
         table = self.lathe("list").stdout
         self.assertIn("cannot be read", table)
         self.assertIn("llama", table)
