@@ -7,12 +7,12 @@
 #include <cmath>
 #include <cstdint>
 #include <exception>
-#include <fstream>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "base/cpu_quota.h"
 
 namespace lathe {
 namespace {
@@ -31,28 +31,14 @@ inline void pause_cpu() {
 #endif
 }
 
-// The container's CPU quota in whole cores, or `otherwise` when there is none (cgroup v2, then v1).
-int quota_cores(int otherwise) {
-  std::string quota;
-  double period = 0;
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && quota != "max" && period > 0) {
-    return std::max(1, static_cast<int>(std::lround(std::stod(quota) / period)));
-  }
-  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double microseconds = -1;
-  if (quota_file >> microseconds && period_file >> period && microseconds > 0 && period > 0) {
-    return std::max(1, static_cast<int>(std::lround(microseconds / period)));
-  }
-  return otherwise;
-}
-
 }  // namespace
 
 int usable_cores() {
   cpu_set_t set;
   int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   if (::sched_getaffinity(0, sizeof set, &set) == 0) cores = std::max(1, CPU_COUNT(&set));
-  return std::min(cores, quota_cores(cores));
+  const double quota = std::round(std::max(1.0, cpu_quota().value_or(cores)));
+  return static_cast<int>(std::min<double>(cores, quota));
 }
 
 // On a cache line of its own: what one thread waits for is not moved about by what others count.
