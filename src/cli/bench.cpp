@@ -132,8 +132,9 @@ std::string summary(const Json& report) {
 }  // namespace
 
 int bench_verb(Arguments arguments) {
-  if (!arguments.empty() && arguments.front() == "matmul") return bench_matmul_verb(arguments.subspan(1));
-  if (!arguments.empty() && arguments.front() == "serve") return bench_serve_verb(arguments.subspan(1));
+  for (const Verb& inner : inner_verbs("bench")) {
+    if (!arguments.empty() && arguments.front() == inner.name) return inner.run(arguments.subspan(1));
+  }
   ModelArgs model;
   DeviceArgs device;
   OutputArgs output;
@@ -144,7 +145,8 @@ int bench_verb(Arguments arguments) {
       "bench", "[MODEL] [options]",
       "Measures how fast a model reads a prompt (prefill) and generates (decode): after a warm-up, the median "
       "of several runs over random tokens. Decoding is held against reading memory with the same threads. "
-      "lathe bench matmul times single linear layers.");
+      "lathe bench matmul times single linear layers, lathe bench attention one layer's attention, lathe bench serve "
+      "a server under load; each has a -h of its own.");
   add_model_options(options, model, false);
   options.value("-p,--prompt", prompt, "N", "tokens of the prompt", fmt::to_string(work.prompt));
   options.value("-n,--tokens", work.generate, "N", "tokens to generate");

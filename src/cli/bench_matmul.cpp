@@ -1,17 +1,16 @@
 // lathe bench matmul: one linear layer at a time, for each codec, kernel and shape: how long a product takes with the
 // weight in the cache and with the weight coming from memory.
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <iterator>
 #include <memory>
 #include <random>
 #include <string>
 
-#include "base/cancel.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/common.h"
+#include "cli/kernel_timing.h"
 #include "cli/verbs.h"
 #include "kernels/backend.h"
 #include "tensor/packed_tensor.h"
@@ -20,9 +19,7 @@ namespace lathe::cli {
 namespace {
 
 constexpr std::uint64_t kPatternRows = 64;
-constexpr std::uint64_t kBeyondCaches = 512 << 20;  // bytes of weights that no cache holds
-constexpr double kLeastSeconds = 0.15;              // of a measurement
-constexpr std::uint64_t kSizeColumns = 128;         // of one size
+constexpr std::uint64_t kSizeColumns = 128;  // of one size
 constexpr float kSizes[] = {1, 0.25f, 1, 4};
 
 struct Shape2 {
@@ -36,38 +33,44 @@ struct Result {
   double cached, streamed;  // seconds of a product
 };
 
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts(1);
-  for (const char c : text) {
-    if (c == separator) {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  return parts;
-}
-
-std::uint64_t number(const std::string& text, std::string_view option) {
-  if (text.empty() || text.size() > 8 || text.find_first_not_of("0123456789") != std::string::npos || text == "0") {
-    throw UsageError(fmt::format("{}: '{}' is not a positive number", option, text));
-  }
-  return std::stoull(text);
-}
+// A codec as the command line names it.
+struct NamedCodec {
+  std::string text;
+  const Codec* codec;
+  CodecParams params;
+};
 
 // "INT_SYM:2:128", "INT_SYM:2:128:8" or "Q4_0".
-std::pair<const Codec*, CodecParams> codec_from(const std::string& text) {
+NamedCodec codec_from(const std::string& text) {
   const std::vector<std::string> parts = split(text, ':');
-  const Codec& codec = codec_named(parts[0]);
+  const Codec* codec = find_codec(parts[0]);
+  if (codec == nullptr)
+    throw UsageError(fmt::format("--codec: there is no codec '{}'", parts[0]), {}, "quantize --list shows all");
+  const auto number = [](const std::string& part) { return static_cast<int>(positive_number(part, "--codec")); };
   CodecParams params;
-  if (parts.size() > 1) params.bits = static_cast<int>(number(parts[1], "--codec"));
-  if (parts.size() > 2) params.group_size = parts[2] == "0" ? 0 : static_cast<int>(number(parts[2], "--codec"));
-  if (parts.size() > 3) params.activation_bits = static_cast<int>(number(parts[3], "--codec"));
-  if (params.activation_bits != 0 && !codec.takes_activation_bits()) {
-    throw UsageError(fmt::format("--codec: {} has no products with {}-bit activations", codec.name(), parts[3]));
+  if (parts.size() > 1) params.bits = number(parts[1]);
+  if (parts.size() > 2) params.group_size = parts[2] == "0" ? 0 : number(parts[2]);
+  if (parts.size() > 3) params.activation_bits = number(parts[3]);
+  if (params.activation_bits != 0 && !codec->takes_activation_bits()) {
+    throw UsageError(fmt::format("--codec: {} has no products with {}-bit activations", codec->name(), parts[3]));
   }
-  if (!codec.can_encode()) throw UsageError(fmt::format("--codec: {} can be read but not written", codec.name()));
-  return {&codec, params};
+  if (!codec->can_encode()) throw UsageError(fmt::format("--codec: {} can be read but not written", codec->name()));
+  return {text, codec, params};
+}
+
+Shape2 shape_from(const std::string& text) {
+  const std::vector<std::string> sides = split(text, 'x');
+  if (sides.size() != 2) throw UsageError(fmt::format("--shape: '{}' is not OUTPUTSxINPUTS", text));
+  return {positive_number(sides[0], "--shape"), positive_number(sides[1], "--shape")};
+}
+
+void check_fits(const NamedCodec& codec, Shape2 shape) {
+  try {
+    codec.codec->parts(Shape{shape.rows, shape.cols}, codec.params);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--codec {} for {}x{}: {}", codec.text, shape.rows, shape.cols, error.problem()), {},
+                     error.remedy());
+  }
 }
 
 // Random weights: a few rows are packed and repeated, where they stand alone. Runs of columns differ in size, so that
@@ -98,24 +101,15 @@ PackedTensor random_weight(const Codec& codec, const CodecParams& params, Shape2
 double time_products(kernels::Backend& backend, kernels::Stream& stream, kernels::DeviceTensor x,
                      kernels::DeviceTensor out,
                      const std::vector<std::shared_ptr<const kernels::PreparedLinear>>& weights) {
-  std::vector<double> seconds;
-  double total = 0;
-  for (std::size_t i = 0; total < kLeastSeconds || seconds.size() < 2 * weights.size(); ++i) {
-    const kernels::LinearCall call{weights[i % weights.size()].get(), out, false};
-    const auto start = std::chrono::steady_clock::now();
+  return median_seconds(weights.size(), [&](std::size_t i) {
+    const kernels::LinearCall call{weights[i].get(), out, false};
     backend.linear(stream, x, std::span(&call, 1));
     backend.synchronize(stream);
-    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    total += taken;
-    if (i >= weights.size()) seconds.push_back(taken);
-  }
-  std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2), seconds.end());
-  return seconds[seconds.size() / 2];
+  });
 }
 
-Result measure(kernels::Backend& backend, const std::string& codec_text, Shape2 shape, std::uint64_t batch) {
-  const auto [codec, params] = codec_from(codec_text);
-  const PackedTensor weight = random_weight(*codec, params, shape);
+Result measure(kernels::Backend& backend, const NamedCodec& codec, Shape2 shape, std::uint64_t batch) {
+  const PackedTensor weight = random_weight(*codec.codec, codec.params, shape);
   const auto stream = backend.make_stream();
   std::mt19937 random(2);
   std::normal_distribution<float> normal;
@@ -129,7 +123,7 @@ Result measure(kernels::Backend& backend, const std::string& codec_text, Shape2 
   Linear linear;
   linear.weight = weight;
   weights.push_back(backend.prepare(linear));
-  Result result{codec_text, std::string(weights[0]->kernel()), shape, batch, weights[0]->bytes(), 0, 0};
+  Result result{codec.text, std::string(weights[0]->kernel()), shape, batch, weights[0]->bytes(), 0, 0};
   result.cached = time_products(backend, *stream, in, out, weights);
   while (weights.size() * weights[0]->bytes() < kBeyondCaches) {
     for (Part& part : linear.weight.parts) part.data = Bytes::copy_of(part.data.span(), "weight");  // pages of its own
@@ -158,26 +152,31 @@ int bench_matmul_verb(Arguments arguments) {
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
 
+  std::vector<NamedCodec> named;
+  for (const std::string& text : split(codecs, ',')) named.push_back(codec_from(text));
+  std::vector<Shape2> sides;
+  for (const std::string& text : split(shapes, ',')) {
+    sides.push_back(shape_from(text));
+    for (const NamedCodec& codec : named) check_fits(codec, sides.back());
+  }
+  const std::vector<std::uint64_t> sizes = positive_numbers(batches, "--batch");
+  const auto backends = backends_for(kernels_text, threads);
+
   Json rows = Json::array();
   if (!output.json) {
     print_text(fmt::format("{:<20}{:<46}{:>12}{:>6}{:>11}{:>9}{:>11}{:>9}\n", "codec", "kernel", "shape", "batch",
                            "cached us", "GB/s", "memory us", "GB/s"));
   }
-  for (const std::string& kernel : split(kernels_text, ',')) {
-    const auto backend = kernels::make_cpu_backend({static_cast<int>(threads), kernel});
-    for (const std::string& shape_text : split(shapes, ',')) {
-      const std::vector<std::string> sides = split(shape_text, 'x');
-      if (sides.size() != 2) throw UsageError(fmt::format("--shape: '{}' is not OUTPUTSxINPUTS", shape_text));
-      const Shape2 shape{number(sides[0], "--shape"), number(sides[1], "--shape")};
-      for (const std::string& batch_text : split(batches, ',')) {
-        for (const std::string& codec : split(codecs, ',')) {
-          interrupt_token().check();
-          const Result r = measure(*backend, codec, shape, number(batch_text, "--batch"));
+  for (const auto& backend : backends) {
+    for (const Shape2 shape : sides) {
+      for (const std::uint64_t batch : sizes) {
+        for (const NamedCodec& codec : named) {
+          const Result r = measure(*backend, codec, shape, batch);
           const double gb = static_cast<double>(r.bytes) * 1e-9;
           if (!output.json) {
             print_text(fmt::format("{:<20}{:<46}{:>12}{:>6}{:>11.1f}{:>9.1f}{:>11.1f}{:>9.1f}\n", r.codec, r.kernel,
-                                   shape_text, r.batch, 1e6 * r.cached, gb / r.cached, 1e6 * r.streamed,
-                                   gb / r.streamed));
+                                   fmt::format("{}x{}", shape.rows, shape.cols), r.batch, 1e6 * r.cached, gb / r.cached,
+                                   1e6 * r.streamed, gb / r.streamed));
           }
           rows.push_back({{"codec", r.codec},
                           {"kernel", r.kernel},

@@ -44,19 +44,49 @@ std::string replaced(std::string text, std::string_view what, std::string_view w
 // Inside single quotes of a POSIX shell and zsh.
 std::string quoted(const std::string& text) { return replaced(text, "'", "'\\''"); }
 
-std::vector<OptionInfo> with_help(const Verb& verb) {
-  std::vector<OptionInfo> options = options_of(verb.run);
-  options.push_back({.names = {"-h", "--help"}, .help = "show every option", .flag = true});
-  return options;
+// A verb, or one inside another, as it is typed: "run", "bench matmul".
+struct Command {
+  std::string name;
+  std::vector<OptionInfo> options;  // --help among them
+  std::vector<std::string> inner;   // words that a command of its own follows
+};
+
+Command command_of(std::string name, const Verb& verb) {
+  Command command{std::move(name), options_of(verb.run), {}};
+  command.options.push_back({.names = {"-h", "--help"}, .help = "show every option", .flag = true});
+  return command;
+}
+
+std::vector<Command> commands() {
+  std::vector<Command> all;
+  for (const Verb& verb : verbs()) {
+    Command outer = command_of(std::string(verb.name), verb);
+    for (const Verb& inner : inner_verbs(verb.name)) {
+      outer.inner.emplace_back(inner.name);
+      all.push_back(command_of(fmt::format("{} {}", verb.name, inner.name), inner));
+    }
+    all.push_back(std::move(outer));
+  }
+  return all;
+}
+
+// 'bench matmul'|'bench attention', as patterns of a shell's case.
+std::string two_words(const std::vector<Command>& all) {
+  std::vector<std::string> names;
+  for (const Command& command : all) {
+    if (command.name.find(' ') != std::string::npos) names.push_back("'" + command.name + "'");
+  }
+  return joined(names, "|");
 }
 
 std::string bash_script() {
   std::string verb_names, cases;
-  for (const Verb& verb : verbs()) {
-    verb_names.append(verb_names.empty() ? "" : " ").append(verb.name);
+  for (const Verb& verb : verbs()) verb_names.append(verb_names.empty() ? "" : " ").append(verb.name);
+  const std::vector<Command> every = commands();
+  for (const Command& command : every) {
     std::string all, values;
     bool model = false;
-    for (const OptionInfo& option : with_help(verb)) {
+    for (const OptionInfo& option : command.options) {
       model = model || (option.positional && value_of(option) == Value::kModel);
       if (option.positional) continue;
       all.append(all.empty() ? "" : " ").append(joined(option.names, " "));
@@ -67,8 +97,10 @@ std::string bash_script() {
                             value == Value::kWords ? fmt::format("words='{}'", joined(option.words, " "))
                                                    : kKinds[static_cast<std::size_t>(value)]);
     }
-    cases += fmt::format("    {})\n      case $before in\n{}        *) words='{}' files=yes{} ;;\n      esac ;;\n",
-                         verb.name, values, all, model ? " models=yes" : "");
+    const std::string inner =
+        command.inner.empty() ? "" : fmt::format("; ((COMP_CWORD == 2)) && words+=' {}'", joined(command.inner, " "));
+    cases += fmt::format("    '{}')\n      case $before in\n{}        *) words='{}' files=yes{}{} ;;\n      esac ;;\n",
+                         command.name, values, all, model ? " models=yes" : "", inner);
   }
   return fmt::format(R"sh(# bash completion for lathe: source <(lathe completion bash)
 _lathe() {{
@@ -78,7 +110,11 @@ _lathe() {{
     COMPREPLY=($(compgen -W '{} --help --version' -- "$word"))
     return
   fi
-  case ${{COMP_WORDS[1]}} in
+  local verb=${{COMP_WORDS[1]}}
+  case "$verb ${{COMP_WORDS[2]}}" in
+    {}) ((COMP_CWORD > 2)) && verb+=" ${{COMP_WORDS[2]}}" ;;
+  esac
+  case $verb in
 {}  esac
   [[ $word == -* ]] && files='' models=''
   [[ $models ]] && words+=" $(lathe list --names 2>/dev/null)"
@@ -87,15 +123,20 @@ _lathe() {{
 }}
 complete -o filenames -F _lathe lathe
 )sh",
-                     verb_names, cases);
+                     verb_names, two_words(every), cases);
 }
 
 std::string zsh_script() {
   std::string list, cases;
-  for (const Verb& verb : verbs()) {
+  for (const Verb& verb : verbs())
     list += fmt::format("    '{}:{}'\n", verb.name, quoted(replaced(std::string(verb.summary), ":", "\\:")));
-    cases += fmt::format("    {}) _arguments", verb.name);
-    for (const OptionInfo& option : with_help(verb)) {
+  const std::vector<Command> every = commands();
+  for (const Command& command : every) {
+    cases += fmt::format("    '{}') ", command.name);
+    if (!command.inner.empty())
+      cases += fmt::format("((CURRENT == 2)) && compadd -- {}\n      ", joined(command.inner, " "));
+    cases += "_arguments";
+    for (const OptionInfo& option : command.options) {
       const Value kind = value_of(option);
       const std::string action = kind == Value::kWords   ? "(" + joined(option.words, " ") + ")"
                                  : kind == Value::kFile  ? "_files"
@@ -130,12 +171,21 @@ _lathe() {{
   fi
   shift words
   ((CURRENT--))
-  case $words[1] in
+  local verb=$words[1]
+  case "$words[1] $words[2]" in
+    {})
+      if ((CURRENT > 2)); then
+        verb="$words[1] $words[2]"
+        shift words
+        ((CURRENT--))
+      fi ;;
+  esac
+  case $verb in
 {}  esac
 }}
 compdef _lathe lathe
 )sh",
-                     list, cases);
+                     list, two_words(every), cases);
 }
 
 std::string fish_script() {
@@ -146,9 +196,19 @@ std::string fish_script() {
   for (const Verb& verb : verbs()) {
     script += fmt::format("complete -c lathe -n __fish_use_subcommand -a {} -d '{}'\n", verb.name,
                           quote(std::string(verb.summary)));
-    for (const OptionInfo& option : with_help(verb)) {
+    for (const Verb& inner : inner_verbs(verb.name))
+      script += fmt::format("complete -c lathe -n '__fish_seen_subcommand_from {}' -a {} -d '{}'\n", verb.name,
+                            inner.name, quote(std::string(inner.summary)));
+  }
+  for (const Command& command : commands()) {
+    std::string where = fmt::format("__fish_seen_subcommand_from {}", command.name);
+    if (const std::size_t space = where.rfind(' '); command.name.find(' ') != std::string::npos)
+      where.replace(space, 1, "; and __fish_seen_subcommand_from ");
+    if (!command.inner.empty())
+      where += fmt::format("; and not __fish_seen_subcommand_from {}", joined(command.inner, " "));
+    for (const OptionInfo& option : command.options) {
       const Value kind = value_of(option);
-      std::string line = fmt::format("complete -c lathe -n '__fish_seen_subcommand_from {}'", verb.name);
+      std::string line = fmt::format("complete -c lathe -n '{}'", where);
       if (option.positional) {
         line += kind == Value::kModel ? " -F -a '(lathe list --names 2>/dev/null)'" : " -F";
         script += line + "\n";

@@ -26,4 +26,13 @@ std::span<const Verb> verbs() {
   return kVerbs;
 }
 
+std::span<const Verb> inner_verbs(std::string_view verb) {
+  static constexpr Verb kBench[] = {
+      {"matmul", "time single linear layers", bench_matmul_verb},
+      {"attention", "time one layer's attention", bench_attention_verb},
+      {"serve", "measure a server under load", bench_serve_verb},
+  };
+  return verb == "bench" ? std::span<const Verb>(kBench) : std::span<const Verb>();
+}
+
 }  // namespace lathe::cli

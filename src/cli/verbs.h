@@ -15,6 +15,8 @@ struct Verb {
 };
 
 std::span<const Verb> verbs();
+// What `lathe VERB NAME ...` runs where NAME is a word of the verb's own: "matmul" of "bench". Empty for other verbs.
+std::span<const Verb> inner_verbs(std::string_view verb);
 
 int run_verb(Arguments arguments);
 int chat_verb(Arguments arguments);
@@ -27,13 +29,14 @@ int logits_verb(Arguments arguments);
 int perplexity_verb(Arguments arguments);
 int serve_verb(Arguments arguments);
 int bench_verb(Arguments arguments);
-int bench_matmul_verb(Arguments arguments);  // lathe bench matmul
+int bench_matmul_verb(Arguments arguments);     // lathe bench matmul
+int bench_attention_verb(Arguments arguments);  // lathe bench attention
+int bench_serve_verb(Arguments arguments);      // lathe bench serve
 int quantize_verb(Arguments arguments);
 int compare_verb(Arguments arguments);
 int list_verb(Arguments arguments);
 int pull_verb(Arguments arguments);
 int completion_verb(Arguments arguments);
 int run_program_verb(Arguments arguments);
-int bench_serve_verb(Arguments arguments);  // lathe bench serve
 
 }  // namespace lathe::cli

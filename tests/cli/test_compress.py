@@ -1,4 +1,4 @@
-"""lathe quantize, compare and bench matmul, as a user runs them."""
+"""lathe quantize, compare, bench matmul and bench attention, as a user runs them."""
 import json
 import pathlib
 import re
@@ -205,6 +205,43 @@ class BenchMatmul(CliTest):
         for row in rows:
             self.assertGreater(row["cached_seconds"], 0)
         self.assertTrue(any("look-up" in row["kernel"] for row in rows))
+
+    def test_bad_usage_is_refused_before_anything_is_written(self):
+        for args, says in [(["--codec", "Q4_0,Q9"], "Q9"), (["--codec", "INT_SYM:9:128"], "INT_SYM:9:128"), (["--codec", "INT_SYM:x"], "'x'"),
+                           (["--shape", "64x128,64"], "OUTPUTSxINPUTS"), (["--shape", "64x33", "--codec", "Q4_0"], "64x33"),
+                           (["--batch", "1,0"], "--batch"), (["--kernel", "auto,odd"], "odd"), (["-t", "99999"], "threads")]:
+            self.fails(2, "bench", "matmul", *args, says=says)
+
+
+class BenchAttention(CliTest):
+    def test_rows(self):
+        report = self.json("bench", "attention", "--context", "64,100", "--rows", "33,1", "--heads", "4", "--kv-heads", "2", "--head-dim",
+                           "16", "--kv-codec", "f32,int8", "-t", "1")
+        self.assertEqual((report["heads"], report["kv_heads"], report["head_dim"], report["threads"]), (4, 2, 16, 1))
+        self.assertGreater(report["peak_bandwidth_gbps"], 0)
+        rows = report["rows"]
+        self.assertEqual([(row["context"], row["rows"], row["kv_codec"]) for row in rows],
+                         [(context, row, codec) for context in (64, 100) for row in (33, 1) for codec in ("f32", "int8")])
+        for row in rows:
+            self.assertGreater(row["cached_seconds"], 0)
+            share = row["bytes"] / row["streamed_seconds"] / 1e9 / report["peak_bandwidth_gbps"]
+            self.assertAlmostEqual(row["fraction_of_peak_bandwidth"] / share, 1, places=6)
+            # Pairs of tokens that see each other, two products and sums for each of 4 * 16 elements.
+            pairs = sum(range(row["context"] - row["rows"] + 1, row["context"] + 1))
+            self.assertEqual(row["flops"], 4 * pairs * 4 * 16)
+        # Keys and values of whole blocks of 32 tokens.
+        self.assertEqual([row["bytes"] for row in rows if row["kv_codec"] == "f32" and row["rows"] == 1],
+                         [blocks * 32 * 2 * 2 * 16 * 4 for blocks in (2, 4)])
+        table = self.lathe("bench", "attention", "--context", "64", "--heads", "2", "--kv-heads", "1", "--head-dim", "8", "--kv-codec", "int8")
+        self.assertEqual(len(table.stdout.splitlines()), 2)
+        self.assertIn("of peak", table.stdout)
+
+    def test_bad_usage_is_refused_before_anything_is_written(self):
+        for args, says in [(["--heads", "6", "--kv-heads", "4"], "--kv-heads"), (["--rows", "65", "--context", "64"], "--rows 65"),
+                           (["--kv-codec", "f16,f17"], "f17"), (["--context", "x"], "--context"), (["--head-dim", "0"], "--head-dim"),
+                           (["--kernel", "odd"], "odd"), (["-t", "99999"], "threads"), (["--contxt", "1"], "'--context'")]:
+            self.fails(2, "bench", "attention", *args, says=says)
+        self.assertIn("--kv-heads", self.lathe("bench", "attention", "-h").stdout)
 
 
 if __name__ == "__main__":

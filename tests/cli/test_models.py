@@ -419,6 +419,13 @@ class Completion(CliTest):
         self.assertIn("strange-file.txt", self.complete("lathe", "run", "-f", "st"))
         self.assertEqual(self.complete("lathe", "run", "--top-k", ""), [])
         self.assertIn("tiny", self.complete("lathe", "run", "-p", "a", "--draft", "t"))
+        for inner in ["matmul", "attention", "serve"]:
+            self.assertIn(inner, self.complete("lathe", "bench", ""))
+        self.assertEqual(self.complete("lathe", "bench", "attention", "--kv-h"), ["--kv-heads"])
+        self.assertEqual(self.complete("lathe", "bench", "matmul", "--sh"), ["--shape"])
+        self.assertEqual(self.complete("lathe", "bench", "attention", "--rep"), [])
+        self.assertEqual(self.complete("lathe", "bench", "model.gguf", "--rep"), ["--repeat"])
+        self.assertNotIn("matmul", self.complete("lathe", "bench", "--batch", ""))
         options = self.complete("lathe", "run", "--")
         for option in ["--temperature", "--beams", "--draft", "--json", "--help"]:
             self.assertIn(option, options)
@@ -437,7 +444,7 @@ class Completion(CliTest):
     def test_other_shells(self):
         for shell in ["zsh", "fish"]:
             script = self.lathe("completion", shell).stdout
-            for text in ["--kv-codec" if shell == "zsh" else "-l kv-codec", "tokenize", "int8"]:
+            for text in ["--kv-codec" if shell == "zsh" else "-l kv-codec", "tokenize", "int8", "attention"]:
                 self.assertIn(text, script)
             if shutil.which(shell):
                 file = self.folder / f"script.{shell}"
