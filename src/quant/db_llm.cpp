@@ -155,18 +155,18 @@ class DbLlm final : public Method {
   void quantize(LayerWork& work) const override {
     for (const Linears& linears : work.linears_by_input()) {
       const std::string& first = linears.front();
-      const float damping = work.options.damping.value_or(kPlanesDamping);
-      const Hessian hessian = factorise(work.input_of(first), damping, false, first, *work.pool);
+      const Hessian hessian =
+          factorise(work.input_of(first), work.options.damping.value_or(kPlanesDamping), false, first, *work.pool);
       for (const std::string& linear : linears) {
         interrupt_token().check();
-        binarize(work, linear + ".weight", hessian, work.input_of(first).gram, damping);
+        binarize(work, linear + ".weight", hessian, work.input_of(first).gram);
       }
     }
   }
 
  private:
-  static void binarize(LayerWork& work, const std::string& name, const Hessian& hessian, const std::vector<float>& gram,
-                       float damping) {
+  static void binarize(LayerWork& work, const std::string& name, const Hessian& hessian,
+                       const std::vector<float>& gram) {
     const CodecParams& params = work.target.params;
     const std::vector<float>& weight = work.finite_values(name);
     const Shape& shape = work.shape(name);
@@ -176,7 +176,7 @@ class DbLlm final : public Method {
     planes.grids.resize(shape.rows() * int_groups(params, cols));
     double mean = 0;
     for (const float h : hessian.diagonal) mean += h;
-    const double ridge = damping * mean / static_cast<double>(std::max<std::size_t>(1, cols));
+    const double ridge = hessian.damping * mean / static_cast<double>(std::max<std::size_t>(1, cols));
     for (int round = 0; round < kRounds; ++round) {
       work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
         choose_planes(weight, begin, end, group, hessian, round == 0, planes);

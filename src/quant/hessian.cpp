@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/cancel.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "quant/cholesky.h"
@@ -10,7 +11,8 @@
 namespace lathe::quant {
 namespace {
 
-constexpr float kMostDamping = 1.0f;
+constexpr float kLeastRaised = 1e-6f;  // what a raise starts from, as ten times nothing is nothing
+constexpr int kRaises = 3;
 
 }  // namespace
 
@@ -31,20 +33,26 @@ Hessian factorise(const InputStatistics& input, float damping, bool act_order, c
                      [&](std::size_t a, std::size_t b) { return h.diagonal[a] > h.diagonal[b]; });
   }
   std::vector<double> matrix(n * n);
-  for (;; damping *= 10) {
+  for (int raises = 0;; ++raises) {
+    interrupt_token().check();
     for (std::size_t i = 0; i < n; ++i) {
       const std::size_t row = h.order[i];
       for (std::size_t j = 0; j <= i; ++j) matrix[i * n + j] = input.gram[row * n + h.order[j]];
       matrix[i * n + i] = h.dead[row] ? std::max(mean, 1.0) : h.diagonal[row] + damping * mean;
     }
     if (inverse_factor(matrix, n, pool)) break;
-    if (damping >= kMostDamping) {
+    if (raises == kRaises) {
       throw Error("its inputs on the calibration text are linearly dependent beyond repair",
-                  fmt::format("layer \"{}\"", linear), "use more calibration text, or a larger --damping");
+                  fmt::format("tensor \"{}.weight\"", linear),
+                  fmt::format("use more calibration text, or a --damping above {:g}", damping));
     }
-    log_warning("layer \"{}\": damping {} is too little for its inputs, trying ten times as much", linear, damping);
+    const float raised = 10 * std::max(damping, kLeastRaised);
+    log_warning("tensor \"{}.weight\": damping {:g} is too little for its inputs, trying {:g}", linear, damping,
+                raised);
+    damping = raised;
     matrix.assign(n * n, 0);
   }
+  h.damping = damping;
   h.factor.assign(matrix.begin(), matrix.end());
   return h;
 }
