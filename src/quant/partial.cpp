@@ -25,7 +25,7 @@ PartialRun::PartialRun(const fs::path& output, const std::string& fingerprint) :
       log_info("{}: going on with the finished layers of an earlier run", folder_.string());
       return;
     }
-    log_info("{}: of a run with other options, starting again", folder_.string());
+    log_info("{}: of a run with another model or other options, starting again", folder_.string());
     fs::remove_all(folder_);
   } else if (fs::exists(folder_, ignored) && !fs::is_empty(folder_, ignored)) {
     throw Error("is in the way: it was not made by lathe quantize", folder_.string(),

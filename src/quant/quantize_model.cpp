@@ -6,8 +6,10 @@
 #include "base/cancel.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "formats/fingerprint.h"
 #include "formats/gguf_model.h"
 #include "model/model.h"
 #include "quant/partial.h"
@@ -20,21 +22,23 @@ using Tensors = std::map<std::string, PackedTensor>;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
-
-// Everything the finished layers depend on. The model is told by its path and sizes.
-std::string fingerprint_of(const formats::ModelFile& in, const QuantizeOptions& o) {
-  const MethodOptions& m = o.method_options;
-  return fmt::format("{} {} {} {} | {} {} {} {} | {} {} {} {} {} {} {} {} {} {} {} | {:016x} {} {}", in.path,
-                     in.weights.parameters(), in.weights.bytes(), in.architecture.name, o.method->name(),
-                     o.mix != nullptr ? o.mix->name : "", o.target.codec->name(), o.target.text(),
-                     m.damping.value_or(-1), m.act_order, m.alpha, m.outlier_threshold, m.smooth_percentile,
-                     m.even_widths, m.plain_scales, m.salience_weight, m.shadow_share, m.shadow_threshold,
-                     m.shadow_prune, hash_of(o.calibration_text), o.calibration.sequences, o.calibration.tokens);
+// Of every byte, not of samples or of file times: a model that was mended in place differs in a few values somewhere,
+// and copies of a file differ in nothing. Its reading costs little beside quantizing; the pages are not kept.
+std::uint64_t hash_of(const arch::Weights& weights, ThreadPool& pool) {
+  std::vector<const PackedTensor*> tensors;
+  for (const auto& [name, tensor] : weights.all()) tensors.push_back(&tensor);
+  std::vector<std::uint64_t> hashes(tensors.size());
+  pool.parallel_for(tensors.size(), 1, [&](std::size_t begin, std::size_t end, int) {
+    for (std::size_t i = begin; i < end; ++i) {
+      interrupt_token().check();
+      hashes[i] = hash64(tensors[i]->name, hash64(tensors[i]->codec->name()));
+      for (const Part& part : tensors[i]->parts) {
+        hashes[i] = hash64(part.data.span(), hashes[i]);
+        drop_pages(part.data.span());
+      }
+    }
+  });
+  return hash64(std::as_bytes(std::span(hashes)));
 }
 
 arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
@@ -67,6 +71,15 @@ struct Block {
   int layer;
   std::string prefix;  // of its tensors' names
 };
+
+// What the values that a method chooses depend on beside the model.
+std::string text_of(const QuantizeOptions& o) {
+  const MethodOptions& m = o.method_options;
+  return fmt::format("{} {} {} | {} {} {} {} {} {} {} {} {} {} {}", o.method->name(),
+                     o.mix != nullptr ? o.mix->name : o.target.codec->name(), o.target.text(), m.damping.value_or(-1),
+                     m.act_order, m.alpha, m.outlier_threshold, m.smooth_percentile, m.even_widths, m.plain_scales,
+                     m.salience_weight, m.shadow_share, m.shadow_threshold, m.shadow_prune);
+}
 
 class Run {
  public:
@@ -148,6 +161,14 @@ class Run {
   }
 
   ThreadPool& pool() { return pool_; }
+
+  // Everything that finished layers depend on. The tokenizer counts, with the text, by the tokens they give.
+  std::string fingerprint() {
+    std::uint64_t tokens = 0;
+    for (const auto& sequence : sequences_) tokens = hash64(std::as_bytes(std::span(sequence)), tokens);
+    return fmt::format("{} | {} | {:016x} {:016x} {:016x}", text_of(options_), backend_->arithmetic(),
+                       formats::fingerprint(in_), hash_of(in_.weights, pool_), tokens);
+  }
 
  private:
   void add_blocks(const arch::OpList& ops, std::uint32_t layers, std::string_view prefix) {
@@ -248,7 +269,7 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
   check_pair(*options.method, options.target);
   Run run(in, options);
   QuantizeReport report;
-  const PartialRun partial(out, fingerprint_of(in, options));
+  const PartialRun partial(out, run.fingerprint());
   MethodOptions method_options = options.method_options;
   options.method->prepare(method_options, {[&](const MethodOptions& trial) { return run.whole_model_loss(trial); },
                                            [&](const auto& look) { run.each_layer(options.method_options, look); }});

@@ -51,7 +51,8 @@ struct QuantizeReport {
 void check_pair(const Method& method, const Target& target);
 
 // Reads `in`, writes `out` (any kind of file that can hold the codec) when all is done. An interrupted run leaves
-// finished layers beside `out` and goes on there when it is started again with the same options.
+// finished layers beside `out` and goes on there when it is started again with the same options, the same calibration
+// tokens, the same kernels, and a model whose every byte is the same, wherever it lies.
 QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesystem::path& out,
                               const QuantizeOptions& options);
 

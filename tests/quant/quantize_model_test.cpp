@@ -12,11 +12,32 @@
 #include "base/file.h"
 #include "reference/tiny_model.h"
 #include "support/data.h"
+#include "text/tokenizer_spec.h"
 
 namespace lathe::quant {
 namespace {
 
 using test::TempDir;
+
+// A method that is interrupted before the layer that comes after `layers` of them.
+class Stop final : public Method {
+ public:
+  Stop(const Method& inner, int layers) : inner_(inner), left_(layers) {}
+  std::string_view name() const override { return inner_.name(); }
+  std::string_view description() const override { return inner_.description(); }
+  std::string_view paper() const override { return inner_.paper(); }
+  Needs needs() const override { return inner_.needs(); }
+  bool can_target(const Target& target) const override { return inner_.can_target(target); }
+  void prepare(MethodOptions& options, const WholeModel& model) const override { inner_.prepare(options, model); }
+  void quantize(LayerWork& work) const override {
+    if (left_-- == 0) throw Cancelled();
+    inner_.quantize(work);
+  }
+
+ private:
+  const Method& inner_;
+  mutable int left_;
+};
 
 class QuantizeModel : public testing::Test {
  protected:
@@ -103,26 +124,8 @@ TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
     QuantizeOptions o = options(*method, target_of(*method, {3, 64}));
     if (i == 3) o.target.codec = &codec_named("SPQR");  // not the usual SPQR_ORDERED
     quantize_model(model_, folder_ / "whole.lathe", o);
-    // Two finished layers, as an interrupted run leaves them: made by a run that cannot write its output.
+    // Two finished layers, as an interrupted run leaves them.
     const std::filesystem::path out = folder_ / fmt::format("cut-{}.lathe", i);
-    class Stop final : public Method {
-     public:
-      Stop(const Method& inner, int layers) : inner_(inner), left_(layers) {}
-      std::string_view name() const override { return inner_.name(); }
-      std::string_view description() const override { return inner_.description(); }
-      std::string_view paper() const override { return inner_.paper(); }
-      Needs needs() const override { return inner_.needs(); }
-      bool can_target(const Target& target) const override { return inner_.can_target(target); }
-      void prepare(MethodOptions& options, const WholeModel& model) const override { inner_.prepare(options, model); }
-      void quantize(LayerWork& work) const override {
-        if (left_-- == 0) throw Cancelled();
-        inner_.quantize(work);
-      }
-
-     private:
-      const Method& inner_;
-      mutable int left_;
-    };
     const Stop stop(*method, 2);
     QuantizeOptions stopped = o;
     stopped.method = &stop;
@@ -134,6 +137,43 @@ TEST_F(QuantizeModel, GoesOnWhereItStoppedWithTheSameBytes) {
     quantize_model(model_, out, stopped);
     EXPECT_EQ(read_file(out), read_file(folder_ / "whole.lathe")) << method->name();
   }
+}
+
+// Layers of another run would be mixed with those of this one.
+TEST_F(QuantizeModel, StartsAnewWhenTheModelTheTokensOrTheKernelAreOthers) {
+  const std::filesystem::path out = folder_ / "m.lathe";
+  const QuantizeOptions o = options(gptq_method(), {&codec_named("INT_SYM"), {3, 64}});
+  quantize_model(model_, folder_ / "whole.lathe", o);
+  const std::string whole = read_file(folder_ / "whole.lathe");
+  // Two layers of a run that is interrupted there, then one that must not take them.
+  const auto rerun = [&](const formats::ModelFile& before, QuantizeOptions first) {
+    const Stop stop(gptq_method(), 2), all(gptq_method(), 5);
+    first.method = &stop;
+    EXPECT_THROW(quantize_model(before, out, first), Cancelled);
+    QuantizeOptions second = o;
+    second.method = &all;
+    quantize_model(model_, out, second);
+    return read_file(out);
+  };
+  // One weight amid a tensor, as somebody who mends a model changes it in place.
+  const PackedTensor& old = model_.weights.at("blk.0.ffn_up.weight");
+  std::vector<std::byte> bytes(old.bytes());
+  std::copy_n(old.parts[0].data.data(), bytes.size(), bytes.begin());
+  bytes[bytes.size() / 2 + 2] ^= std::byte{0x40};
+  formats::ModelFile changed = model_;
+  changed.weights.remove(old.name);
+  changed.weights.add(packed_blocks(old.name, *old.codec, old.shape, Bytes(bytes, "test")));
+  EXPECT_EQ(rerun(changed, o), whole);
+
+  formats::ModelFile other_tokens = model_;
+  text::TokenizerSpec spec = *model_.tokenizer_spec;
+  spec.special.add_bos = !spec.special.add_bos;
+  other_tokens.tokenizer = text::make_tokenizer(spec);
+  EXPECT_EQ(rerun(other_tokens, o), whole);
+
+  QuantizeOptions scalar = o;
+  scalar.kernel = "scalar";
+  EXPECT_EQ(rerun(model_, scalar), whole);
 }
 
 TEST_F(QuantizeModel, ThreadsAndKernelsOfTheSameKindGiveTheSameBytes) {
