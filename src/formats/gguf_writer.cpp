@@ -176,7 +176,7 @@ SaveResult write_gguf(const std::filesystem::path& path, const Metadata& metadat
     file.pad_to(alignment);
     for (const TensorSource& tensor : rest.first(counts[i])) {
       interrupt_token().check();
-      file.write(tensor.read().parts.at(0).data.span());
+      write_and_drop(file, tensor.read().parts.at(0).data);
       file.pad_to(alignment);
       progress.advance();
     }

@@ -134,7 +134,7 @@ std::vector<SafetensorsItem> hf_items(const ModelFile& model, const SaveOptions&
     if (rule->storage == arch::Storage::kFromThirdRow)
       item.shape = Shape{source.shape[0] + kUnusedPositions, source.shape[1]};
     item.write = [read = std::move(source.read), storage = rule->storage, a = model.architecture](AtomicFile& file) {
-      file.write(stored_from_canonical(read(), storage, a).parts.at(0).data.span());
+      write_and_drop(file, stored_from_canonical(read(), storage, a).parts.at(0).data);
     };
     items.push_back(std::move(item));
   }

@@ -42,7 +42,7 @@ void add_items(const TensorSource& source, std::vector<SafetensorsItem>& items) 
   for (std::size_t i = 0; i < parts.size(); ++i) {
     SafetensorsItem item{part_name(source.name, parts[i].name, parts.size()), parts[i].dtype, parts[i].shape, {}, 0};
     if (format != nullptr) item.alignment = block_alignment(*format);
-    item.write = [read = source.read, i](AtomicFile& file) { file.write(read().parts.at(i).data.span()); };
+    item.write = [read = source.read, i](AtomicFile& file) { write_and_drop(file, read().parts.at(i).data); };
     items.push_back(std::move(item));
   }
 }

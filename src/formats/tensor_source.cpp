@@ -58,6 +58,11 @@ std::uint64_t source_bytes(const TensorSource& source) {
   return total;
 }
 
+void write_and_drop(AtomicFile& file, const Bytes& bytes) {
+  file.write(bytes.span());
+  drop_pages(bytes.span());
+}
+
 std::vector<TensorSource> tensor_sources(const ModelFile& model, const std::string& dtype, RopeLayout layout) {
   std::vector<TensorSource> sources;
   std::set<std::string, std::less<>> done;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "formats/model_file.h"
 
 namespace lathe::formats {
@@ -20,6 +21,9 @@ struct TensorSource {
 
 // Bytes of all parts.
 std::uint64_t source_bytes(const TensorSource& source);
+
+// Writes bytes whose pages, where they are mapped from a file, are not needed again.
+void write_and_drop(AtomicFile& file, const Bytes& bytes);
 
 // Every tensor of the model in file order (that of the schema, then others by name), under `dtype` when one is asked
 // for (a codec, which falls back to F16 where it does not divide a tensor, with a warning, or a mix of

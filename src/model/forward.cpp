@@ -113,6 +113,11 @@ void ForwardContext::check(std::span<const SequenceInput> inputs, const ForwardO
   const arch::Architecture& a = model_->architecture();
   const std::uint32_t last = std::min(options.last_layer, a.n_layers);
   if (options.first_layer > last) fail("forward", "there are no layers {} to {}", options.first_layer, last);
+  const ModelPart& part = model_->part();
+  if (options.first_layer < part.first_layer || last > part.last_layer || (!part.head && !options.hidden_only)) {
+    fail("forward", "only layers {} to {}{} are prepared", part.first_layer, part.last_layer,
+         part.head ? "" : ", without the head,");
+  }
   const kernels::KvLayout& layout = inputs.front().state->layout();
   for (const arch::StateGroup& group : model_->op_list().state) {
     if (layout.n_kv_heads != group.n_kv_heads || layout.k_dim != group.k_dim || layout.v_dim != group.v_dim) {

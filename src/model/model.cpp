@@ -62,6 +62,16 @@ Model::Model(arch::Architecture architecture, const arch::Weights& weights, std:
   }
 }
 
+Model::Model(arch::Architecture architecture, const arch::Weights& weights, std::shared_ptr<kernels::Backend> backend,
+             const ModelPart& part)
+    : architecture_(std::move(architecture)),
+      part_(part),
+      list_(arch::lower(architecture_)),
+      backend_(std::move(backend)) {
+  Preparation preparation{weights, backend_, backend_->make_stream(), {}, {}};
+  prepare_all(preparation);
+}
+
 Model::Model(arch::Architecture architecture, arch::OpList list, Preparation& preparation)
     : architecture_(std::move(architecture)), list_(std::move(list)), backend_(preparation.backend) {
   prepare_all(preparation);
@@ -69,12 +79,23 @@ Model::Model(arch::Architecture architecture, arch::OpList list, Preparation& pr
 
 void Model::prepare_all(Preparation& preparation) {
   ops_.reserve(list_.ops.size());
+  bool behind_layers = false;
   for (const arch::Op& op : list_.ops) {
+    behind_layers |= op.kind == arch::OpKind::kSelectRows;
     ops_.push_back({&op});
-    prepare(ops_.back(), preparation);
+    if (is_in_part(op, behind_layers)) prepare(ops_.back(), preparation);
   }
   backend_->synchronize(*preparation.stream);
   parameters_ = preparation.weights.parameters();
+}
+
+bool Model::is_in_part(const arch::Op& op, bool behind_layers) const {
+  if (op.layer >= 0) {
+    const auto layer = static_cast<std::uint32_t>(op.layer);
+    return layer >= part_.first_layer && layer < part_.last_layer;
+  }
+  if (!behind_layers) return part_.first_layer == 0;
+  return part_.last_layer >= architecture_.n_layers && (part_.head || op.kind != arch::OpKind::kLinear);
 }
 
 std::uint32_t Model::state_layers() const {

@@ -24,16 +24,28 @@ struct PreparedOp {
   kernels::DeviceBuffer weight, bias;  // f32 vectors: of norms, sinks, biases by distance, a router's correction
 };
 
+// What passes over some layers need (ForwardOptions): layers [first, last), with layer 0 what comes before it, and with
+// the last what comes behind it, without the output head where there is none.
+struct ModelPart {
+  std::uint32_t first_layer = 0, last_layer = UINT32_MAX;
+  bool head = true;
+};
+
 class Model {
  public:
   // Checks the weights against the schema and prepares them; throws Error naming the tensor.
   Model(arch::Architecture architecture, const arch::Weights& weights, std::shared_ptr<kernels::Backend> backend);
+  // Prepares only a part of a model without an encoder, from weights that check_weights has seen; passes over the rest
+  // are refused. The sizes below are of the part.
+  Model(arch::Architecture architecture, const arch::Weights& weights, std::shared_ptr<kernels::Backend> backend,
+        const ModelPart& part);
   Model(const Model&) = delete;  // ops() point into op_list()
   Model& operator=(const Model&) = delete;
 
   const arch::Architecture& architecture() const { return architecture_; }
   const arch::OpList& op_list() const { return list_; }
   const std::vector<PreparedOp>& ops() const { return ops_; }
+  const ModelPart& part() const { return part_; }
   // What reads the source text of an encoder-decoder model, as a model of its own; null for others.
   const std::shared_ptr<const Model>& encoder() const { return encoder_; }
   // Layers whose state a block of the cache holds: the model's, or the encoder's where those are more.
@@ -52,9 +64,11 @@ class Model {
   struct Preparation;  // what both sides of an encoder-decoder model are made with and share
   Model(arch::Architecture architecture, arch::OpList list, Preparation& preparation);
   void prepare_all(Preparation& preparation);
+  bool is_in_part(const arch::Op& op, bool behind_layers) const;
   void prepare(PreparedOp& prepared, Preparation& preparation);
 
   arch::Architecture architecture_;
+  ModelPart part_;
   std::string source_;
   arch::OpList list_;
   std::shared_ptr<kernels::Backend> backend_;

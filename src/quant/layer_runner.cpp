@@ -5,6 +5,7 @@
 #include "arch/lower.h"
 #include "base/cancel.h"
 #include "cache/paged_kv.h"
+#include "model/model.h"
 
 namespace lathe::quant {
 namespace {
@@ -17,19 +18,22 @@ LayerRunner::LayerRunner(const arch::Architecture& a, std::shared_ptr<kernels::B
                          const Sequences& sequences)
     : architecture_(a), backend_(std::move(backend)), sequences_(sequences), policy_(cache::full_policy()) {
   for (const auto& sequence : sequences_) longest_ = std::max(longest_, static_cast<std::uint32_t>(sequence.size()));
-  const arch::StateGroup group = arch::lower(a).state.front();  // the sizes are the same in all
-  const kernels::KvLayout layout{kernels::KvCodec::kF32, group.n_kv_heads, group.k_dim, group.v_dim, kBlockTokens};
-  const std::uint64_t blocks = longest_ / kBlockTokens + 2;
-  pool_ = std::make_unique<cache::BlockPool>(backend_, layout, a.n_layers,
-                                             blocks * a.n_layers * backend_->kv_block_bytes(layout));
 }
 
-void LayerRunner::run(const std::shared_ptr<const model::Model>& model, model::ForwardHooks* hooks, bool keep) {
+void LayerRunner::run(const arch::Weights& weights, model::ForwardHooks* hooks, bool keep) {
+  const auto layer = static_cast<std::uint32_t>(layer_);
+  const auto model = std::make_shared<model::Model>(architecture_, weights, backend_,
+                                                    model::ModelPart{layer, layer + 1, /*head=*/false});
   model::ForwardContext context(model, longest_, longest_);
+  const arch::StateGroup& group = model->op_list().state.front();  // the sizes are the same in all
+  const kernels::KvLayout layout{kernels::KvCodec::kF32, group.n_kv_heads, group.k_dim, group.v_dim, kBlockTokens};
+  // A block has room for every layer; pages of those that do not run are never touched, if no other layer ran in it.
+  const std::uint64_t blocks = longest_ / kBlockTokens + 2, layers = architecture_.n_layers;
+  cache::BlockPool pool(backend_, layout, architecture_.n_layers, blocks * layers * backend_->kv_block_bytes(layout));
   std::vector<std::vector<float>> next(keep ? sequences_.size() : 0);
   for (std::size_t i = 0; i < sequences_.size(); ++i) {
     interrupt_token().check();
-    cache::PagedKv state(*pool_, policy_);
+    cache::PagedKv state(pool, policy_);
     model::Segment segment;
     if (layer_ == 0) {
       segment.tokens = sequences_[i];
@@ -38,8 +42,8 @@ void LayerRunner::run(const std::shared_ptr<const model::Model>& model, model::F
     }
     const model::SequenceInput input{&state, std::span(&segment, 1), keep ? model::Want::kAll : model::Want::kNothing};
     model::ForwardOptions options;
-    options.first_layer = static_cast<std::uint32_t>(layer_);
-    options.last_layer = options.first_layer + 1;
+    options.first_layer = layer;
+    options.last_layer = layer + 1;
     options.hidden_only = true;
     options.hooks = hooks;
     if (keep) next[i].reserve(sequences_[i].size() * architecture_.width);
@@ -50,12 +54,10 @@ void LayerRunner::run(const std::shared_ptr<const model::Model>& model, model::F
   if (keep) hidden_ = std::move(next);
 }
 
-void LayerRunner::look(const std::shared_ptr<const model::Model>& model, model::ForwardHooks& hooks) {
-  run(model, &hooks, false);
-}
+void LayerRunner::look(const arch::Weights& weights, model::ForwardHooks& hooks) { run(weights, &hooks, false); }
 
-void LayerRunner::advance(const std::shared_ptr<const model::Model>& model) {
-  run(model, nullptr, true);
+void LayerRunner::advance(const arch::Weights& weights) {
+  run(weights, nullptr, true);
   ++layer_;
 }
 

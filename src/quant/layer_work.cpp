@@ -72,11 +72,12 @@ Target LayerWork::target_of(const std::string& name) {
   return known != targets.end() ? known->second : targets[columns] = target_for(target, name, columns);
 }
 
-PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
-                       std::span<const float> importance, ThreadPool& pool) {
-  if (!target.codec->rows_stand_alone()) {
-    return pack(name, *target.codec, shape, values, target.params, importance);
-  }
+namespace {
+
+// pack_rows for codecs whose rows stand alone; values(begin, end) are those of some rows.
+template <class Values>
+PackedTensor pack_lone_rows(const std::string& name, const Target& target, const Shape& shape, const Values& values,
+                            std::span<const float> importance, ThreadPool& pool) {
   const std::uint64_t rows = shape.rows(), cols = shape.cols();
   const std::vector<PartSpec> specs = target.codec->parts(shape, target.params);
   std::vector<std::shared_ptr<std::vector<std::byte>>> buffers;
@@ -86,8 +87,8 @@ PackedTensor pack_rows(const std::string& name, const Target& target, const Shap
   }
   constexpr std::uint64_t kRows = 16;
   pool.parallel_for(rows, kRows, [&](std::size_t begin, std::size_t end, int) {
-    const PackedTensor part = pack(name, *target.codec, Shape{end - begin, cols},
-                                   values.subspan(begin * cols, (end - begin) * cols), target.params, importance);
+    const PackedTensor part =
+        pack(name, *target.codec, Shape{end - begin, cols}, values(begin, end), target.params, importance);
     for (std::size_t i = 0; i < buffers.size(); ++i) {
       std::memcpy(buffers[i]->data() + buffers[i]->size() / rows * begin, part.parts[i].data.data(),
                   part.parts[i].data.size());
@@ -98,6 +99,26 @@ PackedTensor pack_rows(const std::string& name, const Target& target, const Shap
     tensor.parts.push_back({specs[i], Bytes(*buffers[i], name, buffers[i])});
   }
   return tensor;
+}
+
+}  // namespace
+
+PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
+                       std::span<const float> importance, ThreadPool& pool) {
+  if (!target.codec->rows_stand_alone()) {
+    return pack(name, *target.codec, shape, values, target.params, importance);
+  }
+  const auto some = [&](std::size_t begin, std::size_t end) {
+    return values.subspan(begin * shape.cols(), (end - begin) * shape.cols());
+  };
+  return pack_lone_rows(name, target, shape, some, importance, pool);
+}
+
+PackedTensor pack_rows(const PackedTensor& source, const Target& target, ThreadPool& pool) {
+  if (!target.codec->rows_stand_alone())
+    return pack(source.name, *target.codec, source.shape, source.to_floats(), target.params);
+  const auto some = [&](std::size_t begin, std::size_t end) { return source.rows(begin, end).to_floats(); };
+  return pack_lone_rows(source.name, target, source.shape, some, {}, pool);
 }
 
 void LayerWork::round_to_target(const std::string& name, std::span<const float> importance) {

@@ -76,7 +76,9 @@ bool is_router(const arch::OpList& ops, int layer, int slot);
 // `target` where its codec can hold rows of `columns`, F16 otherwise, with a warning that names the tensor.
 Target target_for(const Target& target, const std::string& name, std::uint64_t columns);
 
-// What Codec::encode makes of all rows, in parallel where they stand alone.
+// What Codec::encode makes of all rows, in parallel where they stand alone: of `values`, or of a tensor, which is then
+// decoded piece by piece.
+PackedTensor pack_rows(const PackedTensor& source, const Target& target, ThreadPool& pool);
 PackedTensor pack_rows(const std::string& name, const Target& target, const Shape& shape, std::span<const float> values,
                        std::span<const float> importance, ThreadPool& pool);
 

@@ -17,7 +17,8 @@ class PartialRun {
 
   // The layer's tensors, mapped, when an earlier run finished it whole.
   std::optional<std::map<std::string, PackedTensor>> load(int layer) const;
-  // Writes them (all or nothing) and returns them as mapped from there: a finished layer takes no memory.
+  // Writes them (all or nothing) and returns them as mapped from there: a finished layer takes no memory. Numbers
+  // behind the last layer's are for other tensors that should take none.
   std::map<std::string, PackedTensor> store(int layer, const std::map<std::string, PackedTensor>& tensors) const;
   // After the output is complete. Tensors that were handed out stay valid.
   void remove() const;

@@ -41,13 +41,20 @@ std::uint64_t hash_of(const arch::Weights& weights, ThreadPool& pool) {
   return hash64(std::as_bytes(std::span(hashes)));
 }
 
-arch::Weights with_tensors(const arch::Weights& weights, const Tensors& replaced) {
-  arch::Weights result;
-  for (const auto& [name, tensor] : weights.all()) {
-    const auto found = replaced.find(name);
-    result.add(found == replaced.end() ? tensor : found->second);
+void replace(arch::Weights& weights, const auto& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    weights.remove(name);
+    weights.add(tensor);
   }
-  return result;
+}
+
+// What lies in a file is not needed in memory again for now.
+void drop(const PackedTensor& tensor) {
+  for (const Part& part : tensor.parts) drop_pages(part.data.span());
+}
+
+void drop(const auto& tensors) {
+  for (const auto& [name, tensor] : tensors) drop(tensor);
 }
 
 double relative_error(const PackedTensor& original, const PackedTensor& packed) {
@@ -62,6 +69,7 @@ double relative_error(const PackedTensor& original, const PackedTensor& packed) 
       energy += static_cast<double>(a[i]) * a[i];
     }
   }
+  drop(original), drop(packed);
   return energy > 0 ? error / energy : 0;
 }
 
@@ -86,6 +94,7 @@ class Run {
   Run(const formats::ModelFile& in, const QuantizeOptions& options)
       : in_(in),
         options_(options),
+        weights_(in.weights),
         backend_(kernels::make_cpu_backend({options.threads, options.kernel})),
         pool_(options.threads),
         ops_(arch::lower(in.architecture)) {
@@ -93,14 +102,13 @@ class Run {
     if (translates) encoder_ops_ = arch::lower_encoder(in.architecture);
     add_blocks(encoder_ops_, in.architecture.encoder.n_layers, "enc.blk.");
     add_blocks(ops_, in.architecture.n_layers, translates ? "dec.blk." : "blk.");
-    if (options_.method->needs() == Needs::kNothing) return;
+    if (!calibrates()) return;
     if (in.tokenizer == nullptr)
       throw Error("the model holds no tokenizer, which calibration needs", in.path, "name one with --tokenizer FILE");
     CalibrationOptions calibration = options.calibration;
     calibration.tokens = std::min(calibration.tokens, in.architecture.context_length);
     sequences_ =
         calibration_sequences(options.calibration_text, options.calibration_source, *in.tokenizer, calibration);
-    original_ = std::make_shared<model::Model>(in.architecture, in.weights, backend_);
   }
 
   // Tensors of every layer, finished ones taken from `partial` when there is one.
@@ -109,8 +117,9 @@ class Run {
     const int layers = static_cast<int>(blocks_.size());
     Progress progress(loss == nullptr ? "quantizing" : "searching", static_cast<std::uint64_t>(layers),
                       options_.progress);
-    std::optional<LayerRunner> runner;
-    if (original_ != nullptr) runner.emplace(in_.architecture, backend_, sequences_);
+    std::optional<LayerRunner> runner, original;
+    if (calibrates()) runner.emplace(in_.architecture, backend_, sequences_);
+    if (loss != nullptr) original.emplace(in_.architecture, backend_, sequences_);
     Tensors all;
     for (int layer = 0; layer < layers; ++layer) {
       interrupt_token().check();
@@ -119,11 +128,19 @@ class Run {
         done = one_layer(layer, method_options, runner, report);
         if (partial != nullptr) done = partial->store(layer, *done);
       }
-      if (original_ != nullptr && (layer + 1 < layers || loss != nullptr)) {
+      if (runner && (layer + 1 < layers || loss != nullptr)) {
         const auto start = Clock::now();
-        runner->advance(std::make_shared<model::Model>(in_.architecture, with_tensors(in_.weights, *done), backend_));
+        const auto source = source_of(layer);
+        replace(weights_, *done);
+        runner->advance(weights_);
+        replace(weights_, source);
         report.advance_seconds += seconds_since(start);
-        if (loss != nullptr) *loss += loss_of(layer, runner->hidden());
+        drop(*done);
+        if (original) {
+          original->advance(weights_);
+          drop(source);
+          *loss += loss_of(original->hidden(), runner->hidden());
+        }
       }
       if (loss == nullptr) all.merge(*done);
       progress.advance();
@@ -133,13 +150,6 @@ class Run {
 
   // For methods that search: the mean over layers of |difference|^2 / |original|^2 of their outputs.
   double whole_model_loss(const MethodOptions& method_options) {
-    if (outputs_.empty()) {
-      LayerRunner runner(in_.architecture, backend_, sequences_);
-      for (std::uint32_t layer = 0; layer < in_.architecture.n_layers; ++layer) {
-        runner.advance(original_);
-        outputs_.push_back(runner.hidden());
-      }
-    }
     double loss = 0;
     QuantizeReport unused;
     all_layers(method_options, nullptr, unused, &loss);
@@ -155,22 +165,48 @@ class Run {
     for (int layer = 0; layer < layers; ++layer) {
       interrupt_token().check();
       look(work_on(layer, method_options, runner, unused));
-      if (layer + 1 < layers) runner->advance(original_);
+      if (layer + 1 < layers) runner->advance(weights_);
+      drop(source_of(layer));
       progress.advance();
     }
   }
 
-  ThreadPool& pool() { return pool_; }
+  // The tensors outside of the layers that get a codec of their own.
+  Tensors outer_tensors(const PartialRun& partial) {
+    Tensors all;
+    int place = static_cast<int>(blocks_.size());
+    for (const auto& [name, target] :
+         {std::pair{"token_embd.weight", &options_.embedding}, std::pair{"output.weight", &options_.head}}) {
+      interrupt_token().check();
+      const PackedTensor* tensor = in_.weights.find(name);
+      if (tensor == nullptr || !*target) continue;
+      const Target fitting = target_for(**target, name, tensor->shape.cols());
+      all.merge(partial.store(place++, {{name, pack_rows(*tensor, fitting, pool_)}}));
+      drop(*tensor);
+    }
+    return all;
+  }
 
   // Everything that finished layers depend on. The tokenizer counts, with the text, by the tokens they give.
   std::string fingerprint() {
     std::uint64_t tokens = 0;
     for (const auto& sequence : sequences_) tokens = hash64(std::as_bytes(std::span(sequence)), tokens);
-    return fmt::format("{} | {} | {:016x} {:016x} {:016x}", text_of(options_), backend_->arithmetic(),
-                       formats::fingerprint(in_), hash_of(in_.weights, pool_), tokens);
+    const std::uint64_t shapes = formats::fingerprint(in_), bytes = hash_of(in_.weights, pool_);
+    return fmt::format("{} | {} | {:016x} {:016x} {:016x}", text_of(options_), backend_->arithmetic(), shapes, bytes,
+                       tokens);
   }
 
  private:
+  bool calibrates() const { return options_.method->needs() != Needs::kNothing; }
+
+  // The original's.
+  std::map<std::string, PackedTensor, std::less<>> source_of(int index) const {
+    const std::string& prefix = blocks_[static_cast<std::size_t>(index)].prefix;
+    const auto& all = in_.weights.all();
+    const auto first = all.lower_bound(prefix);
+    return {first, std::find_if(first, all.end(), [&](const auto& entry) { return !entry.first.starts_with(prefix); })};
+  }
+
   void add_blocks(const arch::OpList& ops, std::uint32_t layers, std::string_view prefix) {
     for (std::uint32_t layer = 0; layer < layers; ++layer) {
       blocks_.push_back({&ops, static_cast<int>(layer), fmt::format("{}{}.", prefix, layer)});
@@ -190,16 +226,14 @@ class Run {
     work.options = method_options;
     work.backend = backend_.get();
     work.pool = &pool_;
-    for (const auto& [name, tensor] : in_.weights.all()) {
-      if (name.starts_with(block.prefix)) work.source[name] = tensor;
-    }
+    work.source = source_of(index);
     for (const Linears& linears : work.linears_by_input()) {  // an encoder multiplies with some of the decoder's
       for (const std::string& linear : linears) work.source[linear + ".weight"] = in_.weights.at(linear + ".weight");
     }
     if (runner) {
       const auto start = Clock::now();
       StatisticsHooks hooks(block.layer, options_.method->needs() == Needs::kGram);
-      runner->look(original_, hooks);
+      runner->look(weights_, hooks);
       work.inputs = hooks.take();
       report.experts += hooks.experts(), report.scarce_experts += hooks.scarce_experts();
       report.capture_seconds += seconds_since(start);
@@ -214,15 +248,13 @@ class Run {
     const auto start = Clock::now();
     options_.method->quantize(work);
     report.method_seconds += seconds_since(start);
-    for (const auto& [name, tensor] : work.source) {  // the file's pages are not needed again
-      for (const Part& part : tensor.parts) drop_pages(part.data.span());
-    }
+    drop(work.source);
     return std::move(work.packed);
   }
 
-  double loss_of(int layer, const std::vector<std::vector<float>>& hidden) const {
+  using Hidden = std::vector<std::vector<float>>;
+  static double loss_of(const Hidden& expected, const Hidden& hidden) {
     double error = 0, energy = 0;
-    const auto& expected = outputs_[static_cast<std::size_t>(layer)];
     for (std::size_t s = 0; s < hidden.size(); ++s) {
       for (std::size_t i = 0; i < hidden[s].size(); ++i) {
         const double off = static_cast<double>(hidden[s][i]) - expected[s][i];
@@ -235,13 +267,12 @@ class Run {
 
   const formats::ModelFile& in_;
   const QuantizeOptions& options_;
+  arch::Weights weights_;  // the model's, but for a layer that is being left behind
   std::shared_ptr<kernels::Backend> backend_;
   ThreadPool pool_;
   arch::OpList encoder_ops_, ops_;
   std::vector<Block> blocks_;  // an encoder's first
   Sequences sequences_;
-  std::shared_ptr<const model::Model> original_;          // nullptr without calibration
-  std::vector<std::vector<std::vector<float>>> outputs_;  // of the original, by layer and sequence
 };
 
 }  // namespace
@@ -274,23 +305,16 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
   options.method->prepare(method_options, {[&](const MethodOptions& trial) { return run.whole_model_loss(trial); },
                                            [&](const auto& look) { run.each_layer(options.method_options, look); }});
   Tensors replaced = run.all_layers(method_options, &partial, report, nullptr);
-  const auto replace = [&](const std::string& name, const std::optional<Target>& target) {
-    const PackedTensor* tensor = in.weights.find(name);
-    if (tensor == nullptr || !target) return;
-    replaced[name] = pack_rows(name, target_for(*target, name, tensor->shape.cols()), tensor->shape,
-                               tensor->to_floats(), {}, run.pool());
-  };
   if (report.scarce_experts > 0) {
     log_warning(
         "{} of {} experts got fewer calibration tokens than a quarter of their columns and share the inputs of all "
         "experts of their layers; --calibration-sequences takes more",
         report.scarce_experts, report.experts);
   }
-  replace("token_embd.weight", options.embedding);
-  replace("output.weight", options.head);
+  replaced.merge(run.outer_tensors(partial));
 
   formats::ModelFile result = in;
-  result.weights = with_tensors(in.weights, replaced);
+  replace(result.weights, replaced);
   if (options.mix != nullptr) {
     formats::set_file_type(*options.mix, result.metadata);
   } else {

@@ -48,6 +48,7 @@ std::shared_ptr<void> allocate_zeroed(std::uint64_t bytes, const ByteCounter& co
 std::shared_ptr<std::byte> Arena::allocate(std::uint64_t bytes) {
   const std::uint64_t wanted = checked_add(bytes, 63, "the size of a buffer") / 64 * 64;
   const std::lock_guard lock(mutex_);
+  if (piece_.use_count() == 1) piece_.reset();  // only buffers share it, and none is left
   if (!piece_ || wanted > size_ - used_) {
     const std::uint64_t size = std::max(wanted, kArenaPiece);
     piece_ = allocate_in_huge_pages(size);

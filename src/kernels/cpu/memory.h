@@ -35,7 +35,7 @@ class ByteCharge {
 // pages hold them: small pages cost a product a tenth of its speed.
 class Arena {
  public:
-  // Zeroed and 64-byte aligned; a piece is freed when the last buffer in it is.
+  // Zeroed and 64-byte aligned; a piece is freed when the last buffer in it is, the newest when more is asked for then.
   std::shared_ptr<std::byte> allocate(std::uint64_t bytes);
 
  private:
