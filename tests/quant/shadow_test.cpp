@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "quant/layer.h"
+#include "quant/planted.h"
 #include "quant/quantize_model.h"
-#include "support/data.h"
 #include "tensor/codecs/w8a8.h"
 
 namespace lathe::quant {
@@ -150,47 +150,10 @@ TEST(Shadow, IsForItsOwnCodec) {
 
 // --- the small model that ships, with outliers ---
 
-// One channel of every norm made `size` times as large and the consumers' columns as much smaller, which changes no
-// output.
-formats::ModelFile planted_model(float size) {
-  constexpr std::size_t kChannel = 37;
-  formats::ModelFile model = formats::load_model(test::source_dir() / "models/tiny/stories260K.gguf");
-  const auto scale = [&](const std::string& name, float factor) {
-    const PackedTensor tensor = model.weights.at(name);
-    std::vector<float> values = tensor.to_floats();
-    const std::size_t columns = tensor.shape.cols();
-    for (std::size_t i = kChannel; i < values.size(); i += columns) values[i] *= factor;
-    model.weights.remove(name);
-    model.weights.add(pack(name, codec_named("F32"), tensor.shape, values));
-  };
-  for (std::uint32_t layer = 0; layer < model.architecture.n_layers; ++layer) {
-    const std::string prefix = fmt::format("blk.{}.", layer);
-    for (const char* norm : {"attn_norm", "ffn_norm"}) scale(prefix + norm + ".weight", size);
-    for (const char* linear : {"attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"}) {
-      scale(prefix + linear + ".weight", 1 / size);
-    }
-  }
-  return model;
-}
-
-// Mean squared difference of logits, relative to their variance.
-double distance(const formats::ModelFile& a, const formats::ModelFile& b) {
-  const std::vector<std::int32_t> ids = test::random_ids(60, a.architecture.vocab_size, 5);
-  const auto logits = [&](const formats::ModelFile& model) {
-    return test::Executor(model.architecture, model.weights, test::cpu(2)).logits(ids);
-  };
-  const std::vector<float> x = logits(a), y = logits(b);
-  double error = 0, sum = 0, squares = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    error += std::pow(double{x[i]} - y[i], 2);
-    sum += x[i], squares += double{x[i]} * x[i];
-  }
-  return error / (squares - sum * sum / static_cast<double>(x.size()));
-}
-
 TEST(Shadow, GivesBackWhatPlantedOutliersTakeAway) {
-  const formats::ModelFile plain = planted_model(1), planted = planted_model(64);
-  EXPECT_LT(distance(plain, planted), 1e-9);
+  const formats::ModelFile plain = planted_model(1, {}), planted = planted_model(64, {37});
+  const std::vector<std::int32_t> ids = test::random_ids(60, plain.architecture.vocab_size, 5);
+  EXPECT_LT(distance(plain, planted, ids), 1e-9);
   const test::TempDir folder;
   // The planted channel is one of 64, and so more than the usual thousandth of all values.
   const auto loss = [&](float prune, float threshold) {
@@ -207,7 +170,7 @@ TEST(Shadow, GivesBackWhatPlantedOutliersTakeAway) {
     options.method_options.shadow_share = 0.02f;
     options.method_options.shadow_prune = prune, options.method_options.shadow_threshold = threshold;
     quantize_model(planted, folder / "out.lathe", options);
-    return distance(planted, formats::load_model(folder / "out.lathe"));
+    return distance(planted, formats::load_model(folder / "out.lathe"), ids);
   };
   const double kept = loss(0, 1), half = loss(0.5f, 1), pruned = loss(1, 1);
   EXPECT_GT(kept, 0);
