@@ -1,14 +1,14 @@
 // The determinism contract: the logits of a row are the same bytes whatever its batch neighbours, however the prompt
 // was cut into passes, however many threads there are, and whether its past was computed or found in the cache. For
-// every codec with kernels of its own and every KV codec.
+// every codec and kernel that there is, and every KV codec.
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <set>
 #include <string>
-#include <tuple>
 
 #include "cache/prefix_tree.h"
-#include "reference/tiny_model.h"
+#include "reference/packings.h"
 
 namespace lathe::test {
 namespace {
@@ -18,6 +18,7 @@ constexpr std::size_t kPrompt = 75;  // four whole blocks and a part
 
 arch::Architecture shape() {
   arch::Architecture a = tiny_llama();
+  a.n_layers = 1;
   a.width = 256, a.ffn_width = 512;  // whole blocks of every codec
   a.n_heads = 4, a.n_kv_heads = 2;
   a.head_dim = a.v_head_dim = a.rotary_dim = 64;
@@ -26,30 +27,85 @@ arch::Architecture shape() {
   return a;
 }
 
-class Invariance : public testing::TestWithParam<std::tuple<const char*, kernels::KvCodec>> {
+struct Case {
+  Packing weights;
+  std::string kernel = "auto";
+  kernels::KvCodec kv = kernels::KvCodec::kF32;
+
+  std::string name() const {
+    std::string name = weights.name() + "_" + std::string(kv_codec_name(kv));
+    for (const char c : kernel == "auto" ? "" : kernel.substr(4)) name += c == '-' || c == '+' ? '_' : c;
+    return name;
+  }
+};
+
+// The kernel that multiplies weights packed like this.
+std::string kernel_of(const Packing& weights, const std::string& kernel) {
+  const std::vector<float> values(std::size_t{64} * 256, 1.0f);
+  const auto backend = cpu(1, kernel);
+  Linear linear;
+  linear.weight = pack("w", *weights.codec, Shape{64, 256}, values, weights.params);
+  return std::string(backend->prepare(linear)->kernel());
+}
+
+// Each kernel under each codec that it multiplies, at the codec's narrowest and its usual width.
+std::vector<Case> kernels_of_codecs() {
+  std::vector<Packing> plain;
+  for (const Packing& packing : packings()) {
+    const bool first = plain.empty() || plain.back().codec != packing.codec;
+    if (first || packing.params.bits == packing.codec->usual_params().bits) plain.push_back(packing);
+  }
+  std::vector<Packing> all = plain;
+  for (const int bits : {4, 8}) {
+    const std::vector<Packing> more = with_activation_bits(plain, bits);
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  std::vector<Case> cases;
+  for (const Packing& packing : all) {
+    std::set<std::string> seen;
+    for (const char* kernel : {"auto", "auto+dot", "auto+lut", "auto+lut-fast"}) {
+      if (seen.insert(kernel_of(packing, kernel)).second) cases.push_back({packing, kernel});
+    }
+  }
+  return cases;
+}
+
+// The other ways to store keys and values, under weights of floats and of integers.
+std::vector<Case> kv_codecs() {
+  std::vector<Case> cases;
+  for (const char* codec : {"F32", "Q8_0"}) {
+    for (const kernels::KvCodec kv : {kernels::KvCodec::kF16, kernels::KvCodec::kI8}) {
+      cases.push_back({{&codec_named(codec), {}}, "auto", kv});
+    }
+  }
+  return cases;
+}
+
+class Invariance : public testing::TestWithParam<Case> {
  protected:
   static ExecutorOptions options() {
-    return {.kv = std::get<1>(GetParam()), .max_rows = 256, .context = 256, .block_tokens = kBlockTokens};
+    return {.kv = GetParam().kv, .max_rows = 256, .context = 256, .block_tokens = kBlockTokens};
   }
+  static std::shared_ptr<kernels::Backend> backend(int threads) { return cpu(threads, GetParam().kernel); }
   // Rows [from, ...) of the reference against `rows`, byte for byte.
   void expect_same(std::span<const float> rows, std::size_t from, const std::string& what) const {
     ASSERT_LE(from * vocab_ + rows.size(), whole_.size()) << what;
     EXPECT_EQ(std::memcmp(rows.data(), whole_.data() + from * vocab_, rows.size_bytes()), 0) << what;
   }
   void SetUp() override {
-    Executor executor(tiny_, cpu(1), options());
+    Executor executor(tiny_, backend(1), options());
     whole_ = executor.logits(ids_, kPrompt);
     ASSERT_EQ(whole_.size(), kPrompt * vocab_);
   }
 
-  TinyModel tiny_ = make_tiny_model(shape(), std::get<0>(GetParam()), 17);
+  TinyModel tiny_ = packed(make_tiny_model(shape(), "F32", 17), GetParam().weights);
   std::size_t vocab_ = shape().vocab_size;
   std::vector<std::int32_t> ids_ = random_ids(kPrompt, shape().vocab_size, 4);
   std::vector<float> whole_;  // one pass, one thread, alone
 };
 
 TEST_P(Invariance, Chunks) {
-  Executor executor(tiny_, cpu(1), options());
+  Executor executor(tiny_, backend(1), options());
   for (const std::size_t chunk : {1, 3, 7, 64}) {
     expect_same(executor.logits(ids_, chunk), 0, "chunks of " + std::to_string(chunk));
   }
@@ -57,7 +113,7 @@ TEST_P(Invariance, Chunks) {
 
 TEST_P(Invariance, Threads) {
   for (const int threads : {2, 4}) {
-    Executor executor(tiny_, cpu(threads), options());
+    Executor executor(tiny_, backend(threads), options());
     expect_same(executor.logits(ids_, kPrompt), 0, std::to_string(threads) + " threads");
     expect_same(executor.logits(ids_, 7), 0, std::to_string(threads) + " threads, chunks of 7");
   }
@@ -65,7 +121,7 @@ TEST_P(Invariance, Threads) {
 
 // Other sequences of other lengths before and after it, some decoding, some reading a prompt.
 TEST_P(Invariance, Neighbours) {
-  Executor executor(tiny_, cpu(2), options());
+  Executor executor(tiny_, backend(2), options());
   for (const std::size_t neighbours : {1, 2, 5}) {
     std::vector<std::unique_ptr<cache::PagedKv>> states;
     std::vector<std::vector<std::int32_t>> prompts;
@@ -93,7 +149,7 @@ TEST_P(Invariance, Neighbours) {
 }
 
 TEST_P(Invariance, PrefixHitsAndForks) {
-  Executor executor(tiny_, cpu(1), options());
+  Executor executor(tiny_, backend(1), options());
   const auto first = executor.sequence();
   executor.logits(*first, ids_, 10);
   cache::PrefixTree tree(executor.pool());
@@ -117,14 +173,9 @@ TEST_P(Invariance, PrefixHitsAndForks) {
   expect_same(executor.logits(*fork, std::span(ids_).subspan(21)), 21, "after truncation");
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Codecs, Invariance,
-    testing::Combine(testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K", "INT_SYM", "SPQR",
-                                     "SPQR_ORDERED", "BITMOD", "BIPOLAR", "FDB", "DGQ", "SLIM", "BALANCED", "W8A8"),
-                     testing::Values(kernels::KvCodec::kF32, kernels::KvCodec::kF16, kernels::KvCodec::kI8)),
-    [](const auto& info) {
-      return std::string(std::get<0>(info.param)) + "_" + std::string(kv_codec_name(std::get<1>(info.param)));
-    });
+const auto name_of = [](const auto& info) { return info.param.name(); };
+INSTANTIATE_TEST_SUITE_P(Kernels, Invariance, testing::ValuesIn(kernels_of_codecs()), name_of);
+INSTANTIATE_TEST_SUITE_P(KvCodecs, Invariance, testing::ValuesIn(kv_codecs()), name_of);
 
 // The same with the features that bring more operations: biases, caps, windows, adapters are in adapter_test.cpp.
 TEST(InvarianceOfFeatures, Gpt2WindowsAndCaps) {
