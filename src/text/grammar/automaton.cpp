@@ -49,6 +49,7 @@ class AutomatonBuilder {
     std::vector<NodeId> free;
     std::vector<Automaton::Call> calls;
     bool final_node = false;
+    std::uint32_t repetition = 0;
   };
   struct Part {
     const Expression* expression;
@@ -176,9 +177,11 @@ class AutomatonBuilder {
       const auto [e, from, to] = todo.back();
       todo.pop_back();
       switch (e->kind) {
-        case Kind::kLiteral:
-          expand_literal(e->bytes, from, to);
+        case Kind::kLiteral: {
+          Prefixes prefixes;
+          expand_literal(e->bytes, from, to, prefixes);
           break;
+        }
         case Kind::kClass:
           expand_class(e->ranges, from, to);
           break;
@@ -195,11 +198,17 @@ class AutomatonBuilder {
           }
           break;
         }
-        case Kind::kChoice:
+        case Kind::kChoice: {
+          Prefixes prefixes;
           for (const Expression& item : e->items) {
-            if (is_productive(item)) todo.push_back({&item, from, to});
+            if (item.kind == Kind::kLiteral) {
+              expand_literal(item.bytes, from, to, prefixes);
+            } else if (is_productive(item)) {
+              todo.push_back({&item, from, to});
+            }
           }
           break;
+        }
         case Kind::kRepeat:
           expand_repeat(*e, from, to, todo);
           break;
@@ -207,13 +216,23 @@ class AutomatonBuilder {
     }
   }
 
-  void expand_literal(std::string_view bytes, NodeId from, NodeId to) {
+  // Where a byte of a literal leads from a node, for alternatives between the same two nodes: they share the nodes of
+  // their common beginnings, so that an enumeration of thousands of texts is followed as one way at a time.
+  using Prefixes = std::map<std::pair<NodeId, std::uint8_t>, NodeId>;
+  void expand_literal(std::string_view bytes, NodeId from, NodeId to, Prefixes& prefixes) {
     if (bytes.empty()) nodes_[from].free.push_back(to);
     for (std::size_t i = 0; i < bytes.size(); ++i) {
-      const NodeId next = i + 1 == bytes.size() ? to : new_node();
       const auto byte = static_cast<std::uint8_t>(bytes[i]);
-      nodes_[from].bytes.push_back({byte, byte, next});
-      from = next;
+      if (i + 1 == bytes.size()) {
+        nodes_[from].bytes.push_back({byte, byte, to});
+        continue;
+      }
+      const auto [next, fresh] = prefixes.try_emplace({from, byte}, 0);
+      if (fresh) {
+        next->second = new_node();
+        nodes_[from].bytes.push_back({byte, byte, next->second});
+      }
+      from = next->second;
     }
   }
 
@@ -253,10 +272,14 @@ class AutomatonBuilder {
     }
     const std::uint32_t copies = e.max == kUnbounded ? e.min : e.max;
     if (copies > 2 && !is_small(*item)) item = own_rule(*item);
+    const auto repetition = static_cast<std::uint32_t>(out_.repetitions_.size());
+    out_.repetitions_.push_back({static_cast<NodeId>(nodes_.size()), e.min, e.max});
     NodeId at = from;
     for (std::uint32_t i = 0; i < copies; ++i) {
       if (i >= e.min) nodes_[at].free.push_back(to);
-      const NodeId next = i + 1 == copies && e.max != kUnbounded ? to : new_node();
+      const bool last = i + 1 == copies && e.max != kUnbounded;
+      const NodeId next = last ? to : new_node();
+      if (!last) nodes_[next].repetition = repetition;
       todo.push_back({item, at, next});
       at = next;
     }
@@ -353,7 +376,7 @@ class AutomatonBuilder {
       const bool tail = node.final_node && node.bytes.empty() && node.free.empty() && node.calls.empty();
       out_.nodes_.push_back({static_cast<std::uint32_t>(out_.bytes_.size()),
                              static_cast<std::uint32_t>(out_.free_.size()),
-                             static_cast<std::uint32_t>(out_.calls_.size()), node.final_node, tail});
+                             static_cast<std::uint32_t>(out_.calls_.size()), node.final_node, tail, node.repetition});
       out_.bytes_.insert(out_.bytes_.end(), node.bytes.begin(), node.bytes.end());
       out_.free_.insert(out_.free_.end(), node.free.begin(), node.free.end());
       out_.calls_.insert(out_.calls_.end(), node.calls.begin(), node.calls.end());
@@ -403,5 +426,15 @@ class AutomatonBuilder {
 };
 
 Automaton::Automaton(const Grammar& grammar) { AutomatonBuilder(grammar, *this).build(); }
+
+NodeId Automaton::alike_within(NodeId node, std::uint32_t bytes) const {
+  if (repetition(node) == 0) return node;
+  const CopiesLeft left = place_of(node);
+  // The last node that needs, or may have, more copies than `bytes` bytes can hold.
+  if (left.needed > bytes) return node + (left.needed - bytes - 1);
+  if (left.needed == 0 && left.possible > bytes && left.possible != kUnbounded)
+    return node + (left.possible - bytes - 1);
+  return node;
+}
 
 }  // namespace lathe::text::grammar

@@ -42,6 +42,15 @@ class Automaton {
   // Final, and nothing else can follow: a call that continues here may return to its caller's caller.
   bool is_tail(NodeId node) const { return nodes_[node].tail; }
 
+  // Nodes between the copies of a bounded repetition (or of the copies an unbounded one needs at least) match alike but
+  // for how many copies are still needed and how many may still come. The number of the repetition, or 0.
+  std::uint32_t repetition(NodeId node) const { return nodes_[node].repetition; }
+  // No more copies are needed: what matches at a later node of the repetition matches here too.
+  bool copies_are_optional(NodeId node) const { return place_of(node).needed == 0; }
+  // A node of the same repetition, always the same one, at which the same texts of up to `bytes` bytes may follow: what
+  // is repeated reads at least one, so that higher counts do not show.
+  NodeId alike_within(NodeId node, std::uint32_t bytes) const;
+
   NodeId start(std::uint32_t rule) const { return rules_[rule].start; }
   // Rules in an order in which a rule that can call another before it reads a byte stands before it.
   std::uint32_t rank(std::uint32_t rule) const { return rules_[rule].rank; }
@@ -58,7 +67,20 @@ class Automaton {
   struct Node {
     std::uint32_t bytes = 0, free = 0, calls = 0;  // where its edges begin
     bool final_node = false, tail = false;
+    std::uint32_t repetition = 0;
   };
+  struct Repetition {
+    NodeId first;            // after one copy; the nodes after more of them follow
+    std::uint32_t min, max;  // copies in all; max may be kUnbounded
+  };
+  struct CopiesLeft {
+    std::uint32_t done, needed, possible;  // possible: kUnbounded, or no fewer than are needed
+  };
+  CopiesLeft place_of(NodeId node) const {
+    const Repetition& r = repetitions_[nodes_[node].repetition];
+    const std::uint32_t done = node - r.first + 1;
+    return {done, r.min > done ? r.min - done : 0, r.max == kUnbounded ? kUnbounded : r.max - done};
+  }
   struct RuleInfo {
     NodeId start = 0;
     std::uint32_t rank = 0;
@@ -73,6 +95,7 @@ class Automaton {
   std::vector<ByteEdge> bytes_;
   std::vector<NodeId> free_;
   std::vector<Call> calls_;
+  std::vector<Repetition> repetitions_{{0, 0, 0}};  // number 0 is none
   std::vector<RuleInfo> rules_;
   std::uint32_t root_ = 0;
   std::array<std::uint8_t, 256> class_of_{};

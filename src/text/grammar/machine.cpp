@@ -13,17 +13,14 @@ namespace {
 // In a frame: nobody waits; the text is complete, or whoever called is unknown. No automaton has so many nodes.
 constexpr NodeId kEndMark = ~NodeId{0}, kUnknownMark = kEndMark - 1;
 
+constexpr std::size_t kSetWork = 16;  // making a set costs about as much as looking at so many configurations
+
 std::uint64_t key_of(Configuration c) { return std::uint64_t{c.node} << 32 | c.frame; }
 
 std::uint64_t hash_of(std::span<const Configuration> content, std::uint8_t flags) {
   std::uint64_t hash = flags + 1;
   for (const Configuration& c : content) hash = mix64(hash ^ key_of(c), 0x9e3779b97f4a7c15u) + content.size();
   return hash;
-}
-
-void sort_unique(std::vector<Configuration>& content) {
-  std::sort(content.begin(), content.end());
-  content.erase(std::unique(content.begin(), content.end()), content.end());
 }
 
 [[noreturn]] void too_ambiguous() {
@@ -70,12 +67,12 @@ class Machine::Closure {
       std::vector<Configuration> callers = std::move(first->second.callers);
       const std::uint32_t rule = first->second.rule;
       calls_.erase(first);
-      sort_unique(callers);
+      m_.reduce(callers);
       if (callers.size() > kMaxConfigurations) too_ambiguous();
       arrive({automaton_.start(rule), m_.intern_frame(callers)});
       follow(false);
     }
-    std::sort(result_.begin(), result_.end());
+    m_.reduce(result_);
     return m_.intern_set(result_, flags_);
   }
 
@@ -86,6 +83,7 @@ class Machine::Closure {
   };
 
   void arrive(Configuration c) {
+    m_.count(1);
     if (c.node == kEndMark) {
       flags_ |= kAccepts;
     } else if (c.node == kUnknownMark) {
@@ -109,11 +107,12 @@ class Machine::Closure {
         called.rule = call.rule;
         if (automaton_.is_tail(call.then)) {
           const auto waiting = m_.waiting(c.frame);
+          m_.count(waiting.size());
           called.callers.insert(called.callers.end(), waiting.begin(), waiting.end());
         } else {
           called.callers.push_back({call.then, c.frame});
         }
-        if (called.callers.size() > 2 * kMaxConfigurations) sort_unique(called.callers);
+        if (called.callers.size() > 2 * kMaxConfigurations) m_.reduce(called.callers);
         if (called.callers.size() > 2 * kMaxConfigurations) too_ambiguous();
       }
     }
@@ -152,6 +151,7 @@ SetId Machine::after_return(FrameId frame) {
 
 SetId Machine::compute_step(SetId set, std::uint8_t byte, std::uint32_t byte_class) {
   if (bytes_used() > kMaxBytes) too_ambiguous();
+  count(kSetWork + configurations(set).size());
   std::vector<Configuration> seeds;
   for (const Configuration& c : configurations(set)) {
     for (const Automaton::ByteEdge& edge : automaton_->bytes(c.node)) {
@@ -164,6 +164,45 @@ SetId Machine::compute_step(SetId set, std::uint8_t byte, std::uint32_t byte_cla
 }
 
 SetId Machine::close(std::span<const Configuration> seeds) { return Closure(*this).run(seeds); }
+
+void Machine::count(std::size_t work) {
+  work_ += work;
+  if (work_ > limit_) too_ambiguous();
+}
+
+// Sorted, each once, and without those that match nothing that another does not.
+void Machine::reduce(std::vector<Configuration>& content) const {
+  std::sort(content.begin(), content.end());
+  Seen covered;  // repetition and frame; the one with most copies left comes first
+  const auto redundant = [&](const Configuration& c) {
+    if (c.node >= kUnknownMark || automaton_->repetition(c.node) == 0 || !automaton_->copies_are_optional(c.node))
+      return false;
+    return !covered.insert({automaton_->repetition(c.node), c.frame});
+  };
+  content.erase(std::unique(content.begin(), content.end()), content.end());
+  std::erase_if(content, redundant);
+}
+
+SetId Machine::alike_within(SetId set, std::uint32_t bytes) {
+  if (bytes != alike_bytes_) alike_.clear();
+  alike_bytes_ = bytes;
+  const auto alike = [&](std::span<const Configuration> content) {
+    count(content.size());
+    std::vector<Configuration> copy(content.begin(), content.end());
+    for (Configuration& c : copy) {
+      if (c.node < kUnknownMark) c = {automaton_->alike_within(c.node, bytes), alike_[c.frame]};
+    }
+    reduce(copy);
+    return copy;
+  };
+  // A frame's number is above those of the frames it mentions; what this adds is alike to itself.
+  while (alike_.size() < frames_.size()) {
+    std::vector<Configuration> content = alike(waiting(static_cast<FrameId>(alike_.size())));
+    alike_.push_back(intern_frame(content));
+  }
+  std::vector<Configuration> content = alike(configurations(set));
+  return intern_set(content, sets_[set].flags);
+}
 
 SetId Machine::intern_set(std::vector<Configuration>& sorted, std::uint8_t flags) {
   if (sorted.size() > kMaxConfigurations) too_ambiguous();
@@ -198,7 +237,7 @@ FrameId Machine::intern_frame(std::vector<Configuration>& sorted) {
 std::size_t Machine::bytes_used() const {
   constexpr std::size_t kIndexEntry = 48;  // an entry of the hash maps, about
   return (configurations_.size() + waiting_.size()) * sizeof(Configuration) +
-         (sets_.size() + frames_.size()) * (sizeof(Run) + kIndexEntry) + next_.size() * sizeof(SetId);
+         (sets_.size() + frames_.size()) * (sizeof(Run) + kIndexEntry) + (next_.size() + alike_.size()) * sizeof(SetId);
 }
 
 std::pair<Machine, SetId> Machine::compacted(SetId set) const {

@@ -1,7 +1,9 @@
 // Runs an Automaton over bytes, following every way to match at once. What may follow is a set of configurations (node,
 // frame); a frame is everybody who waits for a called rule to match: a set of (node to go on at, its frame). Calls of a
 // rule at the same position share one frame (the graph-structured stack of Tomita 1986), so that a set stays small
-// where the number of stacks grows exponentially. Sets and frames are numbered, equal ones get equal numbers, and the
+// where the number of stacks grows exponentially. Where several configurations differ only in how many copies of one
+// repetition they have used, none of them needed any more, the one with the fewest stands for all: it matches whatever
+// the others match. Sets and frames are numbered, equal ones get equal numbers, and the
 // step from a set along a byte is remembered.
 #pragma once
 
@@ -37,7 +39,12 @@ class Machine {
   SetId inside(NodeId node);          // about to read a byte at `node`, in a rule whose callers are unknown
   SetId after_return(FrameId frame);  // whoever waits in `frame` has got what it waits for
 
-  // Throws Error when the grammar is so ambiguous that a set would pass kMaxConfigurations, or the machine kMaxBytes.
+  // A set after which the same texts of up to `bytes` bytes may follow, the same one for many sets that differ only in
+  // counts of repetitions far from their bounds.
+  SetId alike_within(SetId set, std::uint32_t bytes);
+
+  // Throws Error when the grammar is so ambiguous that a set would pass kMaxConfigurations, the machine kMaxBytes, or
+  // more work is needed than was granted.
   SetId step(SetId set, std::uint8_t byte) {
     const std::uint32_t byte_class = automaton_->byte_class(byte);
     const SetId known = next_[std::size_t{set} * automaton_->n_byte_classes() + byte_class];
@@ -52,6 +59,10 @@ class Machine {
   std::span<const Configuration> configurations(SetId set) const {
     return std::span(configurations_).subspan(sets_[set].begin, sets_[set].size);
   }
+
+  // What is new takes work, counted in configurations looked at: from here on at most so much. Unlimited at first.
+  void grant(std::uint64_t work) { limit_ = work_ + work; }
+  std::uint64_t work() const { return work_; }  // so far
 
   std::size_t bytes_used() const;
   // A machine that knows only `set`, which gets the number returned.
@@ -73,6 +84,8 @@ class Machine {
 
   SetId compute_step(SetId set, std::uint8_t byte, std::uint32_t byte_class);
   SetId close(std::span<const Configuration> seeds);
+  void count(std::size_t work);
+  void reduce(std::vector<Configuration>& content) const;
   SetId intern_set(std::vector<Configuration>& sorted, std::uint8_t flags);
   FrameId intern_frame(std::vector<Configuration>& sorted);
   std::span<const Configuration> waiting(FrameId frame) const {
@@ -82,7 +95,10 @@ class Machine {
   std::shared_ptr<const Automaton> automaton_;
   std::vector<Configuration> configurations_, waiting_;
   std::vector<Run> sets_, frames_;
-  std::vector<SetId> next_;                                                        // [sets, byte classes]
+  std::vector<SetId> next_;        // [sets, byte classes]
+  std::vector<FrameId> alike_;     // by frame, those that alike_within() has seen
+  std::uint32_t alike_bytes_ = 0;  // for which `alike_` holds
+  std::uint64_t work_ = 0, limit_ = ~std::uint64_t{0};
   std::unordered_multimap<std::uint64_t, std::uint32_t> set_index_, frame_index_;  // by hash of the content
 };
 
