@@ -103,6 +103,23 @@ class Bench(CliTest):
         self.assertEqual([row["batch"] for row in result["batches"]], [1, 3])
         self.assertEqual(result["batches"][1]["prefill"]["tokens"], 96)
 
+    # A file that only Lathe reads, both codecs in turn; what a token reads is what the file says its matrices take.
+    def test_quantized_files(self):
+        for method, options in (("rtn", ("--codec", "INT_SYM", "--bits", 4, "--group", 32)), ("spqr", ("--bits", 4))):
+            out = self.folder / f"{method}.lathe"
+            made = self.json("quantize", "tiny", out, "--method", method, *options, "--calibration-sequences", 4,
+                             "--calibration-tokens", 64)
+            result = self.json("bench", out, "-p", 32, "-n", 8, "--repeat", 1, "--batch", "1,3", "-t", 1)
+            self.assertGreater(result["prefill"]["tokens_per_second"], 0)
+            self.assertGreater(result["decode"]["tokens_per_second"], 0)
+            self.assertEqual([row["batch"] for row in result["batches"]], [1, 3])
+            read = result["decode"]["weight_bytes_per_token"]
+            matrices = sum(t["bytes"] for t in made["per_tensor"] if t["name"] != "token_embd.weight")
+            self.assertGreater(read, 0.9 * matrices)
+            self.assertLess(read, 1.25 * matrices, "kernels pad rows and repeat a group's scale for a tile")
+            self.assertLess(read, 0.4 * self.json("bench", "tiny", "-p", 32, "-n", 8, "--repeat", 1, "-t", 1)
+                            ["decode"]["weight_bytes_per_token"])
+
     def test_mistakes(self):
         self.fails(2, "bench", "tiny", "--repeat", 0)
         self.fails(2, "bench", "tiny", "--batch", "0")

@@ -46,6 +46,41 @@ class Several(ServeTest):
                 self.assertIn("Retry-After", headers)
 
 
+class Quantized(ServeTest):
+    """Files that only Lathe reads: integer groups, and SpQR with columns in an order of their own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="lathe-test-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.files = {}
+        for name, options in (("int_sym", ("--method", "rtn", "--codec", "INT_SYM", "--bits", "4", "--group", "32")),
+                              ("spqr", ("--method", "spqr", "--bits", "4"))):
+            cls.files[name] = pathlib.Path(cls.folder.name) / f"{name}.lathe"
+            subprocess.run([PROGRAM, "quantize", "tiny", cls.files[name], *options, "--calibration-sequences", "4",
+                            "--calibration-tokens", "64", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        cls.MODELS = tuple(f"{name}={path}" for name, path in cls.files.items())
+        cls.OPTIONS = ("--ctx", "256")
+        super().setUpClass()
+
+    def test_answers_are_those_of_the_files(self):
+        answers = set()
+        for name, path in self.files.items():
+            ran = subprocess.run([PROGRAM, "run", path, "-p", "Once upon a time", "-n", "60", "--temperature", "0", "--json", "--quiet"],
+                                 check=True, capture_output=True, text=True)
+            answer = self.complete(model=name, max_tokens=60)["choices"][0]["text"]
+            self.assertEqual(answer, json.loads(ran.stdout)["text"])
+            answers.add(answer)
+        self.assertEqual(len(answers), 2)  # each from its own weights
+
+    def test_neighbours_do_not_change_them(self):
+        for name in self.files:
+            prompts = ["Once upon a time", "The dog", "One day, Tom and Lily went to the park. They"]
+            alone = [self.complete(prompt, model=name, max_tokens=40)["choices"][0]["text"] for prompt in prompts]
+            together = self.complete(prompts, model=name, max_tokens=40)["choices"]
+            self.assertEqual([choice["text"] for choice in sorted(together, key=lambda c: c["index"])], alone)
+
+
 class Encoder(ServeTest):
     @classmethod
     def setUpClass(cls):
