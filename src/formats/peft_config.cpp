@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kMostPatterns = 1024;          // one for each linear layer of 140 blocks
 constexpr std::uint64_t kMostPairs = 1 << 20;        // of a pattern and a module
-constexpr std::uint64_t kMostSteps = 1'000'000'000;  // of backtracking, all pairs together: seconds
+constexpr std::uint64_t kMostSteps = 2'000'000'000;  // of backtracking, all pairs together: seconds
 constexpr std::uint64_t kMostStepsOfPair = 1'000'000;
 
 bool is_set(const Json& json, const char* key) {

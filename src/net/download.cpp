@@ -246,6 +246,9 @@ std::optional<std::string> sidecar_checksum(const Url& url, const DownloadOption
     return sum_of(text, file_name(url));
   } catch (const ConnectionError& error) {  // speaks of what was asked for, not of what this asked first
     throw ConnectionError(error.problem(), url.text(), error.remedy());
+  } catch (const Error& error) {
+    if (error.where() != sidecar.text()) throw;
+    throw Error(error.problem(), url.text(), error.remedy());
   }
 }
 

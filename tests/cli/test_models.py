@@ -298,7 +298,7 @@ class PullTls(Pulling):
 
     def refused(self, says, host="localhost"):
         """For good, at the first attempt, with nothing asked and nothing left."""
-        self.fails(1, "pull", self.url(host), "--force", "--quiet", says=["certificate", *says])
+        self.fails(1, "pull", self.url(host), "--force", "--quiet", says=["certificate", self.url(host) + ":", *says])
         self.assertEqual((self.server.asked, self.left_over()), ([], []))
 
     def test_a_good_certificate(self):
