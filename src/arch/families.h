@@ -36,12 +36,15 @@ struct NameRule {
 // A number that files spell under a name of their own. Sizes, factors, switches and activation functions.
 using FieldRef = std::variant<std::uint32_t& (*)(Architecture&), float& (*)(Architecture&), bool& (*)(Architecture&),
                               ActivationKind& (*)(Architecture&)>;
+// The models do without: 0 here, and null in config.json, where other programs take a 0 at its word (a window that
+// shows nothing, a division by a cap of 0).
+struct None {};
 struct Field {
   std::string_view hf;  // key of config.json; empty: it does not say this
   FieldRef value;
   // What an absent or null key of config.json means; monostate: the key is needed, or an activation function keeps the
   // family's own.
-  std::variant<std::monostate, double, double (*)(const Architecture&)> otherwise = {};
+  std::variant<std::monostate, double, double (*)(const Architecture&), None> otherwise = {};
   std::string_view hf_alias = {};
   std::string_view gguf = {};  // key of GGUF metadata after "<arch>."; absent there: the default stands
 };
@@ -59,7 +62,7 @@ auto& ref(Architecture& a) {
 // Keys of config.json for the rotary base and the rotating part of a head.
 struct RopeKeys {
   const char* theta = "rope_theta";
-  const char* part = "partial_rotary_factor";
+  const char* part = "partial_rotary_factor";  // nullptr: it is said in elements (read_hf, write_hf)
   float part_otherwise = 1;
 };
 

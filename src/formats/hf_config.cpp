@@ -85,7 +85,7 @@ void set_otherwise(const Field& field, Architecture& a, const std::string& where
     value = (*derived)(a);
   } else if (std::holds_alternative<ActivationKind& (*)(Architecture&)>(field.value)) {
     return;  // the family's own
-  } else {
+  } else if (!std::holds_alternative<arch::None>(field.otherwise)) {
     fail(where, "\"{}\" is missing", field.hf);
   }
   std::visit(
@@ -121,10 +121,12 @@ void write_field(const Field& field, Architecture a, Json& config) {
         const auto& value = reference(a);
         Json& target = config[std::string(field.hf)];
         using T = std::remove_cvref_t<decltype(value)>;
-        if constexpr (std::is_same_v<T, float>) {
-          target = json_number(value);
-        } else if constexpr (std::is_same_v<T, ActivationKind>) {
+        if constexpr (std::is_same_v<T, ActivationKind>) {
           target = activation_name(value);
+        } else if (std::holds_alternative<arch::None>(field.otherwise) && value == T{}) {
+          target = nullptr;
+        } else if constexpr (std::is_same_v<T, float>) {
+          target = json_number(value);
         } else {
           target = value;
         }

@@ -123,10 +123,12 @@ void rope_from_hf(const Json& config, const arch::RopeKeys& keys, Architecture& 
   const Json& parameters = object_at(config, "rope_parameters", where);
   const Json& rope = parameters.empty() ? object_at(config, "rope_scaling", where) : parameters;
   a.rope_theta = number(rope, "rope_theta", number(config, keys.theta, a.rope_theta, where), where);
-  const float part =
-      number(rope, "partial_rotary_factor", number(config, keys.part, keys.part_otherwise, where), where);
-  if (!(part > 0 && part <= 1)) fail(where, "\"{}\" is {}", keys.part, part);
-  a.rotary_dim = static_cast<std::uint32_t>(static_cast<float>(a.head_dim) * part);
+  if (keys.part != nullptr) {
+    const float part =
+        number(rope, "partial_rotary_factor", number(config, keys.part, keys.part_otherwise, where), where);
+    if (!(part > 0 && part <= 1)) fail(where, "\"{}\" is {}", keys.part, part);
+    a.rotary_dim = static_cast<std::uint32_t>(static_cast<float>(a.head_dim) * part);
+  }
   read_scaling(config, rope, a, where);
 }
 
@@ -138,7 +140,7 @@ double json_number(float value) {
 void rope_to_hf(const Architecture& a, const arch::RopeKeys& keys, Json& config) {
   config[keys.theta] = json_number(a.rope_theta);
   const double part = double(a.rotary_dim) / a.head_dim;
-  if (part != double{keys.part_otherwise}) config[keys.part] = part;
+  if (keys.part != nullptr && part != double{keys.part_otherwise}) config[keys.part] = part;
   const Scaling& scaling = a.rope_scaling;
   Json rope = Json::object();
   const auto type = [&](const char* name) {

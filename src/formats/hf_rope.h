@@ -7,7 +7,8 @@
 
 namespace lathe::formats {
 
-// Fills rope_theta, rotary_dim and rope_scaling; head_dim and context_length must be set.
+// Fills rope_theta, rope_scaling and, unless the family says it otherwise, rotary_dim; head_dim and context_length must
+// be set.
 void rope_from_hf(const Json& config, const arch::RopeKeys& keys, arch::Architecture& architecture,
                   const std::string& where);
 

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "arch/families.h"
 #include "arch/rope.h"
 #include "base/file.h"
 #include "formats/architecture_json.h"
@@ -163,6 +164,39 @@ TEST(HfConfig, Mistral) {
   EXPECT_EQ(windowed.window, 512u);
   config["sliding_window"] = nullptr;
   EXPECT_EQ(through_hf(config).window, 0u);
+}
+
+// transformers takes these at their word: a window of 0 shows nothing, a cap of 0 makes every logit 0, part of a head
+// that is counted apart is made smaller still, and Phi-3's LongRope must have three keys.
+TEST(HfConfig, WritesWhatOtherProgramsTakeRight) {
+  const auto written = [](const char* preset, const auto& change) {
+    arch::Architecture a = synth_preset(preset);
+    a.rope_layout = arch::family_named(a.family, "test").hf_rope_layout;
+    change(a);
+    const Json config = architecture_to_hf(a, "float32", "out");
+    EXPECT_EQ(architecture_from_hf(config, "out"), a) << config.dump();
+    return config;
+  };
+  const auto as_is = [](arch::Architecture&) {};
+  for (const char* preset : {"phi3-tiny", "mixtral-tiny"}) {
+    EXPECT_TRUE(written(preset, as_is).at("sliding_window").is_null()) << preset;
+    EXPECT_EQ(written(preset, [](auto& a) { a.window = 16; }).at("sliding_window"), 16) << preset;
+  }
+  EXPECT_TRUE(written("gemma3-tiny", as_is).at("final_logit_softcapping").is_null());
+  EXPECT_EQ(written("gemma2-tiny", as_is).at("final_logit_softcapping"), 30);
+  EXPECT_EQ(written("gemma2-tiny", as_is).at("attn_logit_softcapping"), 50);
+  const auto no_caps = [](auto& a) { a.attention_softcap = a.logit_softcap = 0; };
+  EXPECT_TRUE(written("gemma2-tiny", no_caps).at("attn_logit_softcapping").is_null());
+  for (const char* preset : {"deepseek2-tiny", "deepseek3-tiny", "gptj-tiny"})
+    EXPECT_FALSE(written(preset, as_is).contains("partial_rotary_factor")) << preset;
+  const Json longrope = written("phi3-tiny", [](auto& a) {
+    a.rope_scaling.kind = Kind::kLongRope;
+    a.rope_scaling.original_context = 128;
+    a.rope_scaling.short_factors.assign(16, 1), a.rope_scaling.long_factors.assign(16, 2);
+  });
+  EXPECT_EQ(longrope.at("original_max_position_embeddings"), 128);
+  EXPECT_EQ(longrope.at("rope_scaling").size(), 3u) << longrope.dump();
+  EXPECT_EQ(longrope.at("rope_scaling").at("type"), "longrope");
 }
 
 TEST(HfConfig, Qwen) {

@@ -121,6 +121,7 @@ Family deepseek_family() {
   family.defaults.norm_eps = 1e-6f;
   family.names = deepseek_names();
   family.fields = deepseek_fields();
+  family.rope_keys.part = nullptr;
   family.shrink = shrink_deepseek;
   return family;
 }

@@ -108,9 +108,10 @@ Family gemma2_family() {
   a.window = 4096;
   a.attention_softcap = 50, a.logit_softcap = 30;
   family.names = gemma2_names();
-  family.fields = joined(gemma_fields(256000), {{"sliding_window", ref<&Architecture::window>, 4096.0},
-                                                {"attn_logit_softcapping", ref<&Architecture::attention_softcap>, 0.0},
-                                                {"final_logit_softcapping", ref<&Architecture::logit_softcap>, 0.0}});
+  family.fields =
+      joined(gemma_fields(256000), {{"sliding_window", ref<&Architecture::window>, 4096.0},
+                                    {"attn_logit_softcapping", ref<&Architecture::attention_softcap>, None{}},
+                                    {"final_logit_softcapping", ref<&Architecture::logit_softcap>, None{}}});
   family.read_hf = [](const Json& config, Architecture& arch, const std::string& where) {
     read_scale(config, arch, where);
     read_layer_types(config, arch, where);
@@ -142,7 +143,7 @@ Family gemma3_family() {
       joined(gemma_fields(262208),
              {{"sliding_window", ref<&Architecture::window>, 4096.0},
               {"rope_local_base_freq", ref<&Architecture::window_rope_theta>, 10000.0, {}, "rope.freq_base_swa"},
-              {"final_logit_softcapping", ref<&Architecture::logit_softcap>, 0.0}});
+              {"final_logit_softcapping", ref<&Architecture::logit_softcap>, None{}}});
   family.read_hf = [](const Json& config, Architecture& arch, const std::string& where) {
     read_scale(config, arch, where);
     if (!read_layer_types(config, arch, where)) {

@@ -38,6 +38,7 @@ Family gptj_family() {
       {"layer_norm_epsilon", ref<&Architecture::norm_eps>, 1e-5},
       {"activation_function", ref<&Architecture::activation>},
   };
+  family.rope_keys.part = nullptr;
   family.read_hf = [](const Json& config, Architecture& arch, const std::string& where) {
     arch.rotary_dim = json_get_or<std::uint32_t>(config, "rotary_dim", arch.head_dim, where);
     refuse_unless(config, "tie_word_embeddings", false, where);

@@ -7,7 +7,7 @@ Family mistral_family() {
   Family family = llama_family();
   family.name = family.hf_model_type = "mistral";
   family.hf_class = "MistralForCausalLM";
-  family.fields = joined(llama_fields(), {{"sliding_window", ref<&Architecture::window>, 0.0}});
+  family.fields = joined(llama_fields(), {{"sliding_window", ref<&Architecture::window>, None{}}});
   family.settle = nullptr;
   family.is = [](const Architecture& a) { return a.window > 0 && a.moe.n_experts == 0; };
   family.shrink = [](Architecture& arch) { arch.window = 16; };

@@ -22,7 +22,7 @@ Family mixtral_family() {
   family.fields =
       joined(llama_fields(), {{"num_local_experts", ref<&Architecture::moe, &MixtureOfExperts::n_experts>, 8.0},
                               {"num_experts_per_tok", ref<&Architecture::moe, &MixtureOfExperts::top_k>, 2.0},
-                              {"sliding_window", ref<&Architecture::window>, 0.0}});
+                              {"sliding_window", ref<&Architecture::window>, None{}}});
   family.is = [](const Architecture& a) { return a.moe.n_experts > 0; };
   family.shrink = [](Architecture& arch) { arch.ffn_width = 256, arch.moe.n_experts = 8, arch.moe.top_k = 2; };
   return family;

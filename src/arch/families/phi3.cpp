@@ -1,5 +1,6 @@
 // Phi-3 and Phi-4 (Abdin et al. 2024): Llama with fused q, k and v, fused gate and up, and LongRope for the long ones.
 #include "arch/families/rows.h"
+#include "base/json.h"
 
 namespace lathe::arch {
 
@@ -19,7 +20,15 @@ Family phi3_family() {
       {"output_norm.weight", "model.norm.weight"},
       {"output.weight", "lm_head.weight"},
   };
-  family.fields = joined(llama_fields(), {{"sliding_window", ref<&Architecture::window>, 0.0}});
+  family.fields = joined(llama_fields(), {{"sliding_window", ref<&Architecture::window>, None{}}});
+  // transformers refuses more than three keys.
+  family.write_hf = [](const Architecture& arch, Json& config) {
+    const RopeScaling& scaling = arch.rope_scaling;
+    if (scaling.kind != RopeScaling::Kind::kLongRope) return;
+    if (scaling.original_context == 0 || scaling.attention_factor > 0 || scaling.factor != 1) return;
+    for (const char* key : {"rope_type", "factor", "original_max_position_embeddings"})
+      config["rope_scaling"].erase(key);
+  };
   return family;
 }
 
