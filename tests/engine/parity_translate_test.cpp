@@ -45,8 +45,10 @@ TEST_P(ParityTranslate, LogitsEqualLlamaCpp) {
   EXPECT_EQ(rows, 1u);
 }
 
-// Flan-T5's recording is not held to: docs/families.md says why.
-INSTANTIATE_TEST_SUITE_P(All, ParityTranslate, ::testing::Values(Case{"t5", 5e-5f}),
+// The recording of Flan-T5 has llama.cpp's GELU, a table of half-precision numbers, and attention without scaling
+// magnifies that: exact arithmetic is 0.043 away from it (found: 0.0427). parity_transformers_test.cpp holds the family
+// tightly.
+INSTANTIATE_TEST_SUITE_P(All, ParityTranslate, ::testing::Values(Case{"t5", 5e-5f}, Case{"flan-t5", 0.05f}),
                          [](const auto& info) { return info.param.family[0] == 't' ? "t5" : "flan_t5"; });
 
 }  // namespace
