@@ -42,6 +42,15 @@ struct GrammarFrame {
   bool operator==(const GrammarFrame&) const = default;
 };
 
+// A registered adapter, its update multiplied by `scale` beside the scale it was registered with.
+struct AdapterUse {
+  std::string name;
+  float scale = 1;
+  // NOLINTNEXTLINE(google-explicit-constructor): a name alone is a use
+  AdapterUse(std::string n, float s = 1) : name(std::move(n)), scale(s) {}
+  AdapterUse(const char* n) : name(n) {}  // NOLINT(google-explicit-constructor)
+};
+
 struct GenerateRequest {
   std::string prompt;  // used when prompt_ids is empty
   std::vector<text::TokenId> prompt_ids;
@@ -55,10 +64,10 @@ struct GenerateRequest {
   // Schema allows (docs/grammars.md). It may still end early by max_tokens or a stop string.
   std::string grammar, json_schema;
   GrammarFrame frame;
-  bool show_special = false;          // control tokens stand in the text as the vocabulary spells them
-  std::vector<std::string> adapters;  // by the names they were registered under; all are applied
-  std::string kv_policy;              // which cached tokens are attended to, as --kv-policy spells it; empty: the usual
-  int logprobs = 0;                   // > 0: this many alternatives for each generated token
+  bool show_special = false;         // control tokens stand in the text as the vocabulary spells them
+  std::vector<AdapterUse> adapters;  // all are applied
+  std::string kv_policy;             // which cached tokens are attended to, as --kv-policy spells it; empty: the usual
+  int logprobs = 0;                  // > 0: this many alternatives for each generated token
 };
 
 struct TokenLogprob {

@@ -30,15 +30,15 @@ void add_adapter_option(Options& options, AdapterArgs& args) {
                "apply a LoRA adapter (a PEFT folder or a GGUF adapter), its update times SCALE; may be repeated");
 }
 
-std::vector<std::string> open_adapters(const AdapterArgs& args, const OpenModel& open) {
-  std::vector<std::string> names;
+std::vector<api::AdapterUse> open_adapters(const AdapterArgs& args, const OpenModel& open) {
+  std::vector<api::AdapterUse> uses;
   for (const std::string& text : args.adapters) {
     const Named named = parse(text);
     // The number keeps the same file given twice apart.
-    names.push_back(fmt::format("{} {}", names.size(), text));
-    open.session->add_adapter(names.back(), formats::load_adapter(named.path, open.file.architecture), named.scale);
+    uses.emplace_back(fmt::format("{} {}", uses.size(), text));
+    open.session->add_adapter(uses.back().name, formats::load_adapter(named.path, open.file.architecture), named.scale);
   }
-  return names;
+  return uses;
 }
 
 }  // namespace lathe::cli

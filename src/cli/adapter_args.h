@@ -14,7 +14,7 @@ struct AdapterArgs {
 
 void add_adapter_option(Options& options, AdapterArgs& args);
 
-// Loads and registers each adapter; returns the names for api::GenerateRequest::adapters.
-std::vector<std::string> open_adapters(const AdapterArgs& args, const OpenModel& open);
+// Loads and registers each adapter; returns their uses for api::GenerateRequest::adapters.
+std::vector<api::AdapterUse> open_adapters(const AdapterArgs& args, const OpenModel& open);
 
 }  // namespace lathe::cli

@@ -70,7 +70,10 @@ int run_beams(const OpenModel& open, const api::GenerateRequest& request, const 
   std::vector<engine::BeamResult> found;
   {
     Progress progress("beam search", request.max_tokens, !output.quiet);
-    found = open.session->beam_search(request, beams, [&](std::uint32_t tokens) { progress.set(tokens); });
+    found = open.session->beam_search(request, beams, [&](std::uint32_t tokens) {
+      progress.set(tokens);
+      return true;
+    });
   }
   const api::GenerateResult& best = found.front().result;
   if (output.json) {

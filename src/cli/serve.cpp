@@ -164,7 +164,7 @@ int serve_verb(Arguments arguments) {
   options.list("-m,--model", args.models, "MODEL", "the same as a positional MODEL");
   options.value("--tokenizer", args.tokenizer, "FILE", "use this tokenizer instead of the models' own");
   options.list("--adapter", args.adapters, "[MODEL:]NAME=PATH[:SCALE]",
-               "a LoRA adapter, asked for as model MODEL:NAME; may be repeated");
+               "a LoRA adapter, asked for as model MODEL:NAME or in a request's adapters; may be repeated");
   options.value("--host", args.host, "ADDRESS", "listen there; anything but loopback makes the server public");
   options.value("--port", args.port, "N", "TCP port; 0: any free one");
   options.list("--api-key", args.api_keys, "KEY", "require this key as bearer token; may be repeated");

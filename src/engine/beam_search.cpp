@@ -75,8 +75,8 @@ class Session::BeamSearch {
  public:
   BeamSearch(State& state, const api::GenerateRequest& request, const BeamOptions& options)
       : state_(state), request_(request), options_(options), started_(Clock::now()) {
-    for (const std::string& name : request.adapters) {
-      held_.push_back(state.adapter(name));
+    for (const api::AdapterUse& use : request.adapters) {
+      held_.push_back(state.adapter(use));
       adapters_.push_back(held_.back().get());
     }
     policy_ = state.policy_for(request.kv_policy);
@@ -104,12 +104,15 @@ class Session::BeamSearch {
     longest_ = std::min<std::size_t>(request.max_tokens, state.options.context - beginning_.size());
   }
 
-  // One pass of the model: the prompt's, then a token of every beam. False when the search is over.
+  // One pass of the model (as many as the beams need): a piece of the prompt, then a token of every beam. False when
+  // the search is over.
   bool step() {
-    if (state_.cancel != nullptr && state_.cancel->cancelled()) return end_all(api::StopReason::kCancelled);
+    if (cancelled_ || (state_.cancel != nullptr && state_.cancel->cancelled()))
+      return end_all(api::StopReason::kCancelled);
     if (longest_ == 0) return end_all(api::StopReason::kLength);
-    if (live_.empty()) {
+    if (read_ < beginning_.size()) {
       read_prompt();
+      if (read_ < beginning_.size()) return true;
     } else {
       read_last_tokens();
     }
@@ -119,6 +122,11 @@ class Session::BeamSearch {
       return end_all(longest_ < request_.max_tokens ? api::StopReason::kContextFull : api::StopReason::kLength);
     return true;
   }
+
+  // The next step is the last.
+  void cancel() { cancelled_ = true; }
+  // Of every live beam.
+  std::uint32_t length() const { return live_.empty() ? 0 : static_cast<std::uint32_t>(live_.front().tokens.size()); }
 
   // Gives the blocks back.
   void release() { live_.clear(), source_.reset(); }
@@ -150,28 +158,27 @@ class Session::BeamSearch {
     }
   }
 
+  // As much of it as a pass holds.
   void read_prompt() {
-    Beam& beam = live_.emplace_back();
-    beam.state = std::make_unique<cache::PagedKv>(state_.pool, policy_);
-    if (processor_ != nullptr) beam.place = processor_->place();
-    if (state_.encoder != nullptr) {
-      make_room(state_.encoder->blocks_needed(prompt_.size()));
-      source_ = state_.encoder->encode({prompt_, adapters_});
+    if (live_.empty()) {
+      Beam& first = live_.emplace_back();
+      first.state = std::make_unique<cache::PagedKv>(state_.pool, policy_);
+      if (processor_ != nullptr) first.place = processor_->place();
+      if (state_.encoder != nullptr) {
+        make_room(state_.encoder->blocks_needed(prompt_.size()));
+        source_ = state_.encoder->encode({prompt_, adapters_});
+      }
     }
-    make_room(beam.state->blocks_needed(beginning_.size()));
-    for (std::size_t begin = 0; begin < beginning_.size();) {
-      const std::size_t count = std::min<std::size_t>(beginning_.size() - begin, state_.forward.max_rows());
-      const model::Segment segment{std::span(beginning_).subspan(begin, count)};
-      const model::SequenceInput input{beam.state.get(),
-                                       {&segment, 1},
-                                       begin + count == beginning_.size() ? model::Want::kLast : model::Want::kNothing,
-                                       adapters_,
-                                       source_.get()};
-      state_.forward.forward({&input, 1}, {}, [&](std::size_t, std::uint64_t, std::span<const float> logits) {
-        look_ahead(beam, logits);
-      });
-      begin += count;
-    }
+    Beam& beam = live_.front();
+    const std::size_t count = std::min<std::size_t>(beginning_.size() - read_, state_.forward.max_rows());
+    make_room(beam.state->blocks_needed(count));
+    const model::Segment segment{std::span(beginning_).subspan(read_, count)};
+    const bool last = read_ + count == beginning_.size();
+    const model::SequenceInput input{
+        beam.state.get(), {&segment, 1}, last ? model::Want::kLast : model::Want::kNothing, adapters_, source_.get()};
+    state_.forward.forward(
+        {&input, 1}, {}, [&](std::size_t, std::uint64_t, std::span<const float> logits) { look_ahead(beam, logits); });
+    read_ += count;
     prompt_read_ = Clock::now();
   }
 
@@ -323,7 +330,9 @@ class Session::BeamSearch {
   std::vector<text::TokenId> prompt_;
   std::vector<text::TokenId> beginning_;  // of every beam: the prompt, unless an encoder reads that
   std::shared_ptr<const cache::SourceKv> source_;
+  std::size_t read_ = 0;  // of the beginning
   std::size_t longest_;
+  bool cancelled_ = false;
   std::vector<Beam> live_;
   std::vector<Finished> finished_;
   std::vector<float> processed_;
@@ -331,26 +340,32 @@ class Session::BeamSearch {
 };
 
 std::vector<BeamResult> Session::beam_search(const api::GenerateRequest& request, const BeamOptions& options,
-                                             const std::function<void(std::uint32_t)>& on_token) {
+                                             const std::function<bool(std::uint32_t)>& on_pass) {
   validate(options);
   BeamSearch search(*state_, request, options);
-  bool more = true;
-  for (std::uint32_t tokens = 1; more; ++tokens) {
-    const std::lock_guard lock(state_->mutex);
-    const auto publish_stats = [&] {
-      const std::lock_guard inbox(state_->inbox_mutex);
-      state_->stats = state_->current_stats();
-    };
-    try {
-      more = search.step();
-    } catch (...) {
-      search.release();
+  const auto leave = [&] {
+    search.release();
+    state_->scheduler.guest_left();
+  };
+  for (bool begun = false, more = true; more; begun = true) {
+    {
+      const std::lock_guard lock(state_->mutex);
+      const auto publish_stats = [&] {
+        const std::lock_guard inbox(state_->inbox_mutex);
+        state_->stats = state_->current_stats();
+      };
+      if (!begun) state_->scheduler.guest_came();
+      try {
+        more = search.step();
+      } catch (...) {
+        leave();
+        publish_stats();
+        throw;
+      }
+      if (!more) leave();
       publish_stats();
-      throw;
     }
-    if (!more) search.release();
-    publish_stats();
-    if (on_token) on_token(tokens);
+    if (on_pass && more && !on_pass(search.length())) search.cancel();
   }
   return search.results();
 }

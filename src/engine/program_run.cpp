@@ -82,7 +82,7 @@ void ProgramRun::prepare_nodes(Session::State& session) {
     Node& node = program.nodes[prepared_.size()];
     Prepared prepared;
     if (ready(program, node)) prepared.prompt = prompt_ids(node, session);
-    for (const std::string& name : node.request.adapters) prepared.adapters.push_back(session.adapter(name));
+    for (const api::AdapterUse& use : node.request.adapters) prepared.adapters.push_back(session.adapter(use));
     prepared.policy = session.policy_for(node.request.kv_policy);
     prepared.processor = session.constraints.processor_for(node.request);
     prepared.standing = std::make_shared<Standing>(number_, node.depth, node.goal);

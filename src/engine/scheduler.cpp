@@ -225,7 +225,7 @@ void Scheduler::admit() {
     }
     const std::uint64_t needed =
         blocks_promised() + (next.tokens.size() + block) / block - prefix.size() + source_blocks(next);
-    if (pool_.free_blocks() < needed && !tree_.evict(needed) && !running_.empty()) return;
+    if (pool_.free_blocks() < needed && !tree_.evict(needed) && (!running_.empty() || guests_ > 0)) return;
     next.shared = prefix.size() * block;
     next.state = std::make_unique<cache::PagedKv>(pool_, next.job.policy, std::move(prefix));
     if (!next.begun) {
@@ -339,7 +339,7 @@ void Scheduler::step(const CancelToken* cancel) {
       const std::uint64_t needed = sequence.state->blocks_needed(count);
       if (!make_room(claimed + needed, sequence)) {
         // Even alone it does not fit, or it is the youngest: it waits, unless nothing else could ever free a block.
-        if (running_.size() == 1) {
+        if (running_.size() == 1 && guests_ == 0) {
           fail_job(sequence, std::make_exception_ptr(
                                  cache::OutOfBlocks(fmt::format("{} tokens do not fit the KV budget of {} blocks",
                                                                 sequence.tokens.size(), pool_.total_blocks()),
@@ -362,6 +362,8 @@ void Scheduler::step(const CancelToken* cancel) {
       counts.erase(counts.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
+
+  if (batch.empty()) return retire();  // what failed, or waits for guests to leave
 
   std::vector<std::vector<text::TokenId>> ids(batch.size());
   std::vector<model::Segment> segments(batch.size());

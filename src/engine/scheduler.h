@@ -95,6 +95,11 @@ class Scheduler {
   // One forward pass. `cancel`, when set, ends every job with StopReason::kCancelled.
   void step(const CancelToken* cancel);
 
+  // Somebody else (a beam search) holds blocks of the pool until they leave: what does not fit meanwhile waits instead
+  // of failing.
+  void guest_came() { ++guests_; }
+  void guest_left() { --guests_; }
+
   cache::PrefixTree& prefix_tree() { return tree_; }
   const cache::PrefixTree& prefix_tree() const { return tree_; }
   const SchedulerStats& stats() const { return stats_; }
@@ -131,6 +136,7 @@ class Scheduler {
   FairShare share_;
   Sequences waiting_, running_;  // waiting_: by arrival, those to be recomputed first
   SchedulerStats stats_;
+  std::size_t guests_ = 0;
 };
 
 }  // namespace lathe::engine

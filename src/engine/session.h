@@ -90,10 +90,11 @@ class Session final : public api::Generator, public api::Embedder, public api::S
   // Several requests batched together; results in order. `on_text` gets the request's index.
   std::vector<api::GenerateResult> generate_all(std::span<const api::GenerateRequest> requests,
                                                 const std::function<bool(std::size_t, std::string_view)>& on_text = {});
-  // The likeliest texts instead of a sampled one, best first; `request.sampling` decides nothing. `on_token` hears of
-  // every length reached. When cancelled, the beams as far as they have come.
+  // The likeliest texts instead of a sampled one, best first; `request.sampling` decides nothing. It takes turns with
+  // whoever steps, one forward pass at a time, and with other searches. `on_pass` hears after every pass how long the
+  // beams are (0 while the prompt is read); false cancels. When cancelled, the beams as far as they have come.
   std::vector<BeamResult> beam_search(const api::GenerateRequest& request, const BeamOptions& options,
-                                      const std::function<void(std::uint32_t)>& on_token = {});
+                                      const std::function<bool(std::uint32_t)>& on_pass = {});
   // Runs a graph of calls to completion.
   void run(Program& program, const NodeCallback& on_text = {});
 

@@ -21,12 +21,20 @@ void Session::add_adapter(const std::string& name, const formats::AdapterFile& f
     fail(name, "an adapter of this name is registered already");
 }
 
-std::shared_ptr<const model::Adapter> Session::State::adapter(std::string_view name) {
+std::shared_ptr<const model::Adapter> Session::State::adapter(const api::AdapterUse& use) {
+  if (!std::isfinite(use.scale))
+    throw UsageError(fmt::format("an adapter scale of {} is not a number", use.scale), use.name);
   const std::lock_guard lock(inbox_mutex);
-  if (const auto it = adapters.find(name); it != adapters.end()) return it->second;
+  if (const auto it = adapters.find(use.name); it != adapters.end()) {
+    if (use.scale == 1) return it->second;
+    auto scaled = std::make_shared<model::Adapter>(*it->second);  // its matrices are shared
+    scaled->fingerprint = hash64_value(use.scale, scaled->fingerprint);
+    for (auto& [weight, update] : scaled->low_rank) update.scale *= use.scale;
+    return scaled;
+  }
   std::string known;
   for (const auto& [other, adapter] : adapters) known += (known.empty() ? "" : ", ") + other;
-  throw Error(fmt::format("there is no adapter \"{}\"", name), "request",
+  throw Error(fmt::format("there is no adapter \"{}\"", use.name), "request",
               known.empty() ? "none is registered" : "registered: " + known);
 }
 

@@ -36,8 +36,8 @@ struct Session::State {
 
   // The policy of a request that names `text`, or the session's own; an Error for one that cannot work here.
   std::shared_ptr<const cache::KvPolicy> policy_for(std::string_view text) const;
-  // The registered adapter; an Error that lists the names there are.
-  std::shared_ptr<const model::Adapter> adapter(std::string_view name);
+  // The registered adapter, scaled; an Error that lists the names there are.
+  std::shared_ptr<const model::Adapter> adapter(const api::AdapterUse& use);
 
   std::shared_ptr<model::Model> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;  // may be null

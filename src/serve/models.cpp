@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <ctime>
 
-#include <fmt/ranges.h>
-
 #include "base/log.h"
 #include "formats/adapter_file.h"
 #include "formats/fingerprint.h"
@@ -19,16 +17,35 @@ std::string store_name(const LoadedModel& model, std::size_t engine) {
   return engine == 0 ? model.name : fmt::format("{}.{}", model.name, engine + 1);
 }
 
+// "poems", or "poems+short": each of them once, at most all there are. None when one is not known.
+std::vector<api::AdapterUse> adapters_named(const ModelSpec& spec, std::string_view names) {
+  const auto known = [&](std::string_view name) {
+    return std::any_of(spec.adapters.begin(), spec.adapters.end(), [&](const auto& one) { return one.name == name; });
+  };
+  if (known(names)) return {std::string(names)};
+  std::vector<api::AdapterUse> uses;
+  for (std::size_t begin = 0; begin <= names.size();) {
+    const std::size_t end = std::min(names.find('+', begin), names.size());
+    const std::string_view name = names.substr(begin, end - begin);
+    const bool twice = std::any_of(uses.begin(), uses.end(), [&](const auto& use) { return use.name == name; });
+    if (!known(name) || twice) return {};
+    uses.emplace_back(std::string(name));
+    begin = end + 1;
+  }
+  return uses;
+}
+
 }  // namespace
 
-engine::Session& LoadedModel::route(std::span<const std::string> adapters, std::string_view kv_policy,
+engine::Session& LoadedModel::route(std::span<const api::AdapterUse> adapters, std::string_view kv_policy,
                                     std::span<const text::TokenId> prompt) {
   if (engines.size() == 1) return *engines.front().session;
+  std::string scope(kv_policy);
+  for (const api::AdapterUse& use : adapters) scope += fmt::format("\n{}:{}", use.name, use.scale);
   if (!any().shares_prefixes(kv_policy)) prompt = {};  // nobody has read any of it
   std::vector<std::uint64_t> outstanding;
   for (const Engine& one : engines) outstanding.push_back(one.session->outstanding());
-  return *engines[router.choose(fmt::format("{}\n{}", kv_policy, fmt::join(adapters, "\n")), prompt, outstanding)]
-              .session;
+  return *engines[router.choose(scope, prompt, outstanding)].session;
 }
 
 Models::Models(engine::Runtime& runtime, std::vector<ModelSpec> specs, engine::SessionOptions session,
@@ -79,10 +96,10 @@ Lease Models::acquire(std::string_view name) {
   const ModelSpec* found = nullptr;
   for (const ModelSpec& spec : specs_) {
     if (spec.name == name) found = &spec;
-    for (const AdapterSpec& adapter : spec.adapters) {
-      if (name != spec.name + ":" + adapter.name) continue;
+    if (!name.starts_with(spec.name + ":")) continue;
+    if (auto uses = adapters_named(spec, name.substr(spec.name.size() + 1)); !uses.empty()) {
       found = &spec;
-      lease.adapters = {adapter.name};
+      lease.adapters = std::move(uses);
     }
   }
   if (found == nullptr) {
@@ -107,6 +124,7 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
   auto loaded = std::make_shared<LoadedModel>(n_engines_, session_.max_batch);
   loaded->name = spec.name;
   loaded->policies = policies_;
+  loaded->most_sequences = session_.max_batch;
   loaded->file = spec.load();
   const std::uint64_t weights = loaded->file.weights.bytes();
   make_room(weights + n_engines_ * session_.kv_bytes, spec.name);
@@ -120,6 +138,7 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
     one.session = runtime_.open(model, loaded->file.tokenizer, session_);
     loaded->bytes += one.session->stats().kv_bytes_budget;
     for (const AdapterSpec& adapter : spec.adapters) {
+      if (i == 0) loaded->adapters.push_back(adapter.name);
       one.session->add_adapter(adapter.name, formats::load_adapter(adapter.path, loaded->file.architecture),
                                adapter.scale);
     }

@@ -1,5 +1,5 @@
 // The models of a server: opened when first asked for, kept while the memory budget allows, the least recently used one
-// that is idle closed to make room. `model` in a request is a name, or name:adapter.
+// that is idle closed to make room. `model` in a request is a name, name:adapter or name:adapter+adapter.
 #pragma once
 
 #include <atomic>
@@ -56,12 +56,14 @@ struct LoadedModel {
   // What is the same in all of them: tokenizer, context, the model's shape.
   const engine::Session& any() const { return *engines.front().session; }
   // The engine for a prompt, by what each has read under this policy (GenerateRequest::kv_policy) and has to do.
-  engine::Session& route(std::span<const std::string> adapters, std::string_view kv_policy,
+  engine::Session& route(std::span<const api::AdapterUse> adapters, std::string_view kv_policy,
                          std::span<const text::TokenId> prompt);
 
   std::string name;
-  formats::ModelFile file;        // without weights
-  std::uint64_t fingerprint = 0;  // of that file; 0 without a store
+  std::vector<std::string> adapters;  // their names
+  std::uint32_t most_sequences = 0;   // that an engine generates together
+  formats::ModelFile file;            // without weights
+  std::uint64_t fingerprint = 0;      // of that file; 0 without a store
   ChatFormat chat;
   RequestPolicies policies;
   std::uint64_t bytes = 0;  // weights and the budget of the KV blocks
@@ -74,9 +76,9 @@ struct LoadedModel {
 // the client's next request finds room for another model.
 struct Lease {
   std::shared_ptr<LoadedModel> model;
-  std::string name;                   // as asked for
-  std::vector<std::string> adapters;  // of that request
-  std::string kv_policy;              // of its calls that choose none themselves; empty: the server's
+  std::string name;                       // as asked for
+  std::vector<api::AdapterUse> adapters;  // of that request
+  std::string kv_policy;                  // of its calls that choose none themselves; empty: the server's
 };
 
 class Models {

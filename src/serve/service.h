@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,8 @@ class Service {
 
   Models& models() { return models_; }
   Metrics& metrics() { return metrics_; }
+  // Beam searches that run. Any thread.
+  std::atomic<unsigned>& searches() { return searches_; }
   SemanticSessions& sessions() { return sessions_; }
   RequestLog& requests() { return requests_; }
 
@@ -50,6 +53,7 @@ class Service {
   Metrics metrics_;
   SemanticSessions sessions_;
   RequestLog requests_;
+  std::atomic<unsigned> searches_{0};
   const Server* server_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 // its weights by the test itself.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "arch/families.h"
@@ -192,7 +193,7 @@ class AdapterTest : public ::testing::Test {
     return last;
   }
 
-  static api::GenerateRequest greedy(std::vector<std::string> adapters) {
+  static api::GenerateRequest greedy(std::vector<api::AdapterUse> adapters) {
     api::GenerateRequest request;
     request.prompt = "Once upon a time";
     request.max_tokens = 40;
@@ -298,12 +299,18 @@ TEST_F(AdapterTest, RequestsWithAndWithoutItShareABatch) {
   const auto file = formats::load_adapter(folder_ / "lora", file_.architecture);
   session->add_adapter("full", file);
   session->add_adapter("half", file, 0.5f);
-  const std::vector<api::GenerateRequest> requests = {greedy({"full"}), greedy({}), greedy({"half"}),
-                                                      greedy({"half", "half"})};
+  const std::vector<api::GenerateRequest> requests = {
+      greedy({"full"}),         greedy({}),
+      greedy({"half"}),         greedy({"half", "half"}),
+      greedy({{"full", 0.5f}}), greedy({{"half", -2.0f}, {"full", 1.0f}})};
   const auto together = session->generate_all(requests);
   for (std::size_t i = 0; i < requests.size(); ++i)
     EXPECT_EQ(together[i].text, session->generate(requests[i]).text) << i;
   expect_same(together[3], together[0]);  // twice a half is the whole
+  expect_same(together[4], together[2]);
+  expect_same(together[5], together[1]);  // taken off again
+  EXPECT_GT(std::abs(together[4].tokens[0].logprob - together[0].tokens[0].logprob), 1e-3);
+  EXPECT_THROW(session->generate(greedy({{"full", NAN}})), UsageError);
 }
 
 TEST_F(AdapterTest, ScalesFollowTheConfiguration) {

@@ -214,9 +214,15 @@ TEST_F(BeamSearchTest, StopStringsContextsAndCancellationEndIt) {
   session->set_cancel_token(&token);
   const auto cancelled = session->beam_search(r, {.beams = 3}, [&](std::uint32_t tokens) {
     if (tokens == 5) token.cancel();
+    return true;
   });
   EXPECT_EQ(cancelled.front().result.stop_reason, api::StopReason::kCancelled);
   EXPECT_EQ(cancelled.front().result.tokens.size(), 5u);
+  session->set_cancel_token(nullptr);
+  const auto refused = session->beam_search(r, {.beams = 3}, [](std::uint32_t tokens) { return tokens < 4; });
+  EXPECT_EQ(refused.front().result.stop_reason, api::StopReason::kCancelled);
+  EXPECT_EQ(refused.front().result.tokens.size(), 4u);
+  EXPECT_EQ(session->stats().kv_blocks_in_use, session->stats().kv_blocks_cached);
 }
 
 TEST_F(BeamSearchTest, WhatCannotBeIsRefused) {

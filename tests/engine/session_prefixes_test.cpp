@@ -30,7 +30,7 @@ class SessionPrefixesTest : public testing::Test {
     session->add_adapter("lora", adapter, adapter_scale_);
     return session;
   }
-  api::GenerateResult ask(Session& session, std::vector<std::string> adapters = {}) const {
+  api::GenerateResult ask(Session& session, std::vector<api::AdapterUse> adapters = {}) const {
     api::GenerateRequest request;
     request.prompt = prompt_;
     request.max_tokens = 30;

@@ -141,7 +141,7 @@ class TranslatorAdapters : public testing::TestWithParam<const char*> {
     return result;
   }
 
-  static api::GenerateRequest request_for(Ids source, std::vector<std::string> adapters = {}) {
+  static api::GenerateRequest request_for(Ids source, std::vector<api::AdapterUse> adapters = {}) {
     api::GenerateRequest request;
     request.prompt_ids = std::move(source);
     request.max_tokens = 8;

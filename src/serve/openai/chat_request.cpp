@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "serve/openai/beam_fields.h"
 
 namespace lathe::serve {
 namespace {
@@ -188,6 +189,7 @@ ChatRequest read_chat_request(const Json& body, const Lease& lease) {
   }
   if (const Json* modalities = fields.array("modalities"); modalities != nullptr && *modalities != Json{"text"})
     throw ApiError(400, "the only modality is text", "modalities", "unsupported_parameter");
+  refuse_beams(fields);
   fields.ignore({"verbosity"});
   fields.finish();
   return request;

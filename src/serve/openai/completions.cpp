@@ -1,9 +1,11 @@
 // POST /v1/completions: text continued, without a chat template.
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 #include "base/json.h"
 #include "serve/generation.h"
+#include "serve/openai/beam_fields.h"
 #include "serve/openai/sampling_fields.h"
 
 namespace lathe::serve {
@@ -78,8 +80,15 @@ class CompletionReply final : public Reply {
                         {"finish_reason", finish_reason(result.stop_reason)}};
   }
 
+  // Of a text that a search found, told already.
+  void scored(std::size_t choice, double logprob, double score) {
+    answers_[choice]["cumulative_logprob"] = logprob;
+    answers_[choice]["score"] = score;
+  }
+
   void finished() override {
     if (!settings_.stream) {
+      std::erase_if(answers_, [](const Json& answer) { return answer.is_null(); });  // a search may find fewer
       Json body = head();
       body["choices"] = answers_;
       body["usage"] = usage();
@@ -154,6 +163,44 @@ class CompletionReply final : public Reply {
   std::size_t completion_tokens_ = 0;
 };
 
+constexpr unsigned kMostSearches = 2;  // each takes a worker thread to its end
+
+// The calls of a prompt stand together, one for each text wanted; each prompt is searched once, on this thread, beside
+// what the engine generates.
+void search(Service& service, const std::shared_ptr<Exchange>& exchange, GenerationStart start,
+            const engine::BeamOptions& beams, std::shared_ptr<CompletionReply> reply) {
+  const auto leave = [](std::atomic<unsigned>* searches) { --*searches; };
+  const std::unique_ptr<std::atomic<unsigned>, decltype(leave)> entered(&service.searches(), leave);
+  if (++service.searches() > kMostSearches) {
+    ApiError busy(429, fmt::format("{} beam searches run already", kMostSearches), "beams", "rate_limit_exceeded");
+    busy.retry_after = 1;
+    throw busy;
+  }
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  exchange->post([exchange, gone] { exchange->on_gone([gone] { *gone = true; }); });
+  std::vector<std::pair<std::size_t, engine::BeamResult>> found;  // which choice it is
+  std::uint64_t prompt_tokens = 0;
+  for (std::size_t i = 0; i < start.requests.size() && !*gone; i += beams.results) {
+    const api::GenerateRequest& request = start.requests[i];
+    prompt_tokens += request.prompt_ids.size();
+    engine::Session& session = start.lease.model->route(request.adapters, request.kv_policy, request.prompt_ids);
+    auto texts = session.beam_search(request, beams, [&](std::uint32_t) { return !*gone; });
+    for (std::size_t k = 0; k < texts.size(); ++k) found.emplace_back(i + k, std::move(texts[k]));
+  }
+  exchange->post(
+      [exchange, reply = std::move(reply), found = std::move(found), prompt_tokens, name = start.lease.name] {
+        exchange->model = name;
+        exchange->prompt_tokens = prompt_tokens;
+        if (exchange->gone()) return;
+        for (const auto& [choice, text] : found) {
+          exchange->generated_tokens += text.result.tokens.size();
+          reply->choice_done(choice, text.result);
+          reply->scored(choice, text.logprob, text.score);
+        }
+        reply->finished();
+      });
+}
+
 }  // namespace
 
 void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
@@ -165,8 +212,7 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
     const CommonFields common = read_common_fields(fields, start.lease);
     const std::vector<Prompt> prompts = read_prompts(fields, start.lease);
     const auto n = fields.integer("n", 1, kMostChoices).value_or(1);
-    if (fields.integer("best_of", 1, kMostChoices).value_or(n) != n)
-      throw ApiError(400, "'best_of' must equal 'n'", "best_of", "unsupported_parameter");
+    const auto beams = read_beams(fields, start.lease, n);
     if (!fields.text("suffix").value_or("").empty())
       throw ApiError(400, "'suffix' is not supported", "suffix", "unsupported_parameter");
     const auto logprobs = fields.integer("logprobs", 0, kMostLogprobs);
@@ -196,7 +242,9 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
     }
     start.tokens = settings.with_logprobs;
     start.priority = common.priority;
-    start.reply = std::make_unique<CompletionReply>(exchange, start.lease, settings, std::move(echoes));
+    auto reply = std::make_unique<CompletionReply>(exchange, start.lease, settings, std::move(echoes));
+    if (beams) return search(service, exchange, std::move(start), *beams, std::move(reply));
+    start.reply = std::move(reply);
     start_generation(service, exchange, std::move(start));
   });
 }

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "serve/generation.h"
+#include "serve/openai/beam_fields.h"
 #include "serve/openai/chat_request.h"
 #include "serve/reasoning.h"
 
@@ -51,6 +52,7 @@ ChatRequest read_response_request(const Json& body, const Lease& lease) {
     const Json effort = reasoning->value("effort", Json());
     if (effort.is_string()) request.template_json = Json{{"reasoning_effort", effort}}.dump();
   }
+  refuse_beams(fields);
   fields.ignore({"tool_choice", "parallel_tool_calls", "truncation", "include", "max_tool_calls", "top_logprobs"});
   fields.finish();
   return request;

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/json.h"
+#include "serve/openai/adapters_field.h"
 #include "serve/openai/kv_policy_field.h"
 
 namespace lathe::serve {
@@ -48,22 +49,72 @@ std::vector<std::pair<text::TokenId, float>> read_bias(Fields& fields, std::size
   return bias;
 }
 
+// What is given, else what the model's files suggest (negative: nothing), else `otherwise`.
+float chosen(std::optional<double> given, float suggestion, float otherwise) {
+  return given ? static_cast<float>(*given) : suggestion >= 0 ? suggestion : otherwise;
+}
+
+[[noreturn]] void refuse_idle(const Fields& fields, const char* key, std::string_view why) {
+  throw ApiError(400, fmt::format("'{}' decides nothing {}", fields.name(key), why), fields.name(key), "invalid_value");
+}
+[[noreturn]] void refuse_both(const Fields& fields, const char* key, const char* other) {
+  throw ApiError(400, fmt::format("'{}' and '{}' exclude each other", fields.name(key), fields.name(other)),
+                 fields.name(key), "invalid_value");
+}
+
+// The repeat penalty and how far back it looks, under the names of llama.cpp (repeat_penalty, repeat_last_n, where -1
+// is everything) and vLLM (repetition_penalty, which looks at everything).
+void read_repeats(Fields& fields, float suggested, api::SamplingParams& sampling) {
+  constexpr int kEverything = std::numeric_limits<int>::max();
+  const auto penalty = fields.number("repeat_penalty", 0.01, 100),
+             whole = fields.number("repetition_penalty", 0.01, 100);
+  if (penalty && whole) refuse_both(fields, "repetition_penalty", "repeat_penalty");
+  sampling.repeat_penalty = chosen(whole ? whole : penalty, suggested, 1);
+  const auto window = fields.integer("repeat_window", 0, kMostTokens),
+             last = fields.integer("repeat_last_n", -1, kMostTokens);
+  if (window && last) refuse_both(fields, "repeat_last_n", "repeat_window");
+  if (whole) sampling.repeat_window = kEverything;
+  if (last) sampling.repeat_window = *last < 0 ? kEverything : static_cast<int>(*last);
+  if (window) sampling.repeat_window = static_cast<int>(*window);
+}
+
+// After the samplers whose place it takes.
+void read_mirostat(Fields& fields, api::SamplingParams& sampling) {
+  const auto version = fields.integer("mirostat", 0, 2);
+  const auto tau = fields.number("mirostat_tau", 1e-6, 1e6), eta = fields.number("mirostat_eta", 1e-6, 1e6);
+  if (tau && !version) refuse_idle(fields, "mirostat_tau", "without 'mirostat'");
+  if (eta && !version) refuse_idle(fields, "mirostat_eta", "without 'mirostat'");
+  sampling.mirostat = static_cast<int>(version.value_or(0));
+  if (sampling.mirostat == 0) return;
+  if (tau) sampling.mirostat_tau = static_cast<float>(*tau);
+  if (eta) sampling.mirostat_eta = static_cast<float>(*eta);
+  const std::pair<const char*, bool> cuts[] = {{"top_k", sampling.top_k != 0},
+                                               {"typical_p", sampling.typical_p != 1},
+                                               {"top_p", sampling.top_p != 1},
+                                               {"min_p", sampling.min_p != 0}};
+  for (const auto& [key, cut] : cuts) {
+    if (cut && fields.any(key) != nullptr)
+      refuse_idle(fields, key, fmt::format("beside 'mirostat' {}", sampling.mirostat));
+  }
+  if (sampling.temperature == 0 && fields.any("temperature") != nullptr)
+    refuse_idle(fields, "mirostat", "at 'temperature' 0");
+}
+
 }  // namespace
 
 CommonFields read_common_fields(Fields& fields, const Lease& lease) {
   const formats::GenerationDefaults& suggested = lease.model->file.generation;
-  const auto chosen = [](std::optional<double> given, float suggestion, float otherwise) {
-    return given ? static_cast<float>(*given) : suggestion >= 0 ? suggestion : otherwise;
-  };
   CommonFields common;
   api::GenerateRequest& request = common.request;
   api::SamplingParams& sampling = request.sampling;
   sampling.temperature = chosen(fields.number("temperature", 0, 2), suggested.temperature, 1);
   sampling.top_p = std::max(chosen(fields.number("top_p", 0, 1), suggested.top_p, 1), 1e-6f);
   sampling.min_p = chosen(fields.number("min_p", 0, 1), suggested.min_p, 0);
-  sampling.repeat_penalty = chosen(fields.number("repeat_penalty", 0.01, 100), suggested.repeat_penalty, 1);
+  sampling.typical_p = static_cast<float>(fields.number("typical_p", 1e-6, 1).value_or(1));
   const auto top_k = fields.integer("top_k", -1, 1 << 24);
   sampling.top_k = top_k ? static_cast<int>(std::max<std::int64_t>(*top_k, 0)) : std::max(suggested.top_k, 0);
+  read_repeats(fields, suggested.repeat_penalty, sampling);
+  read_mirostat(fields, sampling);
   const auto seed =
       fields.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
   thread_local std::mt19937_64 random{std::random_device{}()};
@@ -74,7 +125,7 @@ CommonFields read_common_fields(Fields& fields, const Lease& lease) {
   request.stop = read_stops(fields);
   request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   request.grammar = fields.text("grammar").value_or("");
-  request.adapters = lease.adapters;
+  request.adapters = read_adapters(fields, lease);
   request.kv_policy = read_kv_policy(fields, lease);
   if (request.kv_policy.empty()) request.kv_policy = lease.kv_policy;
   common.priority = static_cast<int>(fields.integer("priority", -100, 100).value_or(0));

@@ -7,9 +7,9 @@
 
 namespace lathe::serve {
 
-// Sampling, stop texts, logit bias, seed, grammar, KV policy and priority of a request for `model`; fields not given
-// are what the model's files suggest, then OpenAI's defaults (temperature 1, top_p 1). Sets everything but prompt,
-// length and log-probabilities.
+// Sampling, stop texts, logit bias, seed, grammar, adapters, KV policy and priority of a request for `model`; fields
+// not given are what the model's files suggest, then OpenAI's defaults (temperature 1, top_p 1). Sets everything but
+// prompt, length and log-probabilities.
 struct CommonFields {
   api::GenerateRequest request;
   int priority = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "serve/openai/beam_fields.h"
 #include "serve/openai/sampling_fields.h"
 
 namespace lathe::serve {
@@ -202,6 +203,7 @@ class Adder {
     if (const Json* own = parameter.object("sampling_config")) settings.update(*own);
     Fields fields(settings, where);
     node.request = read_common_fields(fields, lease_).request;
+    refuse_beams(fields);
     node.request.max_tokens = static_cast<std::uint32_t>(fields.integer("max_tokens", 1, kMostTokens).value_or(128));
     if (const Json* schema = fields.object("json_schema"))
       node.request.json_schema = schema->dump(-1, ' ', false, Json::error_handler_t::replace);
