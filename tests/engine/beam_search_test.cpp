@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "engine/program_run.h"
 #include "engine/session.h"
 #include "reference/tiny_model.h"
 #include "support/data.h"
@@ -223,6 +224,48 @@ TEST_F(BeamSearchTest, StopStringsContextsAndCancellationEndIt) {
   EXPECT_EQ(refused.front().result.stop_reason, api::StopReason::kCancelled);
   EXPECT_EQ(refused.front().result.tokens.size(), 4u);
   EXPECT_EQ(session->stats().kv_blocks_in_use, session->stats().kv_blocks_cached);
+}
+
+// A call that would fit alone, but not beside the beams, waits for them.
+TEST_F(BeamSearchTest, WhatIsGeneratedBesideItWaitsForBlocks) {
+  Runtime tight({.cpu = {.threads = 1}, .kv_bytes = 100'000});
+  const auto session = tight.open(tight.load(file_), file_.tokenizer, {.context = 96, .prefix_cache = false});
+  ASSERT_EQ(session->stats().kv_blocks_total, 3u);
+  auto call = request("Tom", 55);
+  call.ignore_eos = true;
+  const std::string alone = session->generate(call).text;
+  Program program;
+  Node node;
+  node.prompt.emplace_back(call.prompt);
+  node.output = program.add_variable("text");
+  node.request = call;
+  program.add_node(std::move(node));
+  bool over = false;
+  std::exception_ptr error;
+  std::string text;
+  ProgramEvents events;
+  events.on_text = [&](NodeId, const Piece& piece) {
+    text += piece.text;
+    return true;
+  };
+  events.on_finished = [&](std::exception_ptr why) {
+    over = true;
+    error = std::move(why);
+  };
+  std::shared_ptr<ProgramRun> run;
+  const auto found = session->beam_search(call, {.beams = 1}, [&](std::uint32_t tokens) {
+    if (tokens == 40) {  // in two blocks
+      run = session->start(std::move(program), std::move(events));
+      for (int i = 0; i < 50; ++i) session->step();
+      EXPECT_FALSE(over);
+      EXPECT_EQ(session->stats().preemptions, 1u);
+    }
+    return true;
+  });
+  EXPECT_EQ(found.front().result.tokens.size(), 55u);
+  while (!over) ASSERT_TRUE(session->step());
+  EXPECT_EQ(error, nullptr);
+  EXPECT_EQ(text, alone);
 }
 
 TEST_F(BeamSearchTest, WhatCannotBeIsRefused) {
