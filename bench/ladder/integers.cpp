@@ -21,12 +21,34 @@ namespace {
 
 constexpr std::size_t kScaled = 32, kSummed = 16;  // activations that share a scale, and a sum
 
-// Two bits of weight i of 256 in 64 bytes, as Q2_K, Q3_K and TQ2_0 keep them.
-int crumb(const std::uint8_t* qs, int i) { return qs[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3; }
-// Four bits of weight i of 256 in 128 bytes, as Q4_K and Q5_K keep them.
-int nibble(const std::uint8_t* qs, int i) { return qs[i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15; }
-// Four bits of weight i of 32 in 16 bytes.
-int nibble32(const std::uint8_t* qs, int i) { return qs[i % 16] >> i / 16 * 4 & 15; }
+// The bits of `mask` above bit `shift` of each byte. One shift for all of them: compilers make vectors of that.
+void field(const std::uint8_t* bytes, int shift, int mask, int count, std::int8_t* q) {
+  for (int i = 0; i < count; ++i) q[i] = static_cast<std::int8_t>(bytes[i] >> shift & mask);
+}
+
+// Two bits of each of 256 weights in 64 bytes, as Q2_K, Q3_K and TQ2_0 keep them.
+void crumbs(const std::uint8_t* bytes, std::int8_t* q) {
+  for (int part = 0; part < 8; ++part) field(bytes + part / 4 * 32, part % 4 * 2, 3, 32, q + 32 * part);
+}
+
+// Four bits of each of 2 * `half` weights in `half` bytes: the first half of them in the low nibbles.
+void nibbles(const std::uint8_t* bytes, int half, std::int8_t* q) {
+  field(bytes, 0, 15, half, q);
+  field(bytes, 4, 15, half, q + half);
+}
+
+// Further bits of `count` weights join q from bit `at` on: those of weight m + 32 n lie at bit `bits` * n of byte m.
+void high_bits(const std::uint8_t* bytes, int bits, int at, int count, std::int8_t* q) {
+  for (int i = 0; i < count; i += 32) {
+    std::int8_t high[32];
+    field(bytes, i / 32 * bits, (1 << bits) - 1, 32, high);
+    for (int m = 0; m < 32; ++m) q[i + m] = static_cast<std::int8_t>(q[i + m] | high[m] << at);
+  }
+}
+
+void shift_all(std::int8_t* q, int count, int by) {
+  for (int i = 0; i < count; ++i) q[i] = static_cast<std::int8_t>(q[i] + by);
+}
 
 void unpack(const BlockQ8_0& block, std::int8_t* q, float* scales, float*) {
   scales[0] = float_from_half(block.d);
@@ -35,7 +57,8 @@ void unpack(const BlockQ8_0& block, std::int8_t* q, float* scales, float*) {
 
 void unpack(const BlockQ4_0& block, std::int8_t* q, float* scales, float*) {
   scales[0] = float_from_half(block.d);
-  for (int i = 0; i < 32; ++i) q[i] = static_cast<std::int8_t>(nibble32(block.qs, i) - 8);
+  nibbles(block.qs, 16, q);
+  shift_all(q, 32, -8);
 }
 
 void unpack(const BlockQ2_K& block, std::int8_t* q, float* scales, float* minima) {
@@ -43,15 +66,16 @@ void unpack(const BlockQ2_K& block, std::int8_t* q, float* scales, float* minima
     scales[g] = float_from_half(block.d) * static_cast<float>(block.scales[g] & 15);
     minima[g] = float_from_half(block.dmin) * static_cast<float>(block.scales[g] >> 4);
   }
-  for (int i = 0; i < 256; ++i) q[i] = static_cast<std::int8_t>(crumb(block.qs, i));
+  crumbs(block.qs, q);
 }
 
 void unpack(const BlockQ3_K& block, std::int8_t* q, float* scales, float*) {
   std::int8_t units[16];
   unpack_signed_scales(block.scales, units);
   for (int g = 0; g < 16; ++g) scales[g] = float_from_half(block.d) * static_cast<float>(units[g]);
-  for (int i = 0; i < 256; ++i)
-    q[i] = static_cast<std::int8_t>((crumb(block.qs, i) | (block.hmask[i % 32] >> i / 32 & 1) << 2) - 4);
+  crumbs(block.qs, q);
+  high_bits(block.hmask, 1, 2, 256, q);
+  shift_all(q, 256, -4);
 }
 
 template <class Block>
@@ -66,21 +90,22 @@ void unpack_scales(const Block& block, float* scales, float* minima) {
 
 void unpack(const BlockQ4_K& block, std::int8_t* q, float* scales, float* minima) {
   unpack_scales(block, scales, minima);
-  for (int i = 0; i < 256; ++i) q[i] = static_cast<std::int8_t>(nibble(block.qs, i));
+  for (int i = 0; i < 256; i += 64) nibbles(block.qs + i / 2, 32, q + i);
 }
 
 void unpack(const BlockQ5_K& block, std::int8_t* q, float* scales, float* minima) {
   unpack_scales(block, scales, minima);
-  for (int i = 0; i < 256; ++i)
-    q[i] = static_cast<std::int8_t>(nibble(block.qs, i) | (block.qh[i % 32] >> i / 32 & 1) << 4);
+  for (int i = 0; i < 256; i += 64) nibbles(block.qs + i / 2, 32, q + i);
+  high_bits(block.qh, 1, 4, 256, q);
 }
 
 void unpack(const BlockQ6_K& block, std::int8_t* q, float* scales, float*) {
   for (int g = 0; g < 16; ++g) scales[g] = float_from_half(block.d) * static_cast<float>(block.scales[g]);
-  for (int i = 0; i < 256; ++i) {
-    const int low = block.ql[i / 128 * 64 + i % 64] >> i % 128 / 64 * 4 & 15;
-    q[i] = static_cast<std::int8_t>((low | crumb(block.qh, i) << 4) - 32);
+  for (int half = 0; half < 2; ++half) {
+    nibbles(block.ql + 64 * half, 64, q + 128 * half);
+    high_bits(block.qh + 32 * half, 2, 4, 128, q + 128 * half);
   }
+  shift_all(q, 256, -32);
 }
 
 void unpack(const BlockIQ4_XS& block, std::int8_t* q, float* scales, float*) {
@@ -88,12 +113,14 @@ void unpack(const BlockIQ4_XS& block, std::int8_t* q, float* scales, float*) {
     const int unit = (block.scales_l[g / 2] >> g % 2 * 4 & 15) | (block.scales_h >> 2 * g & 3) << 4;
     scales[g] = float_from_half(block.d) * static_cast<float>(unit - 32);
   }
-  for (int i = 0; i < 256; ++i) q[i] = kIq4Levels[static_cast<std::size_t>(nibble32(block.qs + i / 32 * 16, i % 32))];
+  for (int i = 0; i < 256; i += 32) nibbles(block.qs + i / 2, 16, q + i);
+  for (int i = 0; i < 256; ++i) q[i] = kIq4Levels[static_cast<std::size_t>(q[i])];
 }
 
 void unpack(const BlockTQ2_0& block, std::int8_t* q, float* scales, float*) {
   std::fill_n(scales, 8, float_from_half(block.d));
-  for (int i = 0; i < 256; ++i) q[i] = static_cast<std::int8_t>(crumb(block.qs, i) - 1);
+  crumbs(block.qs, q);
+  shift_all(q, 256, -1);
 }
 
 template <class Block>
