@@ -26,6 +26,7 @@ struct Row {
   std::string model;
   std::uint64_t bytes = 0, parameters = 0;
   double bits = 0, perplexity = 0, kl = 0, agreement = 0, prefill = 0, decode = 0;
+  std::string failure;  // why there are no numbers; empty where there are
 };
 
 // The outputs of two models at the same positions.
@@ -81,7 +82,7 @@ class Comparison {
                   name, "compare models that share a tokenizer");
     }
     const std::vector<Window> windows = windows_for(other, session.context());
-    Row row{name, other.file_bytes, other.model->parameters()};
+    Row row{.model = name, .bytes = other.file_bytes, .parameters = other.model->parameters()};
     row.bits = row.parameters == 0 ? 0 : 8.0 * static_cast<double>(row.bytes) / static_cast<double>(row.parameters);
     Difference difference;
     std::uint64_t read = 0;
@@ -144,6 +145,10 @@ class Comparison {
 Json json_of(const std::vector<Row>& rows) {
   Json list = Json::array();
   for (const Row& row : rows) {
+    if (!row.failure.empty()) {
+      list.push_back({{"model", row.model}, {"error", row.failure}});
+      continue;
+    }
     list.push_back({{"model", row.model},
                     {"bytes", row.bytes},
                     {"parameters", row.parameters},
@@ -166,6 +171,11 @@ std::string table_of(const std::vector<Row>& rows, bool markdown) {
                   "size", sep, "perplexity", sep, "KL", sep, "top-1", sep, "prefill", sep, "decode", end);
   if (markdown) text += "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const Row& row : rows) {
+    if (!row.failure.empty()) {
+      text += fmt::format("{}{:<{}}{}n/a: {}{}", bar, row.model, width, sep, row.failure,
+                          markdown ? " | | | | | | |\n" : "\n");
+      continue;
+    }
     text += fmt::format("{}{:<{}}{}{:>7.3f}{}{:>9}{}{:>10.4f}{}{:>9.5f}{}{:>6.2f}%{}{:>9.1f}{}{:>9.1f}{}", bar,
                         row.model, width, sep, row.bits, sep, readable_bytes(row.bytes), sep, row.perplexity, sep,
                         row.kl, sep, 100 * row.agreement, sep, row.prefill, sep, row.decode, end);
@@ -177,6 +187,7 @@ void write_plot(const std::string& path, const std::string& x_label, const std::
   std::vector<PlotPoint> points;
   points.reserve(rows.size());
   for (const Row& row : rows) {
+    if (!row.failure.empty()) continue;
     points.push_back({row.*x, row.perplexity, std::filesystem::path(row.model).filename().string()});
   }
   AtomicFile file(path);
@@ -210,11 +221,23 @@ int compare_verb(Arguments arguments) {
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
   if (models.empty()) throw UsageError("compare needs models");
+  if (no_speed && speed_plot) {
+    throw UsageError("--no-speed leaves --speed-plot nothing to draw", {}, "leave one of them out");
+  }
 
   Comparison comparison(device, output, prompt_from(text, file, std::nullopt), limit, !no_speed);
   std::vector<Row> rows;
   rows.reserve(models.size());
-  for (const std::string& model : models) rows.push_back(comparison.row_for(model, models.front()));
+  for (const std::string& model : models) {
+    try {
+      rows.push_back(comparison.row_for(model, models.front()));
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const Error& error) {
+      if (rows.empty()) throw;  // nothing can be held against the first
+      rows.push_back({.model = model, .failure = error.what()});
+    }
+  }
   if (plot) write_plot(*plot, "bits per weight", rows, &Row::bits);
   if (speed_plot) write_plot(*speed_plot, "decoded tokens per second", rows, &Row::decode);
   if (output.json) {
@@ -222,7 +245,8 @@ int compare_verb(Arguments arguments) {
   } else {
     print_text(table_of(rows, markdown));
   }
-  return kExitSuccess;
+  const bool whole = std::all_of(rows.begin(), rows.end(), [](const Row& row) { return row.failure.empty(); });
+  return whole ? kExitSuccess : kExitFailure;
 }
 
 }  // namespace lathe::cli

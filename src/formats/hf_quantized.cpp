@@ -52,7 +52,12 @@ std::uint32_t awq_at(const std::vector<std::uint32_t>& words, std::uint64_t row_
 std::optional<HfQuantization> hf_quantization(const Json& config, const arch::Family& family,
                                               const std::string& where) {
   const auto found = config.find("quantization_config");
-  if (found == config.end() || !found->is_object()) return std::nullopt;
+  if (found == config.end() || found->is_null()) return std::nullopt;
+  if (!found->is_object()) {
+    throw Error(fmt::format("\"quantization_config\" is {}, not an object",
+                            found->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 64)),
+                where, "without it weights would be taken for what they are not; restore the original config.json");
+  }
   const Json& json = *found;
   const auto method = json_get_or<std::string>(json, "quant_method", "", where);
   if (!method.empty() && method == family.hf_quantization) return std::nullopt;

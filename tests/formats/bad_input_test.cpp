@@ -384,6 +384,8 @@ TEST(BadFolder, Configs) {
                 .find("factors"),
             std::string::npos);
   EXPECT_NE(error("quantization_config", {{"quant_method", "exl2"}}).find("exl2"), std::string::npos);
+  EXPECT_NE(error("quantization_config", "gptq").find("not an object"), std::string::npos);
+  EXPECT_EQ(error("quantization_config", nullptr), "");
 }
 
 // ---- other layouts
