@@ -25,7 +25,7 @@ class Bitmod final : public Method {
  private:
   static void adapt(LayerWork& work, const std::string& name) {
     const CodecParams& params = work.target.params;
-    const std::vector<float>& weight = work.finite_values(name);
+    const std::vector<float>& weight = work.checked_values(name);
     const Shape& shape = work.shape(name);
     const std::size_t cols = shape.cols(), group = static_cast<std::size_t>(params.group_size);
     std::vector<BitmodRow> rows(shape.rows());

@@ -27,17 +27,16 @@ struct Planes {
   std::vector<FdbGrid> grids;       // [rows, groups]
 };
 
+// Not finite where halves cannot hold it.
 FdbGrid in_halves(FdbGrid grid) {
-  const auto half = [](float scale) {
-    const float rounded = float_from_half(half_from_float(scale));
-    return std::isfinite(rounded) ? rounded : std::copysign(65504.0f, scale);
-  };
-  return {half(grid.first), half(grid.second)};
+  return {float_from_half(half_from_float(grid.first)), float_from_half(half_from_float(grid.second))};
 }
 
-// Rows [begin, end), at most kStripRows. `fit`: grids too, when a group's first column comes up.
-void choose_planes(const std::vector<float>& weight, std::size_t begin, std::size_t end, std::size_t group,
-                   const Hessian& hessian, bool fit, Planes& out) {
+bool is_finite(const FdbGrid& grid) { return std::isfinite(grid.first) && std::isfinite(grid.second); }
+
+// Rows [begin, end), at most kStripRows; `name` for errors. `fit`: grids too, when a group's first column comes up.
+void choose_planes(const std::string& name, const std::vector<float>& weight, std::size_t begin, std::size_t end,
+                   std::size_t group, const Hessian& hessian, bool fit, Planes& out) {
   const std::size_t cols = hessian.columns(), groups = (cols + group - 1) / group;
   std::vector<float> values;
   ColumnWalk(hessian, fit ? group : 0)
@@ -47,8 +46,9 @@ void choose_planes(const std::vector<float>& weight, std::size_t begin, std::siz
             values.resize(count);
             for (std::size_t lane = 0; lane < end - begin; ++lane) {
               for (std::size_t i = 0; i < count; ++i) values[i] = columns[i * kStripRows + lane];
-              out.grids[(begin + lane) * groups + first / group] =
-                  in_halves(fit_fdb_grid(values, std::span(hessian.diagonal).subspan(first, count)));
+              const FdbGrid grid = in_halves(fit_fdb_grid(values, std::span(hessian.diagonal).subspan(first, count)));
+              if (!is_finite(grid)) fail_scale(name, begin + lane);
+              out.grids[(begin + lane) * groups + first / group] = grid;
             }
           },
           [&](std::size_t column, const float* w, float* rounded) {
@@ -92,7 +92,7 @@ struct ScaleEquations {
 };
 
 // Scales of rows [begin, end), at most kSolvedTogether, of `cols` columns, for planes that stay. Rows whose equations
-// have no one solution keep the scales they have.
+// have no one solution, or one that halves cannot hold, keep the scales they have.
 void solve_scales(const std::vector<float>& weight, std::size_t cols, std::size_t begin, std::size_t end,
                   std::size_t group, const std::vector<float>& gram, double ridge, Planes& planes) {
   const std::size_t rows = end - begin, groups = (cols + group - 1) / group, n = 2 * groups;
@@ -128,6 +128,7 @@ void solve_scales(const std::vector<float>& weight, std::size_t cols, std::size_
       }
     }
   }
+  std::vector<FdbGrid> solved(groups);
   for (std::size_t r = 0; r < rows; ++r) {
     FdbGrid* grids = planes.grids.data() + (begin + r) * groups;
     auto& [matrix, right] = equations[r];
@@ -136,8 +137,9 @@ void solve_scales(const std::vector<float>& weight, std::size_t cols, std::size_
     }
     if (!solve_definite(matrix, right)) continue;
     for (std::size_t g = 0; g < groups; ++g) {
-      grids[g] = in_halves({static_cast<float>(right[2 * g]), static_cast<float>(right[2 * g + 1])});
+      solved[g] = in_halves({static_cast<float>(right[2 * g]), static_cast<float>(right[2 * g + 1])});
     }
+    if (std::all_of(solved.begin(), solved.end(), is_finite)) std::copy(solved.begin(), solved.end(), grids);
   }
 }
 
@@ -148,6 +150,7 @@ class DbLlm final : public Method {
     return "two binary planes with compensation, scales solved for the layer's output";
   }
   std::string_view paper() const override { return "Chen et al. 2024"; }
+  std::vector<std::string_view> options() const override { return {"--damping"}; }
   std::string_view usual_codec() const override { return "FDB"; }
   Needs needs() const override { return Needs::kGram; }
   bool can_target(const Target& target) const override { return fdb_codec(*target.codec) != nullptr; }
@@ -168,7 +171,7 @@ class DbLlm final : public Method {
   static void binarize(LayerWork& work, const std::string& name, const Hessian& hessian,
                        const std::vector<float>& gram) {
     const CodecParams& params = work.target.params;
-    const std::vector<float>& weight = work.finite_values(name);
+    const std::vector<float>& weight = work.checked_values(name);
     const Shape& shape = work.shape(name);
     const std::size_t cols = shape.cols(), group = int_group_columns(params, cols);
     Planes planes;
@@ -179,7 +182,7 @@ class DbLlm final : public Method {
     const double ridge = hessian.damping * mean / static_cast<double>(std::max<std::size_t>(1, cols));
     for (int round = 0; round < kRounds; ++round) {
       work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
-        choose_planes(weight, begin, end, group, hessian, round == 0, planes);
+        choose_planes(name, weight, begin, end, group, hessian, round == 0, planes);
       });
       work.pool->parallel_for(shape.rows(), kSolvedTogether, [&](std::size_t begin, std::size_t end, int) {
         interrupt_token().check();

@@ -64,7 +64,7 @@ class DgqSearch {
  public:
   DgqSearch(LayerWork& work, const std::string& name, const InputStatistics& input)
       : work_(work),
-        weight_(work.finite_values(name)),
+        weight_(work.checked_values(name)),
         params_(work.target.params),
         input_(input),
         n_(input.columns()),
@@ -176,6 +176,7 @@ class Dgq final : public Method {
     return "integer scales per group under a float scale per row, both searched; outliers of inputs clipped";
   }
   std::string_view paper() const override { return "Zhang et al. 2023"; }
+  std::vector<std::string_view> options() const override { return {"--smooth-percentile"}; }
   std::string_view usual_codec() const override { return "DGQ"; }
   Needs needs() const override { return Needs::kGram; }
   bool can_target(const Target& target) const override { return dgq_codec(*target.codec) != nullptr; }

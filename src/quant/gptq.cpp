@@ -23,9 +23,9 @@ struct Rounded {
   std::vector<IntGrid> grids;        // [rows, groups]
 };
 
-// Rows [begin, end) of a weight, at most kStripRows.
-void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_t end, const IntegerGrid& kind,
-                 const Hessian& hessian, bool static_groups, Rounded& out) {
+// Rows [begin, end) of a weight, at most kStripRows; `name` for errors.
+void round_strip(const std::string& name, const std::vector<float>& weight, std::size_t begin, std::size_t end,
+                 const IntegerGrid& kind, const Hessian& hessian, bool static_groups, Rounded& out) {
   const CodecParams& params = kind.target.params;
   const std::size_t cols = hessian.columns(), group = int_group_columns(params, cols);
   const std::size_t groups = int_groups(params, cols);
@@ -34,8 +34,8 @@ void round_strip(const std::vector<float>& weight, std::size_t begin, std::size_
   const auto fit = [&](std::size_t lane, std::size_t first, std::size_t count, const float* from, std::size_t stride) {
     values.resize(count);
     for (std::size_t i = 0; i < count; ++i) values[i] = from[i * stride];
-    IntGrid fitted = kind.fit(values, std::span(hessian.diagonal).subspan(first, count));
-    if (!std::isfinite(fitted.scale)) fitted.scale = 65504.0f * (fitted.scale < 0 ? -1.0f : 1.0f);
+    const IntGrid fitted = kind.fit(values, std::span(hessian.diagonal).subspan(first, count));
+    if (!std::isfinite(fitted.scale)) fail_scale(name, begin + lane);
     out.grids[(begin + lane) * groups + first / group] = fitted;
   };
   for (std::size_t lane = 0; lane < end - begin && static_groups; ++lane) {
@@ -67,6 +67,7 @@ class Gptq final : public Method {
     return "columns in turn, later ones take back the error of earlier ones";
   }
   std::string_view paper() const override { return "Frantar et al. 2023"; }
+  std::vector<std::string_view> options() const override { return {"--damping", "--act-order"}; }
   Needs needs() const override { return Needs::kGram; }
   bool can_target(const Target& target) const override { return integer_grid(target).has_value(); }
 
@@ -87,13 +88,13 @@ class Gptq final : public Method {
     const Target target = work.target_of(name);
     const auto grid = integer_grid(target);
     if (!grid) return work.round_to_target(name);  // F16, where blocks do not divide the rows
-    const std::vector<float>& weight = work.finite_values(name);
+    const std::vector<float>& weight = work.checked_values(name);
     const Shape& shape = work.shape(name);
     Rounded rounded;
     rounded.levels.resize(shape.elements());
     rounded.grids.resize(shape.rows() * int_groups(grid->target.params, shape.cols()));
     work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
-      round_strip(weight, begin, end, *grid, hessian, work.options.act_order, rounded);
+      round_strip(name, weight, begin, end, *grid, hessian, work.options.act_order, rounded);
     });
     const PackedTensor integers = pack_int_groups(name, *int_group_codec(*grid->target.codec), shape,
                                                   grid->target.params, rounded.levels, rounded.grids);

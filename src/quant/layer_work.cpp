@@ -4,10 +4,17 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/cancel.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 
 namespace lathe::quant {
+namespace {
+
+constexpr float kLargestWeight = 65504;  // of half precision
+
+}  // namespace
 
 std::vector<float>& LayerWork::values(const std::string& name) {
   auto& found = floats[name];
@@ -15,12 +22,42 @@ std::vector<float>& LayerWork::values(const std::string& name) {
   return found;
 }
 
-const std::vector<float>& LayerWork::finite_values(const std::string& name) {
+const std::vector<float>& LayerWork::checked_values(const std::string& name) {
   const std::vector<float>& found = values(name);
-  for (const float value : found) {
-    if (!std::isfinite(value)) fail(fmt::format("tensor \"{}\"", name), "holds NaN or infinity");
-  }
+  check_weights(name, found, shape(name).cols());
   return found;
+}
+
+void check_weights(const std::string& name, std::span<const float> values, std::uint64_t columns,
+                   std::uint64_t first_row) {
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](float value) { return !(std::abs(value) <= kLargestWeight); });
+  if (bad == values.end()) return;
+  const auto at = static_cast<std::uint64_t>(bad - values.begin());
+  throw Error(fmt::format("the value {} at row {}, column {} is {}", *bad, first_row + at / columns, at % columns,
+                          std::isfinite(*bad) ? fmt::format("beyond {}, where half precision ends", kLargestWeight)
+                                              : "not a finite number"),
+              fmt::format("tensor \"{}\"", name),
+              "the model is damaged: get it again, or mend the tensor, and run again");
+}
+
+void check_weights(const PackedTensor& tensor, ThreadPool& pool) {
+  const std::uint64_t columns = tensor.shape.cols();
+  pool.parallel_for(tensor.shape.rows(), 16, [&](std::size_t begin, std::size_t end, int) {
+    interrupt_token().check();
+    std::vector<float> values(columns);
+    for (std::size_t row = begin; row < end; ++row) {
+      tensor.decode_row(row, values);
+      check_weights(tensor.name, values, columns, row);
+    }
+  });
+  for (const Part& part : tensor.parts) drop_pages(part.data.span());
+}
+
+void fail_scale(const std::string& name, std::uint64_t row) {
+  throw Error(
+      fmt::format("a scale of row {} came out beyond half precision, since errors of other columns added up", row),
+      fmt::format("tensor \"{}\"", name), "use a larger --damping, more calibration text, or --method rtn");
 }
 
 bool is_router(const arch::OpList& ops, int layer, int slot) {
@@ -56,6 +93,7 @@ const InputStatistics& LayerWork::input_of(const std::string& linear) const {
 }
 
 Target target_for(const Target& target, const std::string& name, std::uint64_t columns) {
+  check_parameters(target);  // what is left to go wrong are the rows
   try {
     target.codec->parts(Shape{1, columns}, target.params);
     return target;
@@ -122,7 +160,7 @@ PackedTensor pack_rows(const PackedTensor& source, const Target& target, ThreadP
 }
 
 void LayerWork::round_to_target(const std::string& name, std::span<const float> importance) {
-  packed[name] = pack_rows(name, target_of(name), shape(name), values(name), importance, *pool);
+  packed[name] = pack_rows(name, target_of(name), shape(name), checked_values(name), importance, *pool);
 }
 
 void LayerWork::keep_changed() {

@@ -54,8 +54,8 @@ struct LayerWork {
 
   // The tensor's values, decoded on first use; writing to them changes what is packed.
   std::vector<float>& values(const std::string& name);
-  // The same; throws an Error naming the tensor when one is NaN or infinite.
-  const std::vector<float>& finite_values(const std::string& name);
+  // The same, through check_weights().
+  const std::vector<float>& checked_values(const std::string& name);
   const Shape& shape(const std::string& name) const { return source.at(name).shape; }
   // The weights to round, those together that read the same input: a linear operation's, or one expert's. Routers are
   // not among them, nor the matrices per head of latent attention.
@@ -69,6 +69,18 @@ struct LayerWork {
   // Every changed tensor that was not packed becomes F32: norms and biases that took part in a merge.
   void keep_changed();
 };
+
+// Throws an Error that names the tensor, the place and a remedy when one of some rows' values, `columns` each, is NaN,
+// infinite, or larger than half precision goes, in which most codecs store scales. `first_row`: that of the first
+// value.
+void check_weights(const std::string& name, std::span<const float> values, std::uint64_t columns,
+                   std::uint64_t first_row = 0);
+// The same for all of a tensor, without keeping its values.
+void check_weights(const PackedTensor& tensor, ThreadPool& pool);
+
+// For weights that were all right before errors of others were added to them: a scale of the row came out larger than
+// half precision goes.
+[[noreturn]] void fail_scale(const std::string& name, std::uint64_t row);
 
 // Whether `slot` holds the logits that the layer's experts are chosen by.
 bool is_router(const arch::OpList& ops, int layer, int slot);

@@ -31,6 +31,8 @@ class Method {
   virtual std::string_view name() const = 0;         // "gptq"
   virtual std::string_view description() const = 0;  // one line for people
   virtual std::string_view paper() const = 0;
+  // The MethodOptions that it looks at, as the command line names them ("--damping").
+  virtual std::vector<std::string_view> options() const { return {}; }
   // What it packs into when nothing else is asked for.
   virtual std::string_view usual_codec() const { return "INT_SYM"; }
   virtual Needs needs() const = 0;

@@ -15,6 +15,29 @@ constexpr std::uint64_t kAlign = 64;
 
 std::uint64_t aligned(std::uint64_t offset) { return (offset + kAlign - 1) / kAlign * kAlign; }
 
+std::map<std::string, PackedTensor> tensors_in(const Bytes& bytes, const std::string& path) {
+  const std::size_t end = bytes.text().find('\n');
+  if (end == std::string_view::npos) fail(path, "has no header");
+  const Json header = parse_json(std::string(bytes.text().substr(0, end)), path);
+  std::uint64_t offset = aligned(end + 1);
+  std::map<std::string, PackedTensor> tensors;
+  for (const auto& entry : header) {
+    std::vector<Bytes> parts;
+    for (const auto& size : entry.at("parts")) {
+      parts.push_back(bytes.slice(offset, size.get<std::uint64_t>(), "a finished layer"));
+      offset = aligned(offset + size.get<std::uint64_t>());
+    }
+    const std::string name = entry.at("name").get<std::string>();
+    const auto extents = entry.at("shape").get<std::vector<std::uint64_t>>();
+    tensors[name] =
+        packed_parts(name, codec_named(entry.at("codec").get<std::string>()), Shape::of(extents, path),
+                     {entry.at("bits").get<int>(), entry.at("group_size").get<int>(), entry.at("row_shift").get<int>(),
+                      entry.at("stored").get<std::uint64_t>(), entry.at("activation_bits").get<int>()},
+                     std::move(parts));
+  }
+  return tensors;
+}
+
 }  // namespace
 
 PartialRun::PartialRun(const fs::path& output, const std::string& fingerprint) : folder_(output.string() + ".partial") {
@@ -31,7 +54,12 @@ PartialRun::PartialRun(const fs::path& output, const std::string& fingerprint) :
     throw Error("is in the way: it was not made by lathe quantize", folder_.string(),
                 "move it, or name another output");
   }
-  fs::create_directories(folder_);
+  std::error_code failed;
+  fs::create_directories(folder_, failed);
+  if (failed) {
+    throw Error(fmt::format("cannot create the folder: {}", failed.message()), folder_.string(),
+                "name an output where files can be written");
+  }
   AtomicFile file(key);
   file.write(fingerprint);
   file.commit();
@@ -43,27 +71,11 @@ std::optional<std::map<std::string, PackedTensor>> PartialRun::load(int layer) c
   const fs::path path = file_of(layer);
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
-  const Bytes bytes = map_file(path);
-  const std::size_t end = bytes.text().find('\n');
-  if (end == std::string_view::npos) fail(path.string(), "is damaged; remove it");
-  const Json header = parse_json(std::string(bytes.text().substr(0, end)), path.string());
-  std::uint64_t offset = aligned(end + 1);
-  std::map<std::string, PackedTensor> tensors;
-  for (const auto& entry : header) {
-    std::vector<Bytes> parts;
-    for (const auto& size : entry.at("parts")) {
-      parts.push_back(bytes.slice(offset, size.get<std::uint64_t>(), "a finished layer"));
-      offset = aligned(offset + size.get<std::uint64_t>());
-    }
-    const std::string name = entry.at("name").get<std::string>();
-    const auto extents = entry.at("shape").get<std::vector<std::uint64_t>>();
-    tensors[name] =
-        packed_parts(name, codec_named(entry.at("codec").get<std::string>()), Shape::of(extents, path.string()),
-                     {entry.at("bits").get<int>(), entry.at("group_size").get<int>(), entry.at("row_shift").get<int>(),
-                      entry.at("stored").get<std::uint64_t>(), entry.at("activation_bits").get<int>()},
-                     std::move(parts));
+  try {
+    return tensors_in(map_file(path), path.string());
+  } catch (const std::exception& error) {  // Error, or what the JSON library throws for members of other kinds
+    throw Error(fmt::format("is no finished layer: {}", error.what()), path.string(), "remove it and run again");
   }
-  return tensors;
 }
 
 std::map<std::string, PackedTensor> PartialRun::store(int layer,

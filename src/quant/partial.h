@@ -15,7 +15,7 @@ class PartialRun {
   // The folder `output` + ".partial". `fingerprint` says what the run depends on; layers of another run are removed.
   PartialRun(const std::filesystem::path& output, const std::string& fingerprint);
 
-  // The layer's tensors, mapped, when an earlier run finished it whole.
+  // The layer's tensors, mapped, when an earlier run finished it whole. Throws an Error naming a damaged file.
   std::optional<std::map<std::string, PackedTensor>> load(int layer) const;
   // Writes them (all or nothing) and returns them as mapped from there: a finished layer takes no memory. Numbers
   // behind the last layer's are for other tensors that should take none.

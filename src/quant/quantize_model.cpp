@@ -1,5 +1,6 @@
 #include "quant/quantize_model.h"
 
+#include <array>
 #include <chrono>
 #include <cmath>
 
@@ -102,6 +103,10 @@ class Run {
     if (translates) encoder_ops_ = arch::lower_encoder(in.architecture);
     add_blocks(encoder_ops_, in.architecture.encoder.n_layers, "enc.blk.");
     add_blocks(ops_, in.architecture.n_layers, translates ? "dec.blk." : "blk.");
+    for (const auto& [name, target] : outer_targets()) {
+      const PackedTensor* tensor = in.weights.find(name);
+      if (tensor != nullptr && *target) check_weights(*tensor, pool_);
+    }
     if (!calibrates()) return;
     if (in.tokenizer == nullptr)
       throw Error("the model holds no tokenizer, which calibration needs", in.path, "name one with --tokenizer FILE");
@@ -175,8 +180,7 @@ class Run {
   Tensors outer_tensors(const PartialRun& partial) {
     Tensors all;
     int place = static_cast<int>(blocks_.size());
-    for (const auto& [name, target] :
-         {std::pair{"token_embd.weight", &options_.embedding}, std::pair{"output.weight", &options_.head}}) {
+    for (const auto& [name, target] : outer_targets()) {
       interrupt_token().check();
       const PackedTensor* tensor = in_.weights.find(name);
       if (tensor == nullptr || !*target) continue;
@@ -197,6 +201,10 @@ class Run {
   }
 
  private:
+  // What --embedding and --head say of tensors outside of the layers.
+  std::array<std::pair<std::string, const std::optional<Target>*>, 2> outer_targets() const {
+    return {{{"token_embd.weight", &options_.embedding}, {"output.weight", &options_.head}}};
+  }
   bool calibrates() const { return options_.method->needs() != Needs::kNothing; }
 
   // The original's.
@@ -229,6 +237,9 @@ class Run {
     work.source = source_of(index);
     for (const Linears& linears : work.linears_by_input()) {  // an encoder multiplies with some of the decoder's
       for (const std::string& linear : linears) work.source[linear + ".weight"] = in_.weights.at(linear + ".weight");
+    }
+    for (const Linears& linears : work.linears_by_input()) {  // before inputs suffer from what is wrong with weights
+      for (const std::string& linear : linears) check_weights(work.source[linear + ".weight"], pool_);
     }
     if (runner) {
       const auto start = Clock::now();
@@ -278,8 +289,7 @@ class Run {
 }  // namespace
 
 void check_pair(const Method& method, const Target& target) {
-  target.codec->parts(Shape{1, std::max<std::uint64_t>(1, target.codec->column_alignment(target.params))},
-                      target.params);  // throws for parameters the codec does not have
+  check_parameters(target);
   if (method.can_target(target)) return;
   std::string able;
   for (const Codec* codec : all_codecs()) {
@@ -298,6 +308,9 @@ QuantizeReport quantize_model(const formats::ModelFile& in, const std::filesyste
                 in.path, "--method rtn and --method bitmod need no calibration");
   }
   check_pair(*options.method, options.target);
+  for (const auto& outer : {options.embedding, options.head}) {
+    if (outer) check_parameters(*outer);
+  }
   Run run(in, options);
   QuantizeReport report;
   const PartialRun partial(out, run.fingerprint());

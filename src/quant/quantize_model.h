@@ -47,7 +47,8 @@ struct QuantizeReport {
   }
 };
 
-// Throws an Error that names the pair and the remedy when the method cannot produce the codec.
+// Throws a UsageError that names the remedy when the codec does not have the parameters, and one that names the pair
+// when the method cannot produce it.
 void check_pair(const Method& method, const Target& target);
 
 // Reads `in`, writes `out` (any kind of file that can hold the codec) when all is done. An interrupted run leaves

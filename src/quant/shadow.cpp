@@ -42,6 +42,9 @@ class Shadow final : public Method {
     return "static 8-bit weights and activations, outliers of the inputs that need it computed beside";
   }
   std::string_view paper() const override { return "Xu et al. 2024"; }
+  std::vector<std::string_view> options() const override {
+    return {"--shadow-share", "--shadow-threshold", "--shadow-prune"};
+  }
   std::string_view usual_codec() const override { return "W8A8"; }
   Needs needs() const override { return Needs::kStatistics; }
   bool can_target(const Target& target) const override { return w8a8_codec(*target.codec) != nullptr; }
@@ -77,7 +80,7 @@ class Shadow final : public Method {
       const W8a8Input input = static_input(work.input_of(first), work.options, work.options.shadows.contains(first));
       for (const std::string& linear : linears) {
         const std::string name = linear + ".weight";
-        work.packed[name] = pack_w8a8(name, work.shape(name), work.values(name), input);
+        work.packed[name] = pack_w8a8(name, work.shape(name), work.checked_values(name), input);
       }
     }
   }

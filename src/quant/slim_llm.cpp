@@ -57,9 +57,10 @@ struct SlimRounding {
   std::vector<IntGrid> grids;                // [rows, blocks]
 };
 
-// Rows [begin, end) of a weight, at most kStripRows.
-void round_slim_strip(const std::vector<float>& weight, std::size_t begin, std::size_t end, const Hessian& hessian,
-                      const std::vector<float>& thresholds, const MethodOptions& options, SlimRounding& out) {
+// Rows [begin, end) of a weight, at most kStripRows; `name` for errors.
+void round_slim_strip(const std::string& name, const std::vector<float>& weight, std::size_t begin, std::size_t end,
+                      const Hessian& hessian, const std::vector<float>& thresholds, const MethodOptions& options,
+                      SlimRounding& out) {
   const std::size_t cols = hessian.columns(), group = static_cast<std::size_t>(out.params.group_size);
   const std::size_t blocks = out.widths.size();
   std::vector<float> values, costs;
@@ -73,7 +74,9 @@ void round_slim_strip(const std::vector<float>& weight, std::size_t begin, std::
         costs[i] = options.plain_scales ? hessian.diagonal[first + i] : 1 / (pivot * pivot);
         if (salience_of(values[i], pivot) >= thresholds[block]) costs[i] *= options.salience_weight;
       }
-      out.grids[(begin + lane) * blocks + block] = fit_slim_grid(values, costs, out.widths[block]);
+      const IntGrid grid = fit_slim_grid(values, costs, out.widths[block]);
+      if (!std::isfinite(grid.scale)) fail_scale(name, begin + lane);
+      out.grids[(begin + lane) * blocks + block] = grid;
     }
   };
   const auto round = [&](std::size_t column, const float* w, float* rounded) {
@@ -95,6 +98,9 @@ class SlimLlm final : public Method {
     return "as gptq; blocks of columns get a bit more or less by their salience, at the same average";
   }
   std::string_view paper() const override { return "Huang et al. 2024"; }
+  std::vector<std::string_view> options() const override {
+    return {"--damping", "--even-widths", "--plain-scales", "--salience-weight"};
+  }
   std::string_view usual_codec() const override { return "SLIM"; }
   Needs needs() const override { return Needs::kGram; }
   bool can_target(const Target& target) const override { return slim_codec(*target.codec) != nullptr; }
@@ -118,7 +124,7 @@ class SlimLlm final : public Method {
 
  private:
   static void round(LayerWork& work, const std::string& name, const Hessian& hessian, std::span<const float> sample) {
-    const std::vector<float>& weight = work.finite_values(name);
+    const std::vector<float>& weight = work.checked_values(name);
     const Shape& shape = work.shape(name);
     SlimRounding out;
     out.params = work.target.params;
@@ -129,7 +135,7 @@ class SlimLlm final : public Method {
     out.grids.resize(shape.rows() * blocks);
     const std::vector<float> thresholds = salience_thresholds(weight, hessian, out.params);
     work.pool->parallel_for(shape.rows(), kStripRows, [&](std::size_t begin, std::size_t end, int) {
-      round_slim_strip(weight, begin, end, hessian, thresholds, work.options, out);
+      round_slim_strip(name, weight, begin, end, hessian, thresholds, work.options, out);
     });
     work.packed[name] = pack_slim(name, shape, out.params, out.widths, out.levels, out.grids);
   }

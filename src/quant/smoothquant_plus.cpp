@@ -38,6 +38,7 @@ class SmoothQuantPlus final : public Method {
     return "input outliers moved into the weights, one strength for the whole model, searched";
   }
   std::string_view paper() const override { return "Pan et al. 2023"; }
+  std::vector<std::string_view> options() const override { return {"--alpha"}; }
   Needs needs() const override { return Needs::kStatistics; }
   bool can_target(const Target& target) const override { return target.codec->can_encode(); }
 

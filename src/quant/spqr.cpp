@@ -104,6 +104,7 @@ class Spqr final : public Method {
     return "as gptq, in small groups with quantized scales; weights that rounding hurts most become outliers";
   }
   std::string_view paper() const override { return "Dettmers et al. 2023"; }
+  std::vector<std::string_view> options() const override { return {"--damping", "--act-order", "--outlier-threshold"}; }
   std::string_view usual_codec() const override { return "SPQR_ORDERED"; }
   Needs needs() const override { return Needs::kGram; }
   bool can_target(const Target& target) const override { return spqr_codec(*target.codec) != nullptr; }
@@ -125,7 +126,7 @@ class Spqr final : public Method {
   static void round(LayerWork& work, const std::string& name, const Hessian& hessian, bool ordered) {
     const Target target = work.target_of(name);
     if (spqr_codec(*target.codec) == nullptr) return work.round_to_target(name);  // F16: rows too long
-    const std::vector<float>& weight = work.finite_values(name);
+    const std::vector<float>& weight = work.checked_values(name);
     const float threshold = threshold_of(weight, hessian, work.options.outlier_threshold);
     const Shape& shape = work.shape(name);
     SpqrWeights weights(shape, target.params);

@@ -1,9 +1,11 @@
 #include "quant/target.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "tensor/codecs/balanced.h"
 #include "tensor/codecs/int_group_fit.h"
@@ -54,6 +56,19 @@ IntGrid IntegerGrid::fit(std::span<const float> x, std::span<const float> weight
 int IntegerGrid::nearest(const IntGrid& grid, float x) const {
   return balanced ? nearest_balanced_level(grid, x, target.params.bits - 1)
                   : nearest_int_level(grid, x, target.params.bits);
+}
+
+void check_parameters(const Target& target) {
+  const Codec& codec = *target.codec;
+  if (block_format(codec) != nullptr && (target.params.bits != 0 || target.params.group_size != 0)) {
+    throw UsageError(fmt::format("{} has one width and one size of groups", codec.name()), {},
+                     "leave out bits and group, or name INT_SYM or INT_ASYM");
+  }
+  try {
+    codec.parts(Shape{1, std::max<std::uint64_t>(1, codec.column_alignment(target.params))}, target.params);
+  } catch (const Error& error) {
+    throw UsageError(error.problem(), error.where(), error.remedy());
+  }
 }
 
 std::optional<IntegerGrid> integer_grid(const Target& target) {

@@ -18,6 +18,9 @@ struct Target {
   std::string text() const;  // "INT_SYM, 4 bits, groups of 128"
 };
 
+// Throws a UsageError unless the codec has the parameters: of a width that it knows, and none where it has one layout.
+void check_parameters(const Target& target);
+
 // Integer groups that hold exactly what the target can hold: the target itself, INT_SYM with 4, 5 or 8 bits in groups
 // of 32 for Q4_0, Q5_0 and Q8_0, whose blocks are the same numbers in another order, or INT_SYM with one bit more for
 // BALANCED, which has not all of its levels.

@@ -176,6 +176,26 @@ TEST_F(QuantizeModel, StartsAnewWhenTheModelTheTokensOrTheKernelAreOthers) {
   EXPECT_EQ(rerun(model_, scalar), whole);
 }
 
+TEST_F(QuantizeModel, NamesADamagedLayer) {
+  const std::filesystem::path out = folder_ / "m.lathe", layer = out.string() + ".partial/layer-00000";
+  const Stop stop(rtn_method(), 1);
+  QuantizeOptions o = options(stop, {&codec_named("INT_SYM"), {4, 32}});
+  EXPECT_THROW(quantize_model(model_, out, o), Cancelled);
+  o.method = &rtn_method();
+  for (const char* damaged : {"[]", "[{}]\n", "[7]\n", "[{\"parts\":[1]}]\n", "{\n"}) {
+    write_file(layer, damaged);
+    try {
+      quantize_model(model_, out, o);
+      ADD_FAILURE() << damaged;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.where(), layer.string()) << error.what();
+      EXPECT_NE(error.remedy(), "") << error.what();
+    }
+  }
+  std::filesystem::remove(layer);
+  quantize_model(model_, out, o);
+}
+
 TEST_F(QuantizeModel, ThreadsAndKernelsOfTheSameKindGiveTheSameBytes) {
   QuantizeOptions o = options(gptq_method(), {&codec_named("INT_ASYM"), {2, 32}});
   quantize_model(model_, folder_ / "two.lathe", o);
@@ -198,16 +218,32 @@ TEST_F(QuantizeModel, RefusesWithoutTouchingTheOutput) {
   EXPECT_THROW(quantize_model(model_, out, o), UsageError);
   o = options(rtn_method(), {&codec_named("INT_SYM"), {9, 32}});
   EXPECT_THROW(quantize_model(model_, out, o), Error);
-  formats::ModelFile poisoned = model_;
-  poisoned.weights.remove("blk.1.ffn_up.weight");
-  std::vector<float> values = model_.weights.at("blk.1.ffn_up.weight").to_floats();
-  values[3] = NAN;
-  poisoned.weights.add(packed_blocks("blk.1.ffn_up.weight", codec_named("F32"),
-                                     model_.weights.at("blk.1.ffn_up.weight").shape,
-                                     Bytes(std::as_bytes(std::span(values)), "test")));
+  const auto refuses = [&](const std::string& name, float value, const Method& method) {
+    const PackedTensor& tensor = model_.weights.at(name);
+    std::vector<float> values = tensor.to_floats();
+    values[tensor.shape.cols() + 3] = value;
+    formats::ModelFile poisoned = model_;
+    poisoned.weights.remove(name);
+    poisoned.weights.add(
+        packed_blocks(name, codec_named("F32"), tensor.shape, Bytes(std::as_bytes(std::span(values)), "test")));
+    QuantizeOptions o = options(method, target_of(method, {method.name() == "db-llm" ? 2 : 4, 32}));
+    o.embedding = Target{&codec_named("Q8_0"), {}};
+    o.method_options.alpha = method.name() == "smoothquant+" ? 0.5f : -1;
+    try {
+      quantize_model(poisoned, out, o);
+      ADD_FAILURE() << method.name() << " took " << value << " in " << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.where(), fmt::format("tensor \"{}\"", name)) << method.name() << ": " << error.what();
+      EXPECT_NE(error.problem().find(fmt::format("{} at row 1, column 3", value)), std::string::npos) << error.what();
+      EXPECT_NE(error.remedy(), "") << method.name();
+    }
+  };
   for (const Method* method : all_methods()) {
-    o = options(*method, target_of(*method, {4, 32}));
-    EXPECT_THROW(quantize_model(poisoned, out, o), Error) << method->name();
+    for (const float value : {NAN, -INFINITY, 1e6f}) {
+      for (const char* name : {"blk.1.ffn_up.weight", "blk.1.attn_v.weight", "token_embd.weight"}) {
+        refuses(name, value, *method);
+      }
+    }
   }
   EXPECT_EQ(read_file(out), "mine");
 }
