@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "cli/codec_args.h"
 #include "cli/common.h"
 #include "cli/kernel_timing.h"
 #include "cli/verbs.h"
@@ -40,22 +41,9 @@ struct NamedCodec {
   CodecParams params;
 };
 
-// "INT_SYM:2:128", "INT_SYM:2:128:8" or "Q4_0".
 NamedCodec codec_from(const std::string& text) {
-  const std::vector<std::string> parts = split(text, ':');
-  const Codec* codec = find_codec(parts[0]);
-  if (codec == nullptr)
-    throw UsageError(fmt::format("--codec: there is no codec '{}'", parts[0]), {}, "quantize --list shows all");
-  const auto number = [](const std::string& part) { return static_cast<int>(positive_number(part, "--codec")); };
-  CodecParams params;
-  if (parts.size() > 1) params.bits = number(parts[1]);
-  if (parts.size() > 2) params.group_size = parts[2] == "0" ? 0 : number(parts[2]);
-  if (parts.size() > 3) params.activation_bits = number(parts[3]);
-  if (params.activation_bits != 0 && !codec->takes_activation_bits()) {
-    throw UsageError(fmt::format("--codec: {} has no products with {}-bit activations", codec->name(), parts[3]));
-  }
-  if (!codec->can_encode()) throw UsageError(fmt::format("--codec: {} can be read but not written", codec->name()));
-  return {text, codec, params};
+  const quant::Target target = codec_target(text, "--codec");
+  return {text, target.codec, target.params};
 }
 
 Shape2 shape_from(const std::string& text) {

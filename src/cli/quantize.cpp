@@ -1,4 +1,5 @@
 // lathe quantize: a model compressed by one of the post-training methods (quant/methods.cpp) into one of the codecs.
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/calibration_text.h"
+#include "cli/codec_args.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "quant/quantize_model.h"
@@ -26,38 +28,40 @@ const quant::Method& usual_method(const Codec* codec) {
   return able ? method : quant::method_named(kDefaultOtherwise);
 }
 
-void check_activation_bits(const Target& target, std::string_view option) {
-  const int bits = target.params.activation_bits;
-  if (bits != 0 && !target.codec->takes_activation_bits()) {
-    throw UsageError(fmt::format("{}: {} has no products with {}-bit activations", option, target.codec->name(), bits),
-                     {}, "INT_SYM, INT_ASYM, BIPOLAR and BALANCED do");
-  }
-}
-
-// "Q8_0", "INT_ASYM:4:64" (bits, group, bits of activations), "same" as the body, "keep" what the file has.
+// A codec_target, "same" as the body, "keep" what the file has.
 std::optional<Target> target_from(const std::string& text, const Target& body, std::string_view option) {
   if (text == "keep") return std::nullopt;
   if (text == "same") return body;
-  const std::size_t colon = text.find(':');
-  Target target{&codec_named(text.substr(0, colon)), {}};
-  if (block_format(*target.codec) == nullptr) target.params = target.codec->usual_params();
-  if (!target.codec->can_encode()) {
-    throw UsageError(fmt::format("{}: {} can be read but not written", option, target.codec->name()));
-  }
-  if (colon == std::string::npos) return target;
-  int* const fields[] = {&target.params.bits, &target.params.group_size, &target.params.activation_bits};
-  std::string rest = text.substr(colon + 1);
-  for (int* field : fields) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    const std::string number = rest.substr(0, end);
-    if (number.empty() || number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos) {
-      throw UsageError(fmt::format("{} {}: expected CODEC:BITS:GROUP:ACTIVATION BITS", option, text));
+  return codec_target(text, option);
+}
+
+// Options that are not as usual and that the method does not look at.
+void check_method_options(const quant::Method& method, const quant::MethodOptions& o) {
+  const quant::MethodOptions usual;
+  const std::pair<std::string_view, bool> given[] = {
+      {"--damping", o.damping != usual.damping},
+      {"--act-order", o.act_order != usual.act_order},
+      {"--alpha", o.alpha != usual.alpha},
+      {"--outlier-threshold", o.outlier_threshold != usual.outlier_threshold},
+      {"--smooth-percentile", o.smooth_percentile != usual.smooth_percentile},
+      {"--even-widths", o.even_widths != usual.even_widths},
+      {"--plain-scales", o.plain_scales != usual.plain_scales},
+      {"--salience-weight", o.salience_weight != usual.salience_weight},
+      {"--shadow-share", o.shadow_share != usual.shadow_share},
+      {"--shadow-threshold", o.shadow_threshold != usual.shadow_threshold},
+      {"--shadow-prune", o.shadow_prune != usual.shadow_prune}};
+  const auto uses = [](const quant::Method& other, std::string_view option) {
+    const std::vector<std::string_view> options = other.options();
+    return std::find(options.begin(), options.end(), option) != options.end();
+  };
+  for (const auto& [option, is_given] : given) {
+    if (!is_given || uses(method, option)) continue;
+    std::string users;
+    for (const quant::Method* other : quant::all_methods()) {
+      if (uses(*other, option)) users += (users.empty() ? "" : ", ") + std::string(other->name());
     }
-    *field = std::stoi(number);
-    rest = end < rest.size() ? rest.substr(end + 1) : "0";
+    throw UsageError(fmt::format("{} means nothing to --method {}", option, method.name()), {}, "it is for " + users);
   }
-  check_activation_bits(target, option);
-  return target;
 }
 
 bool goes_together(const quant::Method& method, const Codec& codec) {
@@ -116,16 +120,20 @@ void print_list(bool json) {
 
 // Before any work is done: can the kind of file that OUT names hold the codec?
 void check_holds(const std::string& out, const Target& target) {
-  const std::string extension = std::filesystem::path(out).extension().string();
+  std::error_code ignored;
+  const bool is_folder = std::filesystem::is_directory(out, ignored);
+  const std::string extension = is_folder ? "" : std::filesystem::path(out).extension().string();
   if (extension == ".lathe") return;
   const BlockFormat* format = block_format(*target.codec);
   const bool gguf = format != nullptr && format->ggml_type >= 0;
   const bool plain = gguf && format->block_size == 1;
   if (extension == ".gguf" ? gguf : plain) return;
-  throw UsageError(
-      fmt::format("{} cannot hold {} tensors", extension.empty() ? "a Hugging Face folder" : extension + " files",
-                  target.codec->name()),
-      {}, "name an output that ends in .lathe");
+  throw UsageError(fmt::format("{} cannot hold {} tensors",
+                               is_folder           ? "a folder that exists, as a Hugging Face model,"
+                               : extension.empty() ? "a Hugging Face folder"
+                                                   : extension + " files",
+                               target.codec->name()),
+                   out, "name a file that ends in .lathe");
 }
 
 Json report_json(const quant::QuantizeReport& report, const std::string& out) {
@@ -241,12 +249,12 @@ int quantize_verb(Arguments arguments) {
   }
   work.method = method ? &quant::method_named(*method) : &usual_method(work.target.codec);
   if (!codec) work.target.codec = &codec_named(work.method->usual_codec());
-  if (block_format(*work.target.codec) == nullptr) {
-    const CodecParams usual = work.target.codec->usual_params();
-    work.target.params = {bits.value_or(usual.bits), group.value_or(usual.group_size)};
-  }
+  CodecParams usual;
+  if (block_format(*work.target.codec) == nullptr) usual = work.target.codec->usual_params();
+  work.target.params = {bits.value_or(usual.bits), group.value_or(usual.group_size)};
   work.target.params.activation_bits = activation_bits;
-  check_activation_bits(work.target, "--activation-bits");
+  check_target(work.target, activation_bits != 0 ? "--activation-bits" : "--codec");
+  check_method_options(*work.method, work.method_options);
   quant::check_pair(*work.method, work.target);
   work.embedding = target_from(embedding.value_or("Q8_0"), work.target, "--embedding");
   work.head = target_from(head.value_or("Q8_0"), work.target, "--head");

@@ -184,14 +184,48 @@ class Quantize(CliTest):
                 (["tiny", "x.lathe", "--method", "shadow", "--codec", "Q8_0"], "W8A8"),
                 (["tiny", "x.lathe", "--method", "shadow", "--shadow-prune", "1.5"], "0 to 1"),
                 (["tiny", "x.lathe", "--codec", "W8A8", "--method", "rtn", "--bits", "8"], "neither widths"),
+                (["tiny", "x.lathe", "--embedding", "INT_SYM:99:64"], "--embedding: "),
+                (["tiny", "x.lathe", "--head", "SLIM:9:7"], "--head: "),
+                (["tiny", "x.lathe", "--embedding", "Q4_0:7:3"], "one width"),
+                (["tiny", "x.lathe", "--embedding", "INT_SYM:4:64:8:1"], "CODEC:BITS"),
+                (["tiny", "x.lathe", "--codec", "Q4_0", "--bits", "3"], "one width"),
+                (["tiny", "x.lathe", "--codec", "Q4_K_M", "--group", "64"], "one width"),
+                (["tiny", "x.lathe", "--method", "gptq", "--alpha", "0.5"], "smoothquant+"),
+                (["tiny", "x.lathe", "--method", "rtn", "--even-widths"], "slim-llm"),
                 (["tiny"], "OUT"),
         ):
             out = [str(self.folder / word) if word.startswith("x.") else word for word in arguments]
-            self.fails(1 if words in ("1 to 8 bits", "2 bits", "neither widths") else 2, "quantize", *out, says=words)
+            self.fails(2, "quantize", *out, says=words)
             self.assertEqual(list(self.folder.iterdir()), [])
 
 
+    def test_output_that_is_a_folder_or_cannot_be_made(self):
+        folder = self.folder / "w.lathe"
+        folder.mkdir()
+        self.fails(2, "quantize", "tiny", folder, "--method", "rtn", says=("a folder that exists", ".lathe"))
+        self.assertEqual(list(folder.iterdir()), [])
+        self.fails(1, "quantize", "tiny", "/proc/none/w.lathe", "--method", "rtn", "--quiet",
+                   says=("/proc/none/w.lathe.partial", "cannot create"))
+
+
 class Compare(CliTest):
+    def test_a_model_that_cannot_be_compared_leaves_the_others(self):
+        bad = self.folder / "bad.gguf"
+        bad.write_bytes(b"no model")
+        text = "Once upon a time there was a little girl."
+        result = self.lathe("compare", "tiny", bad, "tiny", "-p", text, "--no-speed", "--json", "--quiet", status=1)
+        first, second, third = json.loads(result.stdout)["rows"]
+        self.assertEqual(set(second), {"model", "error"})
+        self.assertIn("bad.gguf", second["error"])
+        self.assertEqual(first["perplexity"], third["perplexity"])
+        table = self.lathe("compare", "tiny", bad, "-p", text, "--no-speed", "--quiet", status=1).stdout
+        self.assertIn("n/a: ", table)
+        self.fails(1, "compare", bad, "tiny", "-p", text, says="bad.gguf")
+
+    def test_a_plot_of_speeds_needs_speeds(self):
+        self.fails(2, "compare", "tiny", "-p", "text", "--no-speed", "--speed-plot", self.folder / "x.svg",
+                   says="--speed-plot")
+
     def test_needs_models_and_text(self):
         self.fails(2, "compare", "-p", "text", says="needs models")
         self.fails(2, "compare", "tiny", says="no text")
@@ -207,10 +241,17 @@ class BenchMatmul(CliTest):
         self.assertTrue(any("look-up" in row["kernel"] for row in rows))
 
     def test_bad_usage_is_refused_before_anything_is_written(self):
-        for args, says in [(["--codec", "Q4_0,Q9"], "Q9"), (["--codec", "INT_SYM:9:128"], "INT_SYM:9:128"), (["--codec", "INT_SYM:x"], "'x'"),
+        for args, says in [(["--codec", "Q4_0,Q9"], "Q9"), (["--codec", "INT_SYM:9:128"], "1 to 8 bits"), (["--codec", "INT_SYM:x"], "INT_SYM:x"),
                            (["--shape", "64x128,64"], "OUTPUTSxINPUTS"), (["--shape", "64x33", "--codec", "Q4_0"], "64x33"),
                            (["--batch", "1,0"], "--batch"), (["--kernel", "auto,odd"], "odd"), (["-t", "99999"], "threads")]:
             self.fails(2, "bench", "matmul", *args, says=says)
+
+    def test_codecs_have_their_usual_parameters(self):
+        rows = self.json("bench", "matmul", "--codec", "INT_SYM,INT_SYM:4:128,DGQ", "--shape", "64x128", "--kernel",
+                         "auto")["rows"]
+        self.assertEqual(rows[0]["bytes"], rows[1]["bytes"])
+        self.assertEqual(len(rows), 3)
+        self.fails(2, "bench", "matmul", "--codec", "INT_SYM:9", "--shape", "64x128", "--json", says="1 to 8 bits")
 
 
 class BenchAttention(CliTest):
