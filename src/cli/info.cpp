@@ -1,8 +1,11 @@
 // lathe info: what a model file holds, without running it.
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arch/lower.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
@@ -32,6 +35,16 @@ struct Sizes {
     return parameters == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters);
   }
 };
+
+// What the codecs say of their tensors beside sizes, of those that say something.
+std::vector<std::pair<std::string, std::string>> remarks_of(const arch::Weights& weights) {
+  std::vector<std::pair<std::string, std::string>> remarks;
+  for (const auto& [name, tensor] : weights.all()) {
+    std::string remark = tensor.codec->remark(tensor);
+    if (!remark.empty()) remarks.emplace_back(name, std::move(remark));
+  }
+  return remarks;
+}
 
 Sizes sizes_of(const arch::Weights& weights) {
   Sizes sizes;
@@ -119,16 +132,35 @@ std::string model_table(const formats::ModelFile& file, const Sizes& sizes, bool
 int info_verb(Arguments arguments) {
   ModelArgs model;
   OutputArgs output;
-  bool ops = false;
+  bool ops = false, quantization = false;
   Options options("info", "MODEL [options]",
                   "Shows what a model file holds: architecture, tokenizer, and every tensor with its codec and size.");
   add_model_options(options, model, true);
   options.flag("--ops", ops, "list the operations of one forward pass instead");
+  options.flag("--quantization", quantization,
+               "list what codecs chose for their tensors instead: SLIM's widths of blocks, BITMOD's types of groups, "
+               "FDB's ones in its planes");
   add_output_options(options, output);
   if (!options.parse(arguments)) return kExitSuccess;
   apply(output);
 
-  const formats::ModelFile file = load_model(model, false);
+  if (ops && quantization) throw UsageError("--ops and --quantization are two lists", {}, "ask for one of them");
+  const formats::ModelFile file = load_model(model, quantization);
+  if (quantization) {
+    Json tensors = Json::array();
+    std::string text;
+    for (const auto& [name, remark] : remarks_of(file.weights)) {
+      const std::string_view codec = file.weights.at(name).codec->name();
+      tensors.push_back({{"name", name}, {"codec", codec}, {"remark", remark}});
+      text += fmt::format("{:<44} {:<8} {}\n", name, codec, remark);
+    }
+    if (output.json) {
+      print_json({{"tensors", std::move(tensors)}});
+    } else {
+      print_text(text.empty() ? "no tensor's codec chose anything\n" : text);
+    }
+    return kExitSuccess;
+  }
   if (ops) {
     std::string list = arch::describe(arch::lower(file.architecture));
     if (file.architecture.encoder.n_layers > 0)

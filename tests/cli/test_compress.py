@@ -199,6 +199,23 @@ class Quantize(CliTest):
             self.assertEqual(list(self.folder.iterdir()), [])
 
 
+    def test_info_tells_what_codecs_chose(self):
+        for method, more, pattern in (
+                ("slim-llm", ["--group", "16"], r"widths [123]+$"),
+                ("bitmod", ["--group", "32"], r"groups ER\+ [\d.]+% ER- [\d.]+% EA\+ [\d.]+% EA- [\d.]+%$"),
+                ("db-llm", [], r"ones [\d.]+% [\d.]+%$")):
+            out = self.folder / f"{method}.lathe"
+            report = self.json("quantize", "tiny", out, "--method", method, *more, "--calibration-sequences", "2",
+                               "--calibration-tokens", "32")
+            told = {t["name"]: t["remark"] for t in self.json("info", out, "--quantization")["tensors"]}
+            self.assertEqual(told, {t["name"]: t["remark"] for t in report["per_tensor"] if "remark" in t})
+            self.assertRegex(told["blk.0.ffn_up.weight"], pattern)
+            shares = [float(share) for share in re.findall(r"([\d.]+)%", told["blk.0.ffn_up.weight"])]
+            if method == "bitmod":
+                self.assertAlmostEqual(sum(shares), 100, delta=0.3)
+            self.assertEqual([share for share in shares if not 0 < share < 100], [])
+        self.assertIn("no tensor", self.lathe("info", "tiny", "--quantization").stdout)
+
     def test_output_that_is_a_folder_or_cannot_be_made(self):
         folder = self.folder / "w.lathe"
         folder.mkdir()

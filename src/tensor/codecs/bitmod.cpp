@@ -264,6 +264,22 @@ PackedTensor BitmodCodec::encode(std::span<const float> values, const Shape& sha
   return pack_bitmod_rows(name, shape, params, rows);
 }
 
+std::string BitmodCodec::remark(const PackedTensor& tensor) const {
+  constexpr std::array<std::string_view, kBitmodTypes> kNames = {"ER+", "ER-", "EA+", "EA-"};
+  std::array<std::uint64_t, kBitmodTypes> counts = {};
+  std::vector<std::uint8_t> types(bitmod_groups(tensor.params, tensor.shape.cols()));
+  for (std::uint64_t row = 0; row < tensor.shape.rows(); ++row) {
+    bitmod_types(tensor, row, types);
+    for (const std::uint8_t type : types) ++counts[type];
+  }
+  const auto groups = static_cast<double>(std::max<std::uint64_t>(1, tensor.shape.rows() * types.size()));
+  std::string text = "groups";
+  for (std::size_t type = 0; type < counts.size(); ++type) {
+    text += fmt::format(" {} {:.1f}%", kNames[type], 100 * static_cast<double>(counts[type]) / groups);
+  }
+  return text;
+}
+
 PackedTensor BitmodCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
   check_row_slice(tensor, begin, end);
   PackedTensor slice = tensor;

@@ -58,6 +58,8 @@ class BitmodCodec final : public Codec {
   std::vector<PartSpec> parts(const Shape& shape, const CodecParams& params) const override;
   void decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
                   std::span<float> out) const override;
+  // How many groups have each of the types.
+  std::string remark(const PackedTensor& tensor) const override;
   bool can_encode() const override { return true; }
   // For each group the type and, of a range of scales, the one that leave the least weighted squared error.
   PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,

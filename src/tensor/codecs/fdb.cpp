@@ -125,6 +125,18 @@ PackedTensor FdbCodec::encode(std::span<const float> values, const Shape& shape,
   return pack_fdb(name, shape, params, rounded.codes, rounded.grids);
 }
 
+std::string FdbCodec::remark(const PackedTensor& tensor) const {
+  std::uint64_t first = 0, second = 0;
+  std::vector<std::uint8_t> codes(tensor.shape.cols());
+  for (std::uint64_t row = 0; row < tensor.shape.rows(); ++row) {
+    fdb_codes(tensor, row, codes);
+    for (const std::uint8_t code : codes) first += code & 1, second += code >> 1;
+  }
+  const auto weights = static_cast<double>(std::max<std::uint64_t>(1, tensor.shape.elements()));
+  return fmt::format("ones {:.1f}% {:.1f}%", 100 * static_cast<double>(first) / weights,
+                     100 * static_cast<double>(second) / weights);
+}
+
 PackedTensor FdbCodec::slice_rows(const PackedTensor& tensor, std::uint64_t begin, std::uint64_t end) const {
   check_row_slice(tensor, begin, end);
   PackedTensor slice = tensor;

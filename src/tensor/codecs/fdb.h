@@ -30,6 +30,8 @@ class FdbCodec final : public Codec {
   std::vector<PartSpec> parts(const Shape& shape, const CodecParams& params) const override;
   void decode_row(const PackedTensor& tensor, std::uint64_t row, std::uint64_t column,
                   std::span<float> out) const override;
+  // How many bits of each plane are ones.
+  std::string remark(const PackedTensor& tensor) const override;
   bool can_encode() const override { return true; }
   // The nearest levels of the grids that fit_fdb_grid finds.
   PackedTensor encode(std::span<const float> values, const Shape& shape, const CodecParams& params,
