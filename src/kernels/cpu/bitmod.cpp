@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-LaidOutKernel bitmod_kernel(int, bool) { return {}; }
+LaidOutKernel bitmod_kernel(int, Extension) { return {}; }
 #else
 
 namespace {
@@ -81,6 +81,11 @@ class BitmodGroups {
     const VI dot = dot_chunk<Values<kBits>, kVnni>(words, x, meta);
     return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
   }
+  template <int kBits>
+  HWY_INLINE VF add_dot(VF acc, VI dot, const Grid& grid, const Q8Meta& meta) const {
+    dot = hn::Add(dot, hn::Set(DI(), meta.negated_sum * (1 << Values<kBits>::kZeroShift)));
+    return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
+  }
   HWY_INLINE VF finish(std::size_t tile, VF acc) const {
     return hn::Mul(acc, load_halves(weight_.factors.data() + tile * kLanes));
   }
@@ -91,8 +96,9 @@ class BitmodGroups {
 
 }  // namespace
 
-LaidOutKernel bitmod_kernel(int bits, bool vnni) {
-  return {bits == 3 ? chunk_function<BitmodGroups<3> >(vnni) : chunk_function<BitmodGroups<4> >(vnni), kLanes};
+LaidOutKernel bitmod_kernel(int bits, Extension extension) {
+  return {bits == 3 ? chunk_function<BitmodGroups<3> >(extension) : chunk_function<BitmodGroups<4> >(extension),
+          kLanes};
 }
 
 #endif
@@ -106,7 +112,7 @@ HWY_EXPORT(bitmod_kernel);
 std::optional<Matmul> bitmod_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
   const LaidOutKernel kernel =
-      HWY_DISPATCH_TABLE(bitmod_kernel)[kernels.target_index](weight.params.bits, kernels.vnni());
+      HWY_DISPATCH_TABLE(bitmod_kernel)[kernels.target_index](weight.params.bits, kernels.extension);
   return laid_out_matmul("bitmod x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_bitmod);
 }
 }  // namespace lathe::kernels::cpu

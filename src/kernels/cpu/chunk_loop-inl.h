@@ -13,7 +13,11 @@
 //   void unpack<kBits, kInPlace>(bytes, grid, words)   a chunk as 8 words of 4 columns
 //   VF add<kBits, kVnni, kInPlace>(acc, words, grid, x, meta)   acc + the chunk's products; the same sum for any kBits
 //                                            that is at least the chunk's when words are not in place
+//   VF add_dot<kBits>(acc, dot, grid, meta)  the same, given the integer dot products of a chunk's words, as signed
+//   bytes,
+//                                            with the row; for AMX, and not in a format that needs more products
 //   VF finish(tile, acc)                     the outputs of a tile
+#include "kernels/cpu/amx-inl.h"
 #include "kernels/cpu/bit_planes-inl.h"
 
 #if defined(LATHE_KERNELS_CPU_CHUNK_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -58,7 +62,7 @@ HWY_INLINE VI load_bytes(const void* p) {
 }
 
 // Up to kChunks unpacked chunks of a tile, and the sums of every row of input.
-template <class Format, bool kVnni>
+template <class Format, bool kVnni, bool kAmx>
 struct ChunkStep {
   static constexpr std::size_t kChunks = 8, kRows = HWY_MAX_BYTES == 64 ? 4 : 2;
   alignas(64) VI words[kChunks * kChunkWords];
@@ -66,6 +70,9 @@ struct ChunkStep {
 
   // Adds the products of `count` chunks, of which the first is `first`, to sums[row * kLanes].
   void multiply(const Format& format, const MatmulJob& job, std::size_t first, std::size_t count, float* sums) const {
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (kAmx) return by_amx(format, job, first, count, sums);
+#endif
     std::size_t row = 0;
     for (; row + kRows <= job.rows; row += kRows) rows<kRows>(format, job, row, first, count, sums + row * kLanes);
     for (; row < job.rows; ++row) rows<1>(format, job, row, first, count, sums + row * kLanes);
@@ -89,9 +96,51 @@ struct ChunkStep {
     }
     for (std::size_t r = 0; r < kCount; ++r) hn::StoreU(acc[r], d, sums + r * kLanes);
   }
+#if HWY_TARGET == HWY_AVX3_DL
+  void by_amx(const Format& format, const MatmulJob& job, std::size_t first, std::size_t count, float* sums) const {
+    constexpr std::size_t kSums = kAmxRows * kLanes;
+    alignas(64) std::int32_t products[kChunks * kSums];  // [chunk][row][lane]
+    const std::size_t chunks = format.chunks();
+    for (std::size_t row = 0; row < job.rows; row += kAmxRows) {
+      const std::size_t rows = std::min(kAmxRows, job.rows - row);
+      const std::int8_t* x = job.q8.amx + row * chunks * kIntChunk + first * kAmxRows * kIntChunk;
+      std::size_t i = 0;
+      for (; rows < kAmxRows && i < count; ++i)
+        amx_dot<true>(words + i * kChunkWords, x + i * kAmxRows * kIntChunk, products + i * kSums);
+      for (; i + 2 <= count; i += 2) {
+        amx_two_dots(words + i * kChunkWords, words + (i + 1) * kChunkWords, x + i * kAmxRows * kIntChunk,
+                     x + (i + 1) * kAmxRows * kIntChunk, products + i * kSums, products + (i + 1) * kSums);
+      }
+      if (i < count) amx_dot<false>(words + i * kChunkWords, x + i * kAmxRows * kIntChunk, products + i * kSums);
+      const Q8Meta* meta = job.q8.meta + row * chunks + first;
+      for (std::size_t r = 0; r < rows; r += kRows) {
+        add_products(format, products + r * kLanes, meta + r * chunks, std::min(kRows, rows - r), count,
+                     sums + (row + r) * kLanes);
+      }
+    }
+  }
+  // Of at most kRows rows; those behind the last are computed from what is there, and left out.
+  HWY_INLINE void add_products(const Format& format, const std::int32_t* products, const Q8Meta* meta, std::size_t rows,
+                               std::size_t count, float* sums) const {
+    const std::size_t chunks = format.chunks();
+    VF acc[kRows];
+    const Q8Meta* metas[kRows];
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const std::size_t own = std::min(r, rows - 1);
+      acc[r] = hn::LoadU(DF(), sums + own * kLanes), metas[r] = meta + own * chunks;
+    }
+    for (std::size_t i = 0; i < count; ++i, products += kAmxRows * kLanes) {
+      for (std::size_t r = 0; r < kRows; ++r) {
+        acc[r] = format.template add_dot<Format::kWidest>(acc[r], hn::Load(DI(), products + r * kLanes), grids[i],
+                                                          metas[r][i]);
+      }
+    }
+    for (std::size_t r = 0; r < rows; ++r) hn::StoreU(acc[r], DF(), sums + r * kLanes);
+  }
+#endif
 };
 
-template <class Format, bool kVnni>
+template <class Format, bool kVnni, bool kAmx>
 void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
   const DF d;
   const Format format(*job.laid_out);
@@ -116,12 +165,16 @@ void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, S
       continue;
     }
     std::fill(sums, sums + job.rows * kLanes, 0.0f);
-    ChunkStep<Format, kVnni> step;
+    ChunkStep<Format, kVnni, kAmx> step;
     std::size_t first = 0, filled = 0;
     format.runs(tile, [&](auto bits, const auto& grid, const std::byte* p, std::size_t count) HWY_ATTR {
       constexpr int kBits = decltype(bits)::value;
       for (std::size_t i = 0; i < count; ++i, p += kLanes * kBits * 4) {
-        format.template unpack<kBits, false>(p, grid, step.words + filled * kChunkWords);
+        VI* words = step.words + filled * kChunkWords;
+        format.template unpack<kBits, false>(p, grid, words);
+        if constexpr (kAmx && kBits == 8) {  // signed words are stored with their top bits flipped for VNNI
+          for (int w = 0; w < kChunkWords; ++w) words[w] = encode_signed(words[w]);
+        }
         step.grids[filled] = grid;
         if (++filled < step.kChunks) continue;
         step.multiply(format, job, first, filled, sums);
@@ -135,13 +188,29 @@ void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, S
   }
 }
 
-// The function for a format, with AVX-VNNI beside AVX2 or not.
+#if HWY_TARGET == HWY_AVX3_DL
 template <class Format>
-MatmulFunction chunk_function(bool vnni) {
+void multiply_chunks_by_amx(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  if (job.q8.amx == nullptr) return multiply_chunks<Format, false, false>(job, begin, end, scratch);
+  const AmxShapes shapes(kChunkWords, job.rows % kAmxRows);
+  multiply_chunks<Format, false, true>(job, begin, end, scratch);
+}
+#endif
+
+// The function for a format, with the extension beside the target's instructions or without.
+template <class Format>
+MatmulFunction chunk_function(Extension extension) {
   if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (vnni) return multiply_chunks<Format, true>;
+    if (extension == Extension::kAvxVnni) return multiply_chunks<Format, true, false>;
   }
-  return multiply_chunks<Format, false>;
+#if HWY_TARGET == HWY_AVX3_DL
+  if constexpr (requires(const Format& format, const typename Format::Grid& grid, const Q8Meta& meta) {
+                  format.template add_dot<Format::kWidest>(VF(), VI(), grid, meta);
+                }) {
+    if (extension == Extension::kAmx) return multiply_chunks_by_amx<Format>;
+  }
+#endif
+  return multiply_chunks<Format, false, false>;
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

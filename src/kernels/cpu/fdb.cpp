@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-LaidOutKernel fdb_kernel(bool) { return {}; }
+LaidOutKernel fdb_kernel(Extension) { return {}; }
 #else
 
 namespace {
@@ -70,7 +70,7 @@ class FdbGroups {
 
 }  // namespace
 
-LaidOutKernel fdb_kernel(bool vnni) { return {chunk_function<FdbGroups>(vnni), kLanes}; }
+LaidOutKernel fdb_kernel(Extension extension) { return {chunk_function<FdbGroups>(extension), kLanes}; }
 
 #endif
 
@@ -112,7 +112,7 @@ std::optional<Matmul> fdb_matmul(const PackedTensor& weight, const KernelSet& ke
   if (int_groups(weight.params, cols) > 1 && int_group_columns(weight.params, cols) % kIntChunk != 0) {
     return std::nullopt;
   }
-  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(fdb_kernel)[kernels.target_index](kernels.vnni());
+  const LaidOutKernel kernel = HWY_DISPATCH_TABLE(fdb_kernel)[kernels.target_index](kernels.extension);
   return laid_out_matmul("fdb x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_fdb);
 }
 }  // namespace lathe::kernels::cpu

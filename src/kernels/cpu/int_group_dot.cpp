@@ -14,7 +14,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-IntKernel dot_kernel(int, IntGroupKind, bool) { return {}; }
+IntKernel dot_kernel(int, IntGroupKind, Extension) { return {}; }
 #else
 
 // What a dot product of unpacked words has too little of every level.
@@ -63,27 +63,32 @@ class IntGroups {
   }
   template <int kBits, bool kVnni, bool kInPlace>
   HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
+    if constexpr (kKind == IntGroupKind::kSymmetric && !kBetweenLevels && kWideDots<kVnni>) {
+      return add_scaled(acc, dot_chunk<CentredLevels<kBits>, kVnni, kInPlace>(words, x, meta), grid, meta);
+    } else {
+      return add_dot<kBits>(acc, dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta), grid, meta);
+    }
+  }
+  template <int kBits>
+  HWY_INLINE VF add_dot(VF acc, VI dot, const Grid& grid, const Q8Meta& meta) const {
     const DI di;
-    VI dot;
     if constexpr (kKind == IntGroupKind::kAsymmetric) {
-      dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
       dot = hn::Add(dot, madd(grid.zero, hn::Set(di, meta.negated_sum & 0xffff)));
     } else if constexpr (kBetweenLevels) {
       constexpr int kTwiceZero = (1 << kBits) - 1 - 2 * level_bias<kBits>();
-      dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
       dot = hn::Add(hn::Add(dot, dot), hn::Set(di, meta.negated_sum * kTwiceZero));
-    } else if constexpr (kWideDots<kVnni>) {
-      dot = dot_chunk<CentredLevels<kBits>, kVnni, kInPlace>(words, x, meta);
     } else {
       constexpr int kZero = (1 << (kBits - 1)) - level_bias<kBits>();
-      dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
       if constexpr (kZero != 0) dot = hn::Add(dot, hn::Set(di, meta.negated_sum * kZero));
     }
-    return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
+    return add_scaled(acc, dot, grid, meta);
   }
   HWY_INLINE VF finish(std::size_t, VF acc) const { return acc; }
 
  private:
+  static HWY_INLINE VF add_scaled(VF acc, VI dot, const Grid& grid, const Q8Meta& meta) {
+    return hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(grid.scale, hn::Set(DF(), meta.scale)), acc);
+  }
   HWY_INLINE Grid load_grid(std::size_t at) const {
     VF scale = load_halves(weight_.scales.data() + at);
     if constexpr (kKind == IntGroupKind::kAsymmetric) {
@@ -106,23 +111,23 @@ void lay_out_words(const PackedTensor& tensor, IntWeight& weight) {
 }
 
 template <int kBits>
-MatmulFunction dot_function(IntGroupKind kind, bool vnni) {
+MatmulFunction dot_function(IntGroupKind kind, Extension extension) {
   switch (kind) {
     case IntGroupKind::kSymmetric:
-      return chunk_function<IntGroups<kBits, IntGroupKind::kSymmetric> >(vnni);
+      return chunk_function<IntGroups<kBits, IntGroupKind::kSymmetric> >(extension);
     case IntGroupKind::kAsymmetric:
-      return chunk_function<IntGroups<kBits, IntGroupKind::kAsymmetric> >(vnni);
+      return chunk_function<IntGroups<kBits, IntGroupKind::kAsymmetric> >(extension);
     case IntGroupKind::kBipolar:
-      return chunk_function<IntGroups<kBits, IntGroupKind::kBipolar> >(vnni);
+      return chunk_function<IntGroups<kBits, IntGroupKind::kBipolar> >(extension);
   }
   return nullptr;
 }
 
-IntKernel dot_kernel(int bits, IntGroupKind kind, bool vnni) {
-  using Choose = MatmulFunction (*)(IntGroupKind, bool);
+IntKernel dot_kernel(int bits, IntGroupKind kind, Extension extension) {
+  using Choose = MatmulFunction (*)(IntGroupKind, Extension);
   static constexpr Choose kWidths[] = {dot_function<1>, dot_function<2>, dot_function<3>, dot_function<4>,
                                        dot_function<5>, dot_function<6>, dot_function<7>, dot_function<8>};
-  return {kLanes, lay_out_words, kWidths[bits - 1](kind, vnni)};
+  return {kLanes, lay_out_words, kWidths[bits - 1](kind, extension)};
 }
 
 #endif
@@ -134,7 +139,7 @@ HWY_AFTER_NAMESPACE();
 namespace lathe::kernels::cpu {
 HWY_EXPORT(dot_kernel);
 IntKernel int_group_dot(const KernelSet& kernels, int bits, IntGroupKind kind) {
-  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, kind, kernels.vnni());
+  return HWY_DISPATCH_TABLE(dot_kernel)[kernels.target_index](bits, kind, kernels.extension);
 }
 }  // namespace lathe::kernels::cpu
 #endif

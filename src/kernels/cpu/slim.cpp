@@ -18,7 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
-LaidOutKernel slim_kernel(int, bool) { return {}; }
+LaidOutKernel slim_kernel(int, Extension) { return {}; }
 #else
 
 namespace {
@@ -60,8 +60,11 @@ class SlimBlocks {
   }
   template <int kBits, bool kVnni, bool kInPlace>
   HWY_INLINE VF add(VF acc, const VI* words, const Grid& grid, const std::int8_t* x, const Q8Meta& meta) const {
+    return add_dot<kBits>(acc, dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta), grid, meta);
+  }
+  template <int kBits>
+  HWY_INLINE VF add_dot(VF acc, VI dot, const Grid& grid, const Q8Meta& meta) const {
     const DF d;
-    const VI dot = dot_chunk<Levels<kBits>, kVnni, kInPlace>(words, x, meta);
     const VF sum = hn::Set(d, static_cast<float>(meta.negated_sum));
     const VF product = hn::MulAdd(grid.zero, sum, hn::ConvertTo(d, dot));
     return hn::MulAdd(product, hn::Mul(grid.scale, hn::Set(d, meta.scale)), acc);
@@ -81,13 +84,13 @@ class SlimBlocks {
 
 }  // namespace
 
-LaidOutKernel slim_kernel(int bits, bool vnni) {
-  using Choose = MatmulFunction (*)(bool);
+LaidOutKernel slim_kernel(int bits, Extension extension) {
+  using Choose = MatmulFunction (*)(Extension);
   static_assert(kSlimLeastBits == 2 && kSlimMostBits == 6);
   static constexpr Choose kMeans[] = {chunk_function<SlimBlocks<2> >, chunk_function<SlimBlocks<3> >,
                                       chunk_function<SlimBlocks<4> >, chunk_function<SlimBlocks<5> >,
                                       chunk_function<SlimBlocks<6> >};
-  return {kMeans[bits - kSlimLeastBits](vnni), kLanes};
+  return {kMeans[bits - kSlimLeastBits](extension), kLanes};
 }
 
 #endif
@@ -101,7 +104,7 @@ HWY_EXPORT(slim_kernel);
 std::optional<Matmul> slim_matmul(const PackedTensor& weight, const KernelSet& kernels) {
   if (static_cast<std::size_t>(weight.params.group_size) % kIntChunk != 0) return std::nullopt;
   const LaidOutKernel kernel =
-      HWY_DISPATCH_TABLE(slim_kernel)[kernels.target_index](weight.params.bits, kernels.vnni());
+      HWY_DISPATCH_TABLE(slim_kernel)[kernels.target_index](weight.params.bits, kernels.extension);
   return laid_out_matmul("slim x q8", ActivationFormat::kQ8Block, kernel, weight, lay_out_slim);
 }
 }  // namespace lathe::kernels::cpu
