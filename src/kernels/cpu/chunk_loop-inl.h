@@ -188,12 +188,26 @@ void multiply_chunks(const MatmulJob& job, std::size_t begin, std::size_t end, S
   }
 }
 
+// The same, as many rows of input at a time as the cache near the core holds.
+template <class Format, bool kVnni, bool kAmx>
+void multiply_chunk_rows(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  const std::size_t chunks = Format(*job.laid_out).chunks(), most = rows_at_a_time<kAmx>(chunks * kIntChunk);
+  for (std::size_t row = 0; row < job.rows; row += most) {
+    MatmulJob part = job;
+    part.rows = std::min(most, job.rows - row);
+    part.out += row * job.out_stride;
+    part.q8.values += row * chunks * kIntChunk, part.q8.meta += row * chunks;
+    if constexpr (kAmx) part.q8.amx += row * chunks * kIntChunk;
+    multiply_chunks<Format, kVnni, kAmx>(part, begin, end, scratch);
+  }
+}
+
 #if HWY_TARGET == HWY_AVX3_DL
 template <class Format>
-void multiply_chunks_by_amx(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
-  if (job.q8.amx == nullptr) return multiply_chunks<Format, false, false>(job, begin, end, scratch);
+void multiply_by_amx(const MatmulJob& job, std::size_t begin, std::size_t end, Scratch& scratch) {
+  if (job.q8.amx == nullptr) return multiply_chunk_rows<Format, false, false>(job, begin, end, scratch);
   const AmxShapes shapes(kChunkWords, job.rows % kAmxRows);
-  multiply_chunks<Format, false, true>(job, begin, end, scratch);
+  multiply_chunk_rows<Format, false, true>(job, begin, end, scratch);
 }
 #endif
 
@@ -201,16 +215,16 @@ void multiply_chunks_by_amx(const MatmulJob& job, std::size_t begin, std::size_t
 template <class Format>
 MatmulFunction chunk_function(Extension extension) {
   if constexpr (HWY_TARGET == HWY_AVX2) {
-    if (extension == Extension::kAvxVnni) return multiply_chunks<Format, true, false>;
+    if (extension == Extension::kAvxVnni) return multiply_chunk_rows<Format, true, false>;
   }
 #if HWY_TARGET == HWY_AVX3_DL
   if constexpr (requires(const Format& format, const typename Format::Grid& grid, const Q8Meta& meta) {
                   format.template add_dot<Format::kWidest>(VF(), VI(), grid, meta);
                 }) {
-    if (extension == Extension::kAmx) return multiply_chunks_by_amx<Format>;
+    if (extension == Extension::kAmx) return multiply_by_amx<Format>;
   }
 #endif
-  return multiply_chunks<Format, false, false>;
+  return multiply_chunk_rows<Format, false, false>;
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
