@@ -1,7 +1,9 @@
 #include "serve/models.h"
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
+#include <thread>
 
 #include "base/log.h"
 #include "formats/adapter_file.h"
@@ -155,13 +157,16 @@ std::shared_ptr<LoadedModel> Models::open(const ModelSpec& spec) {
   return loaded;
 }
 
-// Closes idle models, the least recently used first, until `bytes` more fit.
+// Closes idle models, the least recently used first, until `bytes` more fit. A request lets go of its model a moment
+// after its answer has gone out, which a client may take for the time to ask for another: hence the patience.
 void Models::make_room(std::uint64_t bytes, const std::string& name) {
   if (memory_ == 0) return;
   if (bytes > memory_) {
     throw ApiError(503, fmt::format("model '{}' needs {} bytes, more than all of --memory", name, bytes), "model",
                    "model_too_large");
   }
+  constexpr auto kPatience = std::chrono::milliseconds(500), kPause = std::chrono::milliseconds(2);
+  const auto until = std::chrono::steady_clock::now() + kPatience;
   for (;;) {
     std::shared_ptr<LoadedModel> victim;  // closed outside the lock: its thread is joined
     {
@@ -174,14 +179,20 @@ void Models::make_room(std::uint64_t bytes, const std::string& name) {
         if (idle && (oldest == loaded_.end() || it->second->last_used < oldest->second->last_used)) oldest = it;
       }
       if (used + bytes <= memory_) return;
-      if (oldest == loaded_.end()) {
+      if (oldest == loaded_.end() && std::chrono::steady_clock::now() >= until) {
         ApiError busy(503, fmt::format("no memory for model '{}' while the others are in use", name), "model",
                       "no_memory_for_model");
         busy.retry_after = 5;
         throw busy;
       }
-      victim = std::move(oldest->second);
-      loaded_.erase(oldest);
+      if (oldest != loaded_.end()) {
+        victim = std::move(oldest->second);
+        loaded_.erase(oldest);
+      }
+    }
+    if (victim == nullptr) {
+      std::this_thread::sleep_for(kPause);
+      continue;
     }
     close(*victim);
     ++evictions_;
