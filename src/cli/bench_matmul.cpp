@@ -37,14 +37,10 @@ struct Result {
 // A codec as the command line names it.
 struct NamedCodec {
   std::string text;
-  const Codec* codec;
-  CodecParams params;
+  quant::Target target;
 };
 
-NamedCodec codec_from(const std::string& text) {
-  const quant::Target target = codec_target(text, "--codec");
-  return {text, target.codec, target.params};
-}
+NamedCodec codec_from(const std::string& text) { return {text, codec_target(text, "--codec")}; }
 
 Shape2 shape_from(const std::string& text) {
   const std::vector<std::string> sides = split(text, 'x');
@@ -54,7 +50,7 @@ Shape2 shape_from(const std::string& text) {
 
 void check_fits(const NamedCodec& codec, Shape2 shape) {
   try {
-    codec.codec->parts(Shape{shape.rows, shape.cols}, codec.params);
+    codec.target.codec->parts(Shape{shape.rows, shape.cols}, codec.target.params);
   } catch (const Error& error) {
     throw UsageError(fmt::format("--codec {} for {}x{}: {}", codec.text, shape.rows, shape.cols, error.problem()), {},
                      error.remedy());
@@ -97,7 +93,7 @@ double time_products(kernels::Backend& backend, kernels::Stream& stream, kernels
 }
 
 Result measure(kernels::Backend& backend, const NamedCodec& codec, Shape2 shape, std::uint64_t batch) {
-  const PackedTensor weight = random_weight(*codec.codec, codec.params, shape);
+  const PackedTensor weight = random_weight(*codec.target.codec, codec.target.params, shape);
   const auto stream = backend.make_stream();
   std::mt19937 random(2);
   std::normal_distribution<float> normal;

@@ -75,6 +75,23 @@ HWY_INLINE void amx_dot(const VI* weights, const std::int8_t* x, std::int32_t* s
 #undef LATHE_AMX_DOT
 }
 
+// Of `groups` groups of columns, with at most 16 rows: words_of(group) are its weights, x_of(group) its first row, and
+// products [group][16 rows][lane] the sums.
+template <class WordsOf, class InputOf>
+HWY_INLINE void amx_dots(std::size_t groups, std::size_t rows, const WordsOf& words_of, const InputOf& x_of,
+                         std::int32_t* products) {
+  constexpr std::size_t kSums = kAmxRows * kLanes;
+  std::size_t group = 0;
+  for (; rows < kAmxRows && group < groups; ++group) {
+    amx_dot<true>(words_of(group), x_of(group), products + group * kSums);
+  }
+  for (; group + 2 <= groups; group += 2) {
+    amx_two_dots(words_of(group), words_of(group + 1), x_of(group), x_of(group + 1), products + group * kSums,
+                 products + (group + 1) * kSums);
+  }
+  if (group < groups) amx_dot<false>(words_of(group), x_of(group), products + group * kSums);
+}
+
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

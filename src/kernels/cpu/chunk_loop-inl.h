@@ -104,14 +104,9 @@ struct ChunkStep {
     for (std::size_t row = 0; row < job.rows; row += kAmxRows) {
       const std::size_t rows = std::min(kAmxRows, job.rows - row);
       const std::int8_t* x = job.q8.amx + row * chunks * kIntChunk + first * kAmxRows * kIntChunk;
-      std::size_t i = 0;
-      for (; rows < kAmxRows && i < count; ++i)
-        amx_dot<true>(words + i * kChunkWords, x + i * kAmxRows * kIntChunk, products + i * kSums);
-      for (; i + 2 <= count; i += 2) {
-        amx_two_dots(words + i * kChunkWords, words + (i + 1) * kChunkWords, x + i * kAmxRows * kIntChunk,
-                     x + (i + 1) * kAmxRows * kIntChunk, products + i * kSums, products + (i + 1) * kSums);
-      }
-      if (i < count) amx_dot<false>(words + i * kChunkWords, x + i * kAmxRows * kIntChunk, products + i * kSums);
+      amx_dots(
+          count, rows, [&](std::size_t i) LATHE_INLINE_LAMBDA { return words + i * kChunkWords; },
+          [&](std::size_t i) LATHE_INLINE_LAMBDA { return x + i * kAmxRows * kIntChunk; }, products);
       const Q8Meta* meta = job.q8.meta + row * chunks + first;
       for (std::size_t r = 0; r < rows; r += kRows) {
         add_products(format, products + r * kLanes, meta + r * chunks, std::min(kRows, rows - r), count,

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <span>
-#include <type_traits>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -34,8 +33,8 @@ constexpr std::size_t kGroupTiles = 8;   // that take all rows of input together
 constexpr std::size_t kDecodedRows = 8;  // of a codec without a kernel, decoded and interleaved together
 
 // Vectors of weights times rows of input that a pass keeps in registers.
-constexpr std::size_t kPassVectors = HWY_TARGET == HWY_AVX2 || kLanes == 16 ? 2 : 4;
-constexpr std::size_t kPassRows = HWY_TARGET == HWY_AVX2 ? 6 : kLanes == 16 ? 12 : 6;
+constexpr std::size_t kPassVectors = kLanes >= 8 ? 2 : 4;
+constexpr std::size_t kPassRows = kLanes == 16 ? 12 : 6;
 
 template <class W>
 HWY_INLINE VF load_weights(const W* w) {

@@ -192,15 +192,7 @@ struct StepRows {
         return columns + group / kGroups * kAmxRows * kQ8Block + group % kGroups * kWords * 4;
       };
       const auto words_of = [&](std::size_t group) LATHE_INLINE_LAMBDA { return step.words + group * kWords; };
-      std::size_t group = 0;
-      if (last - first < kAmxRows) {
-        for (; group < groups; ++group) amx_dot<true>(words_of(group), x_of(group), products + group * kSums);
-      }
-      for (; group + 2 <= groups; group += 2) {
-        amx_two_dots(words_of(group), words_of(group + 1), x_of(group), x_of(group + 1), products + group * kSums,
-                     products + (group + 1) * kSums);
-      }
-      if (group < groups) amx_dot<false>(words_of(group), x_of(group), products + group * kSums);
+      amx_dots(groups, last - first, words_of, x_of, products);
       const auto products_of = [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
         return AmxDots<Codec, decltype(n)::value>{products + (row - first) * kLanes};
       };
