@@ -49,6 +49,14 @@ inline constexpr bool kSignedBiased = false;
 HWY_INLINE VI encode_signed(VI w) { return w; }
 #endif
 
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+// A sum as it is made, or GCC sorts all products of a run before all sums, and spills them.
+HWY_INLINE VI in_order(VI sum) {
+  asm("" : "+v"(sum.raw));
+  return sum;
+}
+#endif
+
 // Assembly below because Highway's attributes name neither avx512vnni nor, for AVX2, avxvnni, so that compilers refuse
 // the intrinsics; select.cpp has made sure that the machine has the instructions.
 #if HWY_TARGET == HWY_AVX3_DL
@@ -71,11 +79,7 @@ HWY_INLINE VI pairs(VI w, VI x) {
   const __m512i signs = _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.raw), _mm512_setzero_si512(), x.raw);
   return VI{_mm512_maddubs_epi16(_mm512_abs_epi8(w.raw), signs)};
 }
-HWY_INLINE VI add16(VI a, VI b) {
-  VI sum{_mm512_add_epi16(a.raw, b.raw)};
-  asm("" : "+v"(sum.raw));  // or GCC sorts all products of a run before all sums, and spills them
-  return sum;
-}
+HWY_INLINE VI add16(VI a, VI b) { return in_order(VI{_mm512_add_epi16(a.raw, b.raw)}); }
 HWY_INLINE VI madd(VI a, VI b) { return VI{_mm512_madd_epi16(a.raw, b.raw)}; }
 
 #elif HWY_TARGET == HWY_AVX2
@@ -85,11 +89,7 @@ HWY_INLINE VI pairs(VI w, VI x) {
   if constexpr (!kSigned) return VI{_mm256_maddubs_epi16(w.raw, x.raw)};
   return VI{_mm256_maddubs_epi16(_mm256_abs_epi8(w.raw), _mm256_sign_epi8(x.raw, w.raw))};
 }
-HWY_INLINE VI add16(VI a, VI b) {
-  VI sum{_mm256_add_epi16(a.raw, b.raw)};
-  asm("" : "+x"(sum.raw));  // or GCC sorts all products of a run before all sums, and spills them
-  return sum;
-}
+HWY_INLINE VI add16(VI a, VI b) { return in_order(VI{_mm256_add_epi16(a.raw, b.raw)}); }
 HWY_INLINE VI madd(VI a, VI b) { return VI{_mm256_madd_epi16(a.raw, b.raw)}; }
 template <bool kSigned>
 HWY_INLINE VI dot4(VI sum, VI w, const std::int8_t* x) {

@@ -95,11 +95,12 @@ void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scrat
   if constexpr (kAmx) {
     if (job.q8.amx != nullptr) {
       const AmxShapes shapes(kRunWords / kHalves<Codec>, job.rows % kAmxRows);
-      return multiply_many_rows<Codec, kVnni, true>(job, first_tile, begin, end, scratch);
+      return multiply_many_rows<Codec, kVnni, By::kAmx>(job, first_tile, begin, end, scratch);
     }
   }
 #endif
-  multiply_many_rows<Codec, kVnni, false>(job, first_tile, begin, end, scratch);
+  constexpr By kBy = kWidened<Codec, kVnni> ? By::kWidened : By::kBytes;
+  multiply_many_rows<Codec, kVnni, kBy>(job, first_tile, begin, end, scratch);
 }
 
 // The kernel of a codec, with the extension beside the target's instructions or without.
