@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/cancel.h"
 #include "base/error.h"
@@ -12,7 +13,11 @@
 namespace lathe::quant {
 namespace {
 
-constexpr float kLargestWeight = 65504;  // of half precision
+// That a codec takes: most hold their scales, or weights, as half-precision numbers.
+float largest_weight(const Codec& codec) {
+  if (codec.name() == "F32") return std::numeric_limits<float>::max();
+  return codec.name() == "BF16" ? 0x1.fep127f : 65504;
+}
 
 }  // namespace
 
@@ -24,31 +29,32 @@ std::vector<float>& LayerWork::values(const std::string& name) {
 
 const std::vector<float>& LayerWork::checked_values(const std::string& name) {
   const std::vector<float>& found = values(name);
-  check_weights(name, found, shape(name).cols());
+  check_weights(name, found, shape(name).cols(), *target.codec);
   return found;
 }
 
-void check_weights(const std::string& name, std::span<const float> values, std::uint64_t columns,
+void check_weights(const std::string& name, std::span<const float> values, std::uint64_t columns, const Codec& codec,
                    std::uint64_t first_row) {
+  const float largest = largest_weight(codec);
   const auto bad =
-      std::find_if(values.begin(), values.end(), [](float value) { return !(std::abs(value) <= kLargestWeight); });
+      std::find_if(values.begin(), values.end(), [&](float value) { return !(std::abs(value) <= largest); });
   if (bad == values.end()) return;
   const auto at = static_cast<std::uint64_t>(bad - values.begin());
   throw Error(fmt::format("the value {} at row {}, column {} is {}", *bad, first_row + at / columns, at % columns,
-                          std::isfinite(*bad) ? fmt::format("beyond {}, where half precision ends", kLargestWeight)
+                          std::isfinite(*bad) ? fmt::format("beyond {}, the largest for {}", largest, codec.name())
                                               : "not a finite number"),
               fmt::format("tensor \"{}\"", name),
               "the model is damaged: get it again, or mend the tensor, and run again");
 }
 
-void check_weights(const PackedTensor& tensor, ThreadPool& pool) {
+void check_weights(const PackedTensor& tensor, const Codec& codec, ThreadPool& pool) {
   const std::uint64_t columns = tensor.shape.cols();
   pool.parallel_for(tensor.shape.rows(), 16, [&](std::size_t begin, std::size_t end, int) {
     interrupt_token().check();
     std::vector<float> values(columns);
     for (std::size_t row = begin; row < end; ++row) {
       tensor.decode_row(row, values);
-      check_weights(tensor.name, values, columns, row);
+      check_weights(tensor.name, values, columns, codec, row);
     }
   });
   for (const Part& part : tensor.parts) drop_pages(part.data.span());

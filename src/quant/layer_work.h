@@ -71,12 +71,11 @@ struct LayerWork {
 };
 
 // Throws an Error that names the tensor, the place and a remedy when one of some rows' values, `columns` each, is NaN,
-// infinite, or larger than half precision goes, in which most codecs store scales. `first_row`: that of the first
-// value.
-void check_weights(const std::string& name, std::span<const float> values, std::uint64_t columns,
+// infinite, or larger than the codec takes: most store scales in half precision. `first_row`: that of the first value.
+void check_weights(const std::string& name, std::span<const float> values, std::uint64_t columns, const Codec& codec,
                    std::uint64_t first_row = 0);
 // The same for all of a tensor, without keeping its values.
-void check_weights(const PackedTensor& tensor, ThreadPool& pool);
+void check_weights(const PackedTensor& tensor, const Codec& codec, ThreadPool& pool);
 
 // For weights that were all right before errors of others were added to them: a scale of the row came out larger than
 // half precision goes.

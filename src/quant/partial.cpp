@@ -1,8 +1,9 @@
-// A layer's file is a JSON line that describes the tensors and the sizes of their parts, padded to 64 bytes, and then
-// the parts' bytes, each padded likewise.
+// A layer's file is a JSON line, padded to 64 bytes, that describes the tensors and the sizes of their parts and has a
+// hash of both, and then the parts' bytes, each padded likewise.
 #include "quant/partial.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -15,13 +16,21 @@ constexpr std::uint64_t kAlign = 64;
 
 std::uint64_t aligned(std::uint64_t offset) { return (offset + kAlign - 1) / kAlign * kAlign; }
 
+std::string hash_of(const Json& descriptions, const std::map<std::string, PackedTensor>& tensors) {
+  std::uint64_t hash = hash64(descriptions.dump());
+  for (const auto& [name, tensor] : tensors) {
+    for (const Part& part : tensor.parts) hash = hash64(part.data.span(), hash);
+  }
+  return fmt::format("{:016x}", hash);
+}
+
 std::map<std::string, PackedTensor> tensors_in(const Bytes& bytes, const std::string& path) {
   const std::size_t end = bytes.text().find('\n');
   if (end == std::string_view::npos) fail(path, "has no header");
   const Json header = parse_json(std::string(bytes.text().substr(0, end)), path);
   std::uint64_t offset = aligned(end + 1);
   std::map<std::string, PackedTensor> tensors;
-  for (const auto& entry : header) {
+  for (const auto& entry : header.at("tensors")) {
     std::vector<Bytes> parts;
     for (const auto& size : entry.at("parts")) {
       parts.push_back(bytes.slice(offset, size.get<std::uint64_t>(), "a finished layer"));
@@ -34,6 +43,9 @@ std::map<std::string, PackedTensor> tensors_in(const Bytes& bytes, const std::st
                      {entry.at("bits").get<int>(), entry.at("group_size").get<int>(), entry.at("row_shift").get<int>(),
                       entry.at("stored").get<std::uint64_t>(), entry.at("activation_bits").get<int>()},
                      std::move(parts));
+  }
+  if (header.at("hash").get<std::string>() != hash_of(header.at("tensors"), tensors)) {
+    fail(path, "its bytes are not those that were written");
   }
   return tensors;
 }
@@ -80,23 +92,24 @@ std::optional<std::map<std::string, PackedTensor>> PartialRun::load(int layer) c
 
 std::map<std::string, PackedTensor> PartialRun::store(int layer,
                                                       const std::map<std::string, PackedTensor>& tensors) const {
-  Json header = Json::array();
+  Json descriptions = Json::array();
   for (const auto& [name, tensor] : tensors) {
     Json shape = Json::array(), parts = Json::array();
     for (int axis = 0; axis < tensor.shape.rank(); ++axis) shape.push_back(tensor.shape[axis]);
     for (const Part& part : tensor.parts) parts.push_back(part.data.size());
-    header.push_back({{"name", name},
-                      {"codec", tensor.codec->name()},
-                      {"bits", tensor.params.bits},
-                      {"group_size", tensor.params.group_size},
-                      {"row_shift", tensor.params.row_shift},
-                      {"stored", tensor.params.stored},
-                      {"activation_bits", tensor.params.activation_bits},
-                      {"shape", std::move(shape)},
-                      {"parts", std::move(parts)}});
+    descriptions.push_back({{"name", name},
+                            {"codec", tensor.codec->name()},
+                            {"bits", tensor.params.bits},
+                            {"group_size", tensor.params.group_size},
+                            {"row_shift", tensor.params.row_shift},
+                            {"stored", tensor.params.stored},
+                            {"activation_bits", tensor.params.activation_bits},
+                            {"shape", std::move(shape)},
+                            {"parts", std::move(parts)}});
   }
   AtomicFile file(file_of(layer));
-  file.write(header.dump() + "\n");
+  const std::string hash = hash_of(descriptions, tensors);
+  file.write(Json{{"hash", hash}, {"tensors", std::move(descriptions)}}.dump() + "\n");
   file.pad_to(kAlign);
   for (const auto& [name, tensor] : tensors) {
     for (const Part& part : tensor.parts) {

@@ -105,7 +105,7 @@ class Run {
     add_blocks(ops_, in.architecture.n_layers, translates ? "dec.blk." : "blk.");
     for (const auto& [name, target] : outer_targets()) {
       const PackedTensor* tensor = in.weights.find(name);
-      if (tensor != nullptr && *target) check_weights(*tensor, pool_);
+      if (tensor != nullptr && *target) check_weights(*tensor, *(*target)->codec, pool_);
     }
     if (!calibrates()) return;
     if (in.tokenizer == nullptr)
@@ -239,7 +239,9 @@ class Run {
       for (const std::string& linear : linears) work.source[linear + ".weight"] = in_.weights.at(linear + ".weight");
     }
     for (const Linears& linears : work.linears_by_input()) {  // before inputs suffer from what is wrong with weights
-      for (const std::string& linear : linears) check_weights(work.source[linear + ".weight"], pool_);
+      for (const std::string& linear : linears) {
+        check_weights(work.source[linear + ".weight"], *work.target.codec, pool_);
+      }
     }
     if (runner) {
       const auto start = Clock::now();

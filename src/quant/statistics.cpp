@@ -9,6 +9,8 @@
 namespace lathe::quant {
 namespace {
 
+constexpr std::size_t kGramBlock = 256;  // columns
+
 std::vector<float> over(const std::vector<double>& sums, std::uint64_t count) {
   std::vector<float> means(sums.size());
   for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -110,20 +112,27 @@ void StatisticsHooks::add(Entry& entry, std::span<const float> x, std::size_t n,
   if (gram_) add_gram(entry, columns, n, rows, backend, stream);
 }
 
-// The columns times each other, as a linear layer of the backend: [n, rows] times its own transpose.
+// The columns times each other, as linear layers of the backend: a block of columns, [block, rows], times itself and
+// the columns before it. What lies below the diagonal is the same, and is filled in at the end (finish).
 void StatisticsHooks::add_gram(Entry& entry, const std::vector<float>& columns, std::size_t n, std::size_t rows,
                                kernels::Backend& backend, kernels::Stream& stream) {
   if (entry.gram.bytes == 0) entry.gram = backend.allocate(n * n * sizeof(float));
-  Linear linear;
-  linear.weight = packed_blocks("calibration", codec_named("F32"), Shape{n, rows},
-                                Bytes(std::as_bytes(std::span(columns)), "calibration"));
-  const auto weight = backend.prepare(linear);
+  const auto gram = kernels::DeviceTensor::dense(entry.gram.data(), n, n);
   const kernels::DeviceBuffer input = backend.upload_floats(stream, columns);
-  const kernels::LinearCall call{weight.get(), kernels::DeviceTensor::dense(entry.gram.data(), n, n), true};
-  const auto start = std::chrono::steady_clock::now();
-  backend.linear(stream, kernels::DeviceTensor::dense(input.data(), n, rows), std::span(&call, 1));
-  backend.synchronize(stream);
-  gram_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto x = kernels::DeviceTensor::dense(input.data(), n, rows);
+  for (std::size_t first = 0; first < n; first += kGramBlock) {
+    const std::size_t count = std::min(kGramBlock, n - first), last = first + count;
+    Linear linear;
+    linear.weight =
+        packed_blocks("calibration", codec_named("F32"), Shape{count, rows},
+                      Bytes(std::as_bytes(std::span(columns).subspan(first * rows, count * rows)), "calibration"));
+    const auto weight = backend.prepare(linear);
+    const kernels::LinearCall call{weight.get(), gram.slice_rows(0, last).slice_cols(first, count), true};
+    const auto start = std::chrono::steady_clock::now();
+    backend.linear(stream, x.slice_rows(0, last), std::span(&call, 1));
+    backend.synchronize(stream);
+    gram_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
 }
 
 std::shared_ptr<InputStatistics> StatisticsHooks::finish(Entry& entry, const std::string& linear) {
@@ -139,6 +148,10 @@ std::shared_ptr<InputStatistics> StatisticsHooks::finish(Entry& entry, const std
     s.gram.resize(s.columns() * s.columns());
     backend_->download(*stream_, s.gram.data(), entry.gram.data(), entry.gram.bytes);
     entry.gram = {};
+    const std::size_t n = s.columns();
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = i + 1; j < n; ++j) s.gram[j * n + i] = s.gram[i * n + j];
+    }
   }
   return std::move(entry.statistics);
 }

@@ -54,7 +54,8 @@ class StatisticsHooks final : public model::ForwardHooks {
                  kernels::DeviceTensor weights, kernels::Backend& backend, kernels::Stream& stream) override;
   // By linear weight, without ".weight". Throws an Error naming the layer when an input was not finite.
   std::map<std::string, std::shared_ptr<InputStatistics>> take();
-  // What the products of columns with each other took so far: 2 n^2 operations for a token of n columns.
+  // What the products of columns with each other took so far: n^2 operations for a token of n columns, about, because
+  // each pair is multiplied once.
   double gram_seconds() const { return gram_seconds_; }
   // After take(): the layer's experts, and those of them that got too few tokens.
   std::size_t experts() const { return experts_; }

@@ -182,7 +182,12 @@ TEST_F(QuantizeModel, NamesADamagedLayer) {
   QuantizeOptions o = options(stop, {&codec_named("INT_SYM"), {4, 32}});
   EXPECT_THROW(quantize_model(model_, out, o), Cancelled);
   o.method = &rtn_method();
-  for (const char* damaged : {"[]", "[{}]\n", "[7]\n", "[{\"parts\":[1]}]\n", "{\n"}) {
+  std::string flipped = read_file(layer);
+  flipped[flipped.size() / 2] ^= 1;
+  for (const std::string& damaged :
+       {std::string("[]"), std::string("[{}]\n"), std::string("{\"tensors\":[{}]}\n"),
+        std::string("{\"tensors\":[7]}\n"), std::string("{\"tensors\":[{\"parts\":[1]}]}\n"),
+        std::string("{\"hash\":\"\",\"tensors\":[]}\n"), std::string("{\n"), flipped}) {
     write_file(layer, damaged);
     try {
       quantize_model(model_, out, o);
@@ -246,6 +251,25 @@ TEST_F(QuantizeModel, RefusesWithoutTouchingTheOutput) {
     }
   }
   EXPECT_EQ(read_file(out), "mine");
+}
+
+// Half precision ends at 65504; the exponents of F32 and BF16 go further.
+TEST_F(QuantizeModel, TakesWeightsAsLargeAsTheCodecDoes) {
+  const std::string name = "blk.1.ffn_up.weight";
+  const PackedTensor& tensor = model_.weights.at(name);
+  std::vector<float> values = tensor.to_floats();
+  values[3] = 1 << 20;
+  formats::ModelFile large = model_;
+  large.weights.remove(name);
+  large.weights.add(
+      packed_blocks(name, codec_named("F32"), tensor.shape, Bytes(std::as_bytes(std::span(values)), "test")));
+  const std::filesystem::path out = folder_ / "m.lathe";
+  for (const char* codec : {"F32", "BF16"}) {
+    quantize_model(large, out, options(rtn_method(), {&codec_named(codec), {}}));
+    formats::LoadOptions load;
+    EXPECT_EQ(formats::load_model(out, load).weights.at(name).to_floats()[3], 1 << 20) << codec;
+  }
+  EXPECT_THROW(quantize_model(large, out, options(rtn_method(), {&codec_named("F16"), {}})), Error);
 }
 
 }  // namespace
