@@ -7,17 +7,19 @@
 // makes the input; inputs that come from elsewhere stay as they are. Phase 1: for each group of each row the float
 // grid, out of 20 that clip ever more, whose rounding changes the outputs least, the other groups left out. Phase 2:
 // for each row the float factor, out of 80, under which rounding the groups' scales to integers, and the weights to
-// them, changes its outputs least.
+// them, changes its outputs least. Onto INT_ASYM, whose scales are floats, phase 1 is all.
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
 #include "base/cancel.h"
+#include "base/half.h"
 #include "base/log.h"
 #include "quant/merge.h"
 #include "quant/method.h"
 #include "quant/output_error.h"
 #include "tensor/codecs/dgq.h"
+#include "tensor/codecs/int_group.h"
 #include "tensor/codecs/rounding.h"
 
 namespace lathe::quant {
@@ -51,12 +53,17 @@ void smooth(LayerWork& work) {
   }
 }
 
-// The grid that covers a group's values, zero among them, times a ratio.
-IntGrid clipped_grid(std::span<const float> x, float ratio) {
+// The grid of levels up to `highest` that covers a group's values, zero among them, times a ratio.
+IntGrid clipped_grid(std::span<const float> x, float ratio, float highest) {
   float low = 0, high = 0;
   for (const float value : x) low = std::min(low, value), high = std::max(high, value);
-  const float scale = ratio * (high - low) / kDgqHighestCode;
-  return {scale, nearest_level(-ratio * low * safe_reciprocal(scale), 0, kDgqHighestCode)};
+  const float scale = ratio * (high - low) / highest;
+  return {scale, nearest_level(-ratio * low * safe_reciprocal(scale), 0, highest)};
+}
+
+// The value's level, less the zero point.
+float nearest_in(const IntGrid& grid, float value, float inverse, float highest) {
+  return nearest_level(value * inverse, -grid.zero, highest - grid.zero);
 }
 
 // The two phases for one weight [rows, n].
@@ -66,15 +73,35 @@ class DgqSearch {
       : work_(work),
         weight_(work.checked_values(name)),
         params_(work.target.params),
+        highest_(static_cast<float>((1 << params_.bits) - 1)),
         input_(input),
         n_(input.columns()),
         rows_(work.shape(name).rows()),
-        group_(static_cast<std::size_t>(params_.group_size)),
-        groups_(dgq_groups(params_, n_)),
-        grids_(rows_ * groups_) {}
-
-  std::vector<DgqRow> run() {
+        group_(int_group_columns(params_, n_)),
+        groups_(int_groups(params_, n_)),
+        grids_(rows_ * groups_) {
     for (std::size_t g = 0; g < groups_; ++g) search_group(g);
+  }
+
+  // What phase 1 found, scales as half-precision numbers.
+  PackedTensor integers(const std::string& name, const IntGroupCodec& codec) {
+    std::vector<std::uint8_t> levels(rows_ * n_);
+    for_rows(rows_, [&](std::size_t row) {
+      for (std::size_t g = 0; g < groups_; ++g) {
+        IntGrid& grid = grids_[row * groups_ + g];
+        grid.scale = float_from_half(half_from_float(grid.scale));
+        const float inverse = safe_reciprocal(grid.scale);
+        for (std::size_t c = g * group_; c < std::min(n_, (g + 1) * group_); ++c) {
+          const float level = nearest_in(grid, weight_[row * n_ + c], inverse, highest_) + grid.zero;
+          levels[row * n_ + c] = static_cast<std::uint8_t>(level);
+        }
+      }
+    });
+    return pack_int_groups(name, codec, work_.shape(name), params_, levels, grids_);
+  }
+
+  // With integer scales, by phase 2.
+  std::vector<DgqRow> dual_grained() {
     std::vector<DgqRow> found(rows_);
     OutputError error(input_, 0, n_, std::min(rows_, kSearchRows), *work_.backend, *work_.pool);
     for (std::size_t begin = 0; begin < rows_; begin += kSearchRows) {
@@ -100,18 +127,18 @@ class DgqSearch {
       const float ratio = group_ratio(i);
       for_rows(rows_, [&](std::size_t row) {
         const std::span<const float> x = values(row, begin, width);
-        const IntGrid grid = clipped_grid(x, ratio);
+        const IntGrid grid = clipped_grid(x, ratio, highest_);
         const float inverse = safe_reciprocal(grid.scale);
         float* change = changes.data() + row * width;
         for (std::size_t c = 0; c < width; ++c) {
-          change[c] = grid.scale * nearest_level(x[c] * inverse, -grid.zero, kDgqHighestCode - grid.zero) - x[c];
+          change[c] = grid.scale * nearest_in(grid, x[c], inverse, highest_) - x[c];
         }
       });
       error.measure(changes, errors);
       for (std::size_t row = 0; row < rows_; ++row) {
         if (!(errors[row] < least[row])) continue;
         least[row] = errors[row];
-        grids_[row * groups_ + g] = clipped_grid(values(row, begin, width), ratio);
+        grids_[row * groups_ + g] = clipped_grid(values(row, begin, width), ratio, highest_);
       }
     }
   }
@@ -164,6 +191,7 @@ class DgqSearch {
   LayerWork& work_;
   const std::vector<float>& weight_;
   const CodecParams params_;
+  const float highest_;  // level
   const InputStatistics& input_;
   const std::size_t n_, rows_, group_, groups_;
   std::vector<IntGrid> grids_;  // [rows][groups], scales as floats
@@ -179,7 +207,10 @@ class Dgq final : public Method {
   std::vector<std::string_view> options() const override { return {"--smooth-percentile"}; }
   std::string_view usual_codec() const override { return "DGQ"; }
   Needs needs() const override { return Needs::kGram; }
-  bool can_target(const Target& target) const override { return dgq_codec(*target.codec) != nullptr; }
+  bool can_target(const Target& target) const override {
+    const IntGroupCodec* integers = int_group_codec(*target.codec);
+    return dgq_codec(*target.codec) != nullptr || (integers != nullptr && integers->stores_zeros());
+  }
 
   void quantize(LayerWork& work) const override {
     smooth(work);
@@ -188,7 +219,12 @@ class Dgq final : public Method {
       const InputStatistics& input = work.input_of(linears.front());
       for (const std::string& linear : linears) {
         const std::string name = linear + ".weight";
-        const std::vector<DgqRow> rows = DgqSearch(work, name, input).run();
+        DgqSearch search(work, name, input);
+        if (const IntGroupCodec* codec = int_group_codec(*work.target.codec)) {
+          work.packed[name] = search.integers(name, *codec);
+          continue;
+        }
+        const std::vector<DgqRow> rows = search.dual_grained();
         for (const DgqRow& row : rows) {
           groups += row.scales.size();
           ones += static_cast<std::size_t>(std::count(row.scales.begin(), row.scales.end(), 1));
@@ -197,7 +233,8 @@ class Dgq final : public Method {
       }
     }
     work.keep_changed();
-    log_debug("layer {}: {} of {} groups have the smallest scale there is, 1", work.layer, ones, groups);
+    if (groups > 0)
+      log_debug("layer {}: {} of {} groups have the smallest scale there is, 1", work.layer, ones, groups);
   }
 };
 

@@ -137,6 +137,36 @@ TEST(Dgq, DoesWhatThePaperSays) {
   }
 }
 
+// Onto a codec whose scales are floats the first phase is all there is to do.
+TEST(Dgq, OntoIntegersIsItsFirstPhase) {
+  for (const int group : {16, 24}) {
+    Layer layer(test::tiny_llama(), {&codec_named("INT_ASYM"), {4, group}}, 5);
+    layer.work.options.smooth_percentile = 100;
+    dgq_method().quantize(layer.work);
+    for (const std::string name : {"blk.0.attn_q", "blk.0.ffn_down"}) {
+      const std::vector<float>& weight = layer.model.decoded.at(name + ".weight");
+      const std::vector<float> got = layer.work.packed.at(name + ".weight").to_floats();
+      const InputStatistics& input = *layer.work.inputs.at(name);
+      const std::size_t n = input.columns(), step = static_cast<std::size_t>(group);
+      std::size_t groups = 0, equal = 0;
+      for (std::size_t first = 0; first < weight.size();
+           first += first % n + step < n ? step : n - first % n, ++groups) {
+        const std::size_t width = std::min(step, n - first % n);
+        const auto begin = weight.begin() + static_cast<std::ptrdiff_t>(first);
+        const std::vector<double> x(begin, begin + static_cast<std::ptrdiff_t>(width));
+        const Grid grid = plain_group(x, input.gram, n, first % n);
+        bool same = true;
+        for (std::size_t c = 0; c < width; ++c) {
+          const double level = std::clamp(std::nearbyint(x[c] / grid.scale), double(-grid.zero), 15.0 - grid.zero);
+          same &= std::abs(got[first + c] - grid.scale * level) < 1e-3 * 15 * grid.scale;  // scales are rounded to F16
+        }
+        equal += same;
+      }
+      EXPECT_GE(equal, groups * 9 / 10) << name << ", groups of " << group;
+    }
+  }
+}
+
 TEST(Dgq, LeavesLessErrorThanRoundingWithoutCalibration) {
   Layer rounded(test::tiny_llama(), dgq_target(64)), searched(test::tiny_llama(), dgq_target(64));
   searched.work.options.smooth_percentile = 100;
@@ -281,9 +311,10 @@ TEST(Dgq, ThreadsDoNotChangeItAndBadWeightsAreErrors) {
   }
 }
 
-TEST(Dgq, IsForItsOwnCodec) {
+TEST(Dgq, IsForItsOwnCodecAndIntegersWithZeros) {
   EXPECT_TRUE(dgq_method().can_target(dgq_target(128)));
-  EXPECT_FALSE(dgq_method().can_target(int_target("INT_ASYM", 4, 128)));
+  EXPECT_TRUE(dgq_method().can_target(int_target("INT_ASYM", 4, 128)));
+  EXPECT_FALSE(dgq_method().can_target(int_target("INT_SYM", 4, 128)));
 }
 
 }  // namespace

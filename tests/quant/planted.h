@@ -1,41 +1,25 @@
-// The small model that ships, with outliers planted into it by a change of scale that no output sees, and how far two
-// models' outputs lie apart.
+// The small model that ships, with outliers, and how far two models' outputs lie apart.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <span>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "formats/model_file.h"
+#include "quant/outliers.h"
 #include "reference/tiny_model.h"
 #include "support/data.h"
 
 namespace lathe::quant {
 
-// Channels of every norm made `size` times as large and the consumers' columns as much smaller: with a power of two the
-// same function to the last bit.
 inline formats::ModelFile planted_model(float size, const std::vector<std::size_t>& channels) {
   formats::ModelFile model = formats::load_model(test::source_dir() / "models/tiny/stories260K.gguf");
-  const auto scale = [&](const std::string& name, float factor) {
-    const PackedTensor tensor = model.weights.at(name);
-    std::vector<float> values = tensor.to_floats();
-    const std::size_t columns = tensor.shape.cols();
-    for (const std::size_t channel : channels) {
-      for (std::size_t i = channel; i < values.size(); i += columns) values[i] *= factor;
-    }
-    model.weights.remove(name);
-    model.weights.add(pack(name, codec_named("F32"), tensor.shape, values));
-  };
-  for (std::uint32_t layer = 0; layer < model.architecture.n_layers; ++layer) {
-    const std::string prefix = fmt::format("blk.{}.", layer);
-    for (const char* norm : {"attn_norm", "ffn_norm"}) scale(prefix + norm + ".weight", size);
-    for (const char* linear : {"attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"}) {
-      scale(prefix + linear + ".weight", 1 / size);
-    }
-  }
-  return model;
+  std::vector<std::uint32_t> layers(model.architecture.n_layers);
+  std::iota(layers.begin(), layers.end(), 0u);
+  return with_outliers(std::move(model), size, channels, layers);
 }
 
 // Mean squared difference of logits over `ids`, relative to the variance of a's.
