@@ -30,6 +30,8 @@ struct FloatScales {
 
 // How rows are multiplied: as bytes, widened to 16 bits (kWidened), or as bytes by AMX.
 enum class By { kBytes, kWidened, kAmx };
+template <By kBy>
+using StepInput = std::conditional_t<kBy == By::kWidened, std::int16_t, std::int8_t>;  // a column of a row of input
 
 // Up to kStepColumns columns of a tile, unpacked.
 template <class Codec, By kBy>
@@ -82,13 +84,12 @@ HWY_INLINE void unpack_block(const TileBlock& block, const std::byte* bytes, std
 }
 
 // Where multiply_step takes the scaled dot products of a run with kRows rows from: these are computed when asked for,
-// X: how the columns of the input are, bytes or 16-bit numbers.
-template <class Codec, bool kVnni, By kBy, int kRows, class X>
+template <class Codec, bool kVnni, By kBy, int kRows>
 struct ComputedDots {
-  const X* columns[kRows];
+  const StepInput<kBy>* columns[kRows];
 
   HWY_INLINE void run(const TileStep<Codec, kBy>& step, std::size_t run, const Q8Meta* const* meta, VF* dots) const {
-    const X* x[kRows];
+    const StepInput<kBy>* x[kRows];
     for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block;
     const VI* words = step.words + run * TileStep<Codec, kBy>::kWords;
     VI scaled[kRows];
@@ -175,11 +176,10 @@ inline void widen_rows(const MatmulJob& job, std::size_t first, std::size_t last
 // of the next row x_stride further on.
 template <class Codec, bool kVnni, By kBy>
 struct StepRows {
-  using X = std::conditional_t<kBy == By::kWidened, std::int16_t, std::int8_t>;
   const TileStep<Codec, kBy>& step;
   const MatmulJob& job;
   std::size_t blocks;
-  const X* x;
+  const StepInput<kBy>* x;
   std::size_t x_stride;
   const Q8Meta* meta;
   float* sums;
@@ -187,7 +187,7 @@ struct StepRows {
   // kRows of them with the dot products that dots_of(row, pointers to each row's values) has.
   template <int kRows, class DotsOf>
   HWY_INLINE void take(std::size_t row, const DotsOf& dots_of) const {
-    const X* values[kRows];
+    const StepInput<kBy>* values[kRows];
     const Q8Meta* metas[kRows];
     for (std::size_t i = 0; i < kRows; ++i) {
       values[i] = x + (row + i) * x_stride, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
@@ -201,8 +201,8 @@ struct StepRows {
     for (; row < rows; ++row) take<1>(row, dots_of);
   }
   HWY_INLINE void computed(std::size_t row, std::size_t rows) const {
-    all(row, rows, [](auto n, std::size_t, const X* const* values) LATHE_INLINE_LAMBDA {
-      ComputedDots<Codec, kVnni, kBy, decltype(n)::value, X> dots;
+    all(row, rows, [](auto n, std::size_t, const StepInput<kBy>* const* values) LATHE_INLINE_LAMBDA {
+      ComputedDots<Codec, kVnni, kBy, decltype(n)::value> dots;
       for (int i = 0; i < decltype(n)::value; ++i) dots.columns[i] = values[i];
       return dots;
     });
