@@ -57,6 +57,7 @@ def plan():
     for bits in (1, 2):
         yield "gptq", "BALANCED", bits, GROUP, ()
     yield "dgq", "DGQ", 4, GROUP, ()
+    yield "dgq", "INT_ASYM", 4, GROUP, ()
     yield "db-llm", "FDB", 2, GROUP, ()
     yield "shadow", "W8A8", None, None, ()
     for codec in ("Q2_K", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "IQ4_XS",

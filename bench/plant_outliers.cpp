@@ -4,6 +4,7 @@
 //   plant_outliers MODEL OUT SIZE CHANNEL [LAYER]...    in these layers, or in all; SIZE: a power of two
 #include <fmt/format.h>
 
+#include <bit>
 #include <charconv>
 #include <cstring>
 #include <numeric>
@@ -29,6 +30,7 @@ std::uint32_t below(const char* text, std::uint32_t end_of_range, const char* wh
 void plant(std::span<char*> arguments) {
   formats::ModelFile model = formats::load_model(arguments[0]);
   const std::uint32_t size = below(arguments[2], 1 << 20, "SIZE"), n_layers = model.architecture.n_layers;
+  if (!std::has_single_bit(size)) fail("SIZE", "{} is not a power of two", size);
   const std::vector<std::size_t> channels = {below(arguments[3], model.architecture.width, "CHANNEL")};
   std::vector<std::uint32_t> layers;
   for (const char* layer : arguments.subspan(4)) layers.push_back(below(layer, n_layers, "LAYER"));

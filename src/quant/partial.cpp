@@ -47,6 +47,7 @@ std::map<std::string, PackedTensor> tensors_in(const Bytes& bytes, const std::st
   if (header.at("hash").get<std::string>() != hash_of(header.at("tensors"), tensors)) {
     fail(path, "its bytes are not those that were written");
   }
+  drop_pages(bytes.span());
   return tensors;
 }
 

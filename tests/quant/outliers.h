@@ -1,6 +1,8 @@
 // Outliers planted into a model by a change of scale that no output sees.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
