@@ -77,6 +77,9 @@ class PeakOfQuantizing : public testing::Test {
 };
 
 TEST_F(PeakOfQuantizing, IsThatOfFewLayers) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers keep memory that was freed";
+#endif
   if (anonymous_bytes() == 0) GTEST_SKIP() << "this system does not say how much memory a process has";
   for (const Method* method : {&rtn_method(), &gptq_method(), &shadow_method()}) {
     const std::uint64_t few = peak(*method, 4), many = peak(*method, 24);
