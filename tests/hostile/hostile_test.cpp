@@ -17,18 +17,8 @@
 #include "formats/model_file.h"
 #include "hostile/hostile_files.h"
 #include "support/data.h"
+#include "support/sanitized.h"
 #include "text/chat_template.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LATHE_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LATHE_SANITIZED 1
-#endif
-#endif
-#ifndef LATHE_SANITIZED
-#define LATHE_SANITIZED 0
-#endif
 
 namespace lathe::fuzz {
 namespace {
@@ -90,7 +80,7 @@ void use(const HostileFile& file, const fs::path& path) {
 
 [[noreturn]] void run_child(const HostileFile& file, const fs::path& path, int pipe) {
   set_log_level(LogLevel::kError);
-  if (!LATHE_SANITIZED) limit_address_space(400'000'000);
+  if (!test::kSanitized) limit_address_space(400'000'000);
   const std::uint64_t before = resident_bytes();
   const double start = processor_seconds();
   char kind = 'a';
@@ -159,7 +149,7 @@ TEST_P(Hostile, EndsInOneGoodError) {
   EXPECT_NE(outcome.message.find(file.blames), std::string::npos) << outcome.message;
   EXPECT_NE(outcome.message.find(file.fault), std::string::npos) << outcome.message;
   EXPECT_EQ(outcome.message.find('\n'), std::string::npos) << outcome.message;
-  if (LATHE_SANITIZED) return;
+  if (test::kSanitized) return;
   EXPECT_LT(outcome.seconds, kSeconds);
   EXPECT_LT(outcome.bytes, kBytes);
 }

@@ -10,6 +10,7 @@
 #include "formats/synth.h"
 #include "quant/quantize_model.h"
 #include "support/data.h"
+#include "support/sanitized.h"
 
 namespace lathe::quant {
 namespace {
@@ -77,9 +78,7 @@ class PeakOfQuantizing : public testing::Test {
 };
 
 TEST_F(PeakOfQuantizing, IsThatOfFewLayers) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers keep memory that was freed";
-#endif
+  if (test::kSanitized) GTEST_SKIP() << "sanitizers keep memory that was freed";
   if (anonymous_bytes() == 0) GTEST_SKIP() << "this system does not say how much memory a process has";
   for (const Method* method : {&rtn_method(), &gptq_method(), &shadow_method()}) {
     const std::uint64_t few = peak(*method, 4), many = peak(*method, 24);
