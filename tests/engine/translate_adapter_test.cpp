@@ -120,9 +120,10 @@ class TranslatorAdapters : public testing::TestWithParam<const char*> {
   formats::ModelFile merged(const std::vector<Adapted>& targets) const {
     formats::ModelFile result = file_;
     result.weights = {};
-    for (const auto& [name, tensor] : file_.weights.all()) {
+    for (const auto& entry : file_.weights.all()) {
+      const PackedTensor& tensor = entry.second;
       const auto target = std::find_if(targets.begin(), targets.end(),
-                                       [&](const Adapted& one) { return one.weight + ".weight" == name; });
+                                       [&](const Adapted& one) { return one.weight + ".weight" == tensor.name; });
       if (target == targets.end()) {
         result.weights.add(tensor);
         continue;
@@ -136,7 +137,7 @@ class TranslatorAdapters : public testing::TestWithParam<const char*> {
           w[row * m.in + column] += static_cast<float>(kAlpha / double{kRank} * sum);
         }
       }
-      result.weights.add(pack(name, codec_named("F32"), tensor.shape, w));
+      result.weights.add(pack(tensor.name, codec_named("F32"), tensor.shape, w));
     }
     return result;
   }
