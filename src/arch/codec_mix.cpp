@@ -40,57 +40,57 @@ bool is_falcon(const Architecture& a) {
 struct Rule {
   std::string_view mix;  // empty: all
   Role role;
-  Condition models;
   Layers layers;
+  Condition models;
   std::string_view codec;
 };
 
 // The first that fits counts; a matrix that none fits gets the mix's body.
 constexpr Rule kRules[] = {
-    {"", Role::kValue, has_8_experts, Layers::kAll, "Q8_0"},
-    {"", Role::kKey, has_8_experts, Layers::kAll, "Q8_0"},
+    {"", Role::kValue, Layers::kAll, has_8_experts, "Q8_0"},
+    {"", Role::kKey, Layers::kAll, has_8_experts, "Q8_0"},
 
-    {"Q2_K_M", Role::kValue, shares_keys_by_4, Layers::kAll, "Q4_K"},
-    {"Q2_K_M", Role::kValue, any_model, Layers::kAll, "Q3_K"},
-    {"Q3_K_M", Role::kValue, any_model, Layers::kFirst2, "Q5_K"},
-    {"Q3_K_M", Role::kValue, any_model, Layers::kAll, "Q4_K"},
-    {"Q3_K_L", Role::kValue, any_model, Layers::kAll, "Q5_K"},
-    {"Q4_K_S", Role::kValue, any_model, Layers::kFirst4, "Q5_K"},
-    {"Q4_K_M", Role::kValue, any_model, Layers::kSpread, "Q6_K"},
-    {"Q5_K_M", Role::kValue, any_model, Layers::kSpread, "Q6_K"},
+    {"Q2_K_M", Role::kValue, Layers::kAll, shares_keys_by_4, "Q4_K"},
+    {"Q2_K_M", Role::kValue, Layers::kAll, any_model, "Q3_K"},
+    {"Q3_K_M", Role::kValue, Layers::kFirst2, any_model, "Q5_K"},
+    {"Q3_K_M", Role::kValue, Layers::kAll, any_model, "Q4_K"},
+    {"Q3_K_L", Role::kValue, Layers::kAll, any_model, "Q5_K"},
+    {"Q4_K_S", Role::kValue, Layers::kFirst4, any_model, "Q5_K"},
+    {"Q4_K_M", Role::kValue, Layers::kSpread, any_model, "Q6_K"},
+    {"Q5_K_M", Role::kValue, Layers::kSpread, any_model, "Q6_K"},
 
-    {"Q2_K_M", Role::kOutput, has_8_experts, Layers::kAll, "Q5_K"},
-    {"Q3_K_S", Role::kOutput, has_8_experts, Layers::kAll, "Q5_K"},
-    {"Q3_K_M", Role::kOutput, has_8_experts, Layers::kAll, "Q5_K"},
-    {"Q3_K_L", Role::kOutput, has_8_experts, Layers::kAll, "Q3_K"},
-    {"Q4_K_S", Role::kOutput, has_8_experts, Layers::kAll, "Q5_K"},
-    {"Q4_K_M", Role::kOutput, has_8_experts, Layers::kAll, "Q5_K"},
-    {"Q2_K_M", Role::kOutput, is_falcon, Layers::kAll, "Q2_K"},
-    {"Q2_K_M", Role::kOutput, any_model, Layers::kAll, "Q3_K"},
-    {"Q3_K_M", Role::kOutput, is_falcon, Layers::kAll, "Q3_K"},
-    {"Q3_K_M", Role::kOutput, any_model, Layers::kAll, "Q4_K"},
-    {"Q3_K_L", Role::kOutput, is_falcon, Layers::kAll, "Q4_K"},
-    {"Q3_K_L", Role::kOutput, any_model, Layers::kAll, "Q5_K"},
+    {"Q2_K_M", Role::kOutput, Layers::kAll, has_8_experts, "Q5_K"},
+    {"Q3_K_S", Role::kOutput, Layers::kAll, has_8_experts, "Q5_K"},
+    {"Q3_K_M", Role::kOutput, Layers::kAll, has_8_experts, "Q5_K"},
+    {"Q3_K_L", Role::kOutput, Layers::kAll, has_8_experts, "Q3_K"},
+    {"Q4_K_S", Role::kOutput, Layers::kAll, has_8_experts, "Q5_K"},
+    {"Q4_K_M", Role::kOutput, Layers::kAll, has_8_experts, "Q5_K"},
+    {"Q2_K_M", Role::kOutput, Layers::kAll, is_falcon, "Q2_K"},
+    {"Q2_K_M", Role::kOutput, Layers::kAll, any_model, "Q3_K"},
+    {"Q3_K_M", Role::kOutput, Layers::kAll, is_falcon, "Q3_K"},
+    {"Q3_K_M", Role::kOutput, Layers::kAll, any_model, "Q4_K"},
+    {"Q3_K_L", Role::kOutput, Layers::kAll, is_falcon, "Q4_K"},
+    {"Q3_K_L", Role::kOutput, Layers::kAll, any_model, "Q5_K"},
 
-    {"Q2_K_M", Role::kDown, any_model, Layers::kAll, "Q3_K"},
-    {"Q3_K_M", Role::kDown, any_model, Layers::kFirstSixteenth, "Q5_K"},
-    {"Q3_K_M", Role::kDown, is_falcon, Layers::kSpread, "Q4_K"},
-    {"Q3_K_M", Role::kDown, is_falcon, Layers::kAll, "Q3_K"},
-    {"Q3_K_M", Role::kDown, any_model, Layers::kAll, "Q4_K"},
-    {"Q3_K_L", Role::kDown, is_falcon, Layers::kAll, "Q4_K"},
-    {"Q3_K_L", Role::kDown, any_model, Layers::kAll, "Q5_K"},
-    {"Q4_K_S", Role::kDown, is_falcon, Layers::kAll, "Q4_K"},
-    {"Q4_K_S", Role::kDown, any_model, Layers::kFirstEighth, "Q5_K"},
-    {"Q4_K_M", Role::kDown, is_falcon, Layers::kFirstSixteenth, "Q6_K"},
-    {"Q4_K_M", Role::kDown, is_falcon, Layers::kSpread, "Q5_K"},
-    {"Q4_K_M", Role::kDown, is_falcon, Layers::kAll, "Q4_K"},
-    {"Q4_K_M", Role::kDown, any_model, Layers::kSpread, "Q6_K"},
-    {"Q5_K_M", Role::kDown, any_model, Layers::kSpread, "Q6_K"},
+    {"Q2_K_M", Role::kDown, Layers::kAll, any_model, "Q3_K"},
+    {"Q3_K_M", Role::kDown, Layers::kFirstSixteenth, any_model, "Q5_K"},
+    {"Q3_K_M", Role::kDown, Layers::kSpread, is_falcon, "Q4_K"},
+    {"Q3_K_M", Role::kDown, Layers::kAll, is_falcon, "Q3_K"},
+    {"Q3_K_M", Role::kDown, Layers::kAll, any_model, "Q4_K"},
+    {"Q3_K_L", Role::kDown, Layers::kAll, is_falcon, "Q4_K"},
+    {"Q3_K_L", Role::kDown, Layers::kAll, any_model, "Q5_K"},
+    {"Q4_K_S", Role::kDown, Layers::kAll, is_falcon, "Q4_K"},
+    {"Q4_K_S", Role::kDown, Layers::kFirstEighth, any_model, "Q5_K"},
+    {"Q4_K_M", Role::kDown, Layers::kFirstSixteenth, is_falcon, "Q6_K"},
+    {"Q4_K_M", Role::kDown, Layers::kSpread, is_falcon, "Q5_K"},
+    {"Q4_K_M", Role::kDown, Layers::kAll, is_falcon, "Q4_K"},
+    {"Q4_K_M", Role::kDown, Layers::kSpread, any_model, "Q6_K"},
+    {"Q5_K_M", Role::kDown, Layers::kSpread, any_model, "Q6_K"},
 
-    {"", Role::kHead, is_falcon, Layers::kAll, "Q8_0"},
-    {"", Role::kHead, any_model, Layers::kAll, "Q6_K"},
+    {"", Role::kHead, Layers::kAll, is_falcon, "Q8_0"},
+    {"", Role::kHead, Layers::kAll, any_model, "Q6_K"},
     // Routers, learned positions, kinds of segment and biases by distance: small, and much depends on them.
-    {"", Role::kPlain, any_model, Layers::kAll, "F32"},
+    {"", Role::kPlain, Layers::kAll, any_model, "F32"},
 };
 
 // For rows that do not divide into blocks of 256.
