@@ -171,9 +171,17 @@ HWY_INLINE VI field_of(VI words, std::uint32_t mask) {
   return bits_of<kShift - kLeft>(words, static_cast<std::int32_t>(mask << kLeft));
 }
 
-HWY_INLINE VI halved_bytes16(VI words) {  // 16-bit numbers, signed, shifted down by 8
-  const hn::Repartition<std::int16_t, DI> d16;
-  return hn::BitCast(DI(), hn::ShiftRight<8>(hn::BitCast(d16, words)));
+// The low or the high byte of each 16-bit number as a signed one of 16 bits.
+template <class V>
+HWY_INLINE V high_bytes16(V words) {
+  const hn::DFromV<V> d;
+  return hn::BitCast(d, hn::ShiftRight<8>(hn::BitCast(hn::Repartition<std::int16_t, decltype(d)>(), words)));
+}
+template <class V>
+HWY_INLINE V low_bytes16(V words) {
+  const hn::DFromV<V> d;
+  return high_bytes16(
+      hn::BitCast(d, hn::ShiftLeft<8>(hn::BitCast(hn::Repartition<std::int16_t, decltype(d)>(), words))));
 }
 
 // Byte kByte of each lane as the scale of a dot product: a number for the wide kind, the same number in both 16-bit
@@ -186,7 +194,7 @@ HWY_INLINE VI scale_of(VI words) {
 template <int kByte, bool kWide>
 HWY_INLINE VI signed_scale_of(VI words) {
   if constexpr (kWide) return hn::ShiftRight<24>(pick_bytes<4, 4, 4, kByte>(words));
-  return halved_bytes16(pick_bytes<4, kByte, 4, kByte>(words));
+  return high_bytes16(pick_bytes<4, kByte, 4, kByte>(words));
 }
 
 // Bytes kByte and kByte + 1 of each lane as two 16-bit numbers.
@@ -196,7 +204,7 @@ HWY_INLINE VI pair_of(VI words) {
 }
 template <int kByte>
 HWY_INLINE VI signed_pair_of(VI words) {
-  return halved_bytes16(pick_bytes<4, kByte, 4, kByte + 1>(words));
+  return high_bytes16(pick_bytes<4, kByte, 4, kByte + 1>(words));
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

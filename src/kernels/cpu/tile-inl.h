@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/tile_rows-inl.h"
+#include "kernels/cpu/widened-inl.h"
 
 #if defined(LATHE_KERNELS_CPU_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LATHE_KERNELS_CPU_TILE_INL_H_
@@ -95,12 +96,15 @@ void tile_matmul(const MatmulJob& job, std::size_t begin, std::size_t end, Scrat
   if constexpr (kAmx) {
     if (job.q8.amx != nullptr) {
       const AmxShapes shapes(kRunWords / kHalves<Codec>, job.rows % kAmxRows);
-      return multiply_many_rows<Codec, kVnni, By::kAmx>(job, first_tile, begin, end, scratch);
+      return multiply_many_rows<Codec, kVnni, true>(job, first_tile, begin, end, scratch);
     }
   }
 #endif
-  constexpr By kBy = kWidened<Codec, kVnni> ? By::kWidened : By::kBytes;
-  multiply_many_rows<Codec, kVnni, kBy>(job, first_tile, begin, end, scratch);
+  if constexpr (kWidened<Codec, kVnni>) {
+    multiply_widened_rows<Codec>(job, first_tile, begin, end, scratch);
+  } else {
+    multiply_many_rows<Codec, kVnni, false>(job, first_tile, begin, end, scratch);
+  }
 }
 
 // The kernel of a codec, with the extension beside the target's instructions or without.

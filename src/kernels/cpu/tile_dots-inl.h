@@ -235,34 +235,6 @@ HWY_INLINE void dot_run(const VI* words, const RunScales<Codec>& scales, const s
 template <class Codec, bool kVnni>
 inline constexpr bool kWidened = !kWideDots<kVnni> && 2 * 2 * 127 * Codec::kLargest > 32767;
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
-// The 8 words of a run as 16 of two 16-bit numbers, times the group's scale: at most 2^7 * 2^5, by IQ4_XS.
-template <class Codec>
-HWY_INLINE void widen_run(const VI* words, const RunScales<Codec>& scales, VI* out) {
-  static_assert(Codec::kSigned && kHalves<Codec> == 1);
-  const hn::Repartition<std::int16_t, DI> d16;
-  for (int i = 0; i < 2 * kRunWords; ++i) {
-    VI pair = i % 2 == 0 ? signed_pair_of<0>(words[i / 2]) : signed_pair_of<2>(words[i / 2]);
-    if constexpr (Codec::kGroup > 0) {
-      pair = hn::BitCast(DI(), hn::Mul(hn::BitCast(d16, pair), hn::BitCast(d16, scales.group[0])));
-    }
-    out[i] = pair;
-  }
-}
-
-// dot_run of a widened run, with rows widened likewise.
-template <int kRows>
-HWY_INLINE void dot_widened_run(const VI* words, const std::int16_t* const* x, VI* dots) {
-  unrolled<2 * kRunWords>([&](auto i) LATHE_INLINE_LAMBDA {
-    constexpr int kWord = decltype(i)::value;
-    for (int r = 0; r < kRows; ++r) {
-      const VI products = madd(words[kWord], broadcast4(x[r] + 2 * kWord));
-      dots[r] = kWord == 0 ? products : in_order(hn::Add(dots[r], products));
-    }
-  });
-}
-#endif
-
 // The same of words in place (unpack_run), for one row.
 template <class Codec, bool kVnni, int kRun>
 HWY_INLINE VI dot_in_place(const VI* words, const RunScales<Codec>& scales, const std::int8_t* x, const Q8Meta& meta) {

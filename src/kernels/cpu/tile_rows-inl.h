@@ -28,54 +28,43 @@ struct FloatScales {
   VF group[kHalves<Codec>];
 };
 
-// How rows are multiplied: as bytes, widened to 16 bits (kWidened), or as bytes by AMX.
-enum class By { kBytes, kWidened, kAmx };
-template <By kBy>
-using StepInput = std::conditional_t<kBy == By::kWidened, std::int16_t, std::int8_t>;  // a column of a row of input
-
 // Up to kStepColumns columns of a tile, unpacked.
-template <class Codec, By kBy>
+template <class Codec, bool kAmx>
 struct TileStep {
   static constexpr std::size_t kBlocks = kStepColumns / Codec::kFormat.block_columns,
                                kAllRuns = kStepColumns / kQ8Block;
-  static constexpr int kWords = kBy == By::kWidened ? 2 * kRunWords : kRunWords;  // of a run
   using GroupMinimum = decltype(run_minimum<Codec, 0>(std::declval<typename Codec::Head>()));
-  using Scales = std::conditional_t<kBy == By::kAmx, FloatScales<Codec>, RunScales<Codec> >;
-  alignas(64) VI words[kAllRuns * kWords];
-  Scales scales[Codec::kGroup > 0 && kBy != By::kWidened ? kAllRuns : 1];
+  alignas(64) VI words[kAllRuns * kRunWords];
+  std::conditional_t<kAmx, FloatScales<Codec>, RunScales<Codec> > scales[Codec::kGroup > 0 ? kAllRuns : 1];
   GroupMinimum group_minima[kAllRuns];
   VF scale[kBlocks], minimum[kBlocks];
 };
 
 // bytes: as far into the tile as the block is.
-template <class Codec, bool kVnni, By kBy>
+template <class Codec, bool kVnni, bool kAmx>
 HWY_INLINE void unpack_block(const TileBlock& block, const std::byte* bytes, std::size_t index,
-                             TileStep<Codec, kBy>& step) {
+                             TileStep<Codec, kAmx>& step) {
   const typename Codec::Head head = Codec::head(block);
   step.scale[index] = Codec::scale(head);
   if constexpr (Codec::kMinima != Minima::kNone) step.minimum[index] = Codec::minimum(head);
   unrolled<kRuns<Codec> >([&](auto run) LATHE_INLINE_LAMBDA {
     constexpr int kRun = decltype(run)::value;
     const std::size_t at = index * kRuns<Codec> + kRun;
-    VI* words = step.words + at * TileStep<Codec, kBy>::kWords;
+    VI* words = step.words + at * kRunWords;
     prefetch_weights<kTileBlockBytes<Codec>, kRun, kRuns<Codec> >(bytes);
-    const RunScales<Codec> scales = run_scales<Codec, kVnni, kRun>(head);
-    if constexpr (kBy == By::kWidened) {
-      VI narrow[kRunWords];
-      unpack_run<Codec, kRun, false>(block, head, narrow);
-      widen_run<Codec>(narrow, scales, words);
-    } else {
-      unpack_run<Codec, kRun, false>(block, head, words);
-      if constexpr (kBy == By::kAmx && kShift<Codec> >= 0) {  // it takes signed weights, and nothing out of the sums
-        const hn::Repartition<std::uint8_t, DI> d8;
-        const auto zero = hn::Set(d8, static_cast<std::uint8_t>(1 << kShift<Codec>));
-        for (int i = 0; i < kRunWords; ++i) words[i] = hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, words[i]), zero));
-      }
-      if constexpr (Codec::kGroup > 0 && kBy == By::kAmx) {
+    unpack_run<Codec, kRun, false>(block, head, words);
+    if constexpr (kAmx && kShift<Codec> >= 0) {  // AMX takes signed weights, and nothing out of the sums
+      const hn::Repartition<std::uint8_t, DI> d8;
+      const auto zero = hn::Set(d8, static_cast<std::uint8_t>(1 << kShift<Codec>));
+      for (int i = 0; i < kRunWords; ++i) words[i] = hn::BitCast(DI(), hn::Sub(hn::BitCast(d8, words[i]), zero));
+    }
+    if constexpr (Codec::kGroup > 0) {
+      const RunScales<Codec> scales = run_scales<Codec, kVnni, kRun>(head);
+      if constexpr (kAmx) {
         for (int half = 0; half < kHalves<Codec>; ++half) {
           step.scales[at].group[half] = hn::ConvertTo(DF(), scales.group[half]);
         }
-      } else if constexpr (Codec::kGroup > 0) {
+      } else {
         step.scales[at] = scales;
       }
     }
@@ -84,20 +73,16 @@ HWY_INLINE void unpack_block(const TileBlock& block, const std::byte* bytes, std
 }
 
 // Where multiply_step takes the scaled dot products of a run with kRows rows from: these are computed when asked for,
-template <class Codec, bool kVnni, By kBy, int kRows>
+template <class Codec, bool kVnni, int kRows>
 struct ComputedDots {
-  const StepInput<kBy>* columns[kRows];
+  const std::int8_t* columns[kRows];
 
-  HWY_INLINE void run(const TileStep<Codec, kBy>& step, std::size_t run, const Q8Meta* const* meta, VF* dots) const {
-    const StepInput<kBy>* x[kRows];
+  HWY_INLINE void run(const TileStep<Codec, false>& step, std::size_t run, const Q8Meta* const* meta, VF* dots) const {
+    const std::int8_t* x[kRows];
     for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block;
-    const VI* words = step.words + run * TileStep<Codec, kBy>::kWords;
     VI scaled[kRows];
-    if constexpr (kBy == By::kWidened) {
-      dot_widened_run<kRows>(words, x, scaled);
-    } else {
-      dot_run<Codec, kVnni, kRows>(words, step.scales[Codec::kGroup > 0 ? run : 0], x, meta, scaled);
-    }
+    dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta,
+                                 scaled);
     for (int r = 0; r < kRows; ++r) dots[r] = hn::ConvertTo(DF(), scaled[r]);
   }
 };
@@ -107,7 +92,7 @@ template <class Codec, int kRows>
 struct AmxDots {
   const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
 
-  HWY_INLINE void run(const TileStep<Codec, By::kAmx>& step, std::size_t run, const Q8Meta* const*, VF* dots) const {
+  HWY_INLINE void run(const TileStep<Codec, true>& step, std::size_t run, const Q8Meta* const*, VF* dots) const {
     for (int half = 0; half < kHalves<Codec>; ++half) {
       const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * kAmxRows * kLanes;
       for (int r = 0; r < kRows; ++r) {
@@ -124,8 +109,8 @@ struct AmxDots {
 };
 
 // Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
-template <class Codec, int kRows, By kBy, class Dots>
-HWY_INLINE void multiply_step(const TileStep<Codec, kBy>& step, std::size_t blocks, const Dots& products,
+template <class Codec, int kRows, bool kAmx, class Dots>
+HWY_INLINE void multiply_step(const TileStep<Codec, kAmx>& step, std::size_t blocks, const Dots& products,
                               const Q8Meta* const* meta, float* sums) {
   const DF d;
   VF sum[kRows];
@@ -161,39 +146,26 @@ HWY_INLINE void multiply_step(const TileStep<Codec, kBy>& step, std::size_t bloc
   for (int r = 0; r < kRows; ++r) hn::Store(sum[r], d, sums + static_cast<std::size_t>(r) * kLanes);
 }
 
-// The values of rows [first, last) of the input widened to 16 bits, [step][row][column]: in their own order rows some
-// kB apart would take each other's place in the cache near the core.
-inline void widen_rows(const MatmulJob& job, std::size_t first, std::size_t last, std::int16_t* out) {
-  for (std::size_t column = 0; column < job.in_features; column += kStepColumns) {
-    const std::size_t columns = std::min(kStepColumns, job.in_features - column);
-    for (std::size_t r = first; r < last; ++r) {
-      out = std::copy_n(job.q8.values + r * job.in_features + column, columns, out);
-    }
-  }
-}
-
-// A step's products with rows of input; x and meta are the first row's, from the step's first column on, and the values
-// of the next row x_stride further on.
-template <class Codec, bool kVnni, By kBy>
+// A step's products with rows of input; x and meta are the first row's, from the step's first column on.
+template <class Codec, bool kVnni, bool kAmx>
 struct StepRows {
-  const TileStep<Codec, kBy>& step;
+  const TileStep<Codec, kAmx>& step;
   const MatmulJob& job;
   std::size_t blocks;
-  const StepInput<kBy>* x;
-  std::size_t x_stride;
+  const std::int8_t* x;
   const Q8Meta* meta;
   float* sums;
 
   // kRows of them with the dot products that dots_of(row, pointers to each row's values) has.
   template <int kRows, class DotsOf>
   HWY_INLINE void take(std::size_t row, const DotsOf& dots_of) const {
-    const StepInput<kBy>* values[kRows];
+    const std::int8_t* values[kRows];
     const Q8Meta* metas[kRows];
     for (std::size_t i = 0; i < kRows; ++i) {
-      values[i] = x + (row + i) * x_stride, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
+      values[i] = x + (row + i) * job.in_features, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
     }
-    multiply_step<Codec, kRows, kBy>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
-                                     sums + row * kLanes);
+    multiply_step<Codec, kRows, kAmx>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
+                                      sums + row * kLanes);
   }
   template <class DotsOf>
   HWY_INLINE void all(std::size_t row, std::size_t rows, const DotsOf& dots_of) const {
@@ -201,8 +173,8 @@ struct StepRows {
     for (; row < rows; ++row) take<1>(row, dots_of);
   }
   HWY_INLINE void computed(std::size_t row, std::size_t rows) const {
-    all(row, rows, [](auto n, std::size_t, const StepInput<kBy>* const* values) LATHE_INLINE_LAMBDA {
-      ComputedDots<Codec, kVnni, kBy, decltype(n)::value> dots;
+    all(row, rows, [](auto n, std::size_t, const std::int8_t* const* values) LATHE_INLINE_LAMBDA {
+      ComputedDots<Codec, kVnni, decltype(n)::value> dots;
       for (int i = 0; i < decltype(n)::value; ++i) dots.columns[i] = values[i];
       return dots;
     });
@@ -211,7 +183,7 @@ struct StepRows {
   // values: of the rows, as Q8Input has them for AMX, from the step's first column on.
   HWY_INLINE void by_amx(const std::int8_t* values, std::size_t rows) const {
     constexpr std::size_t kGroups = kHalves<Codec>, kWords = kRunWords / kGroups, kSums = kAmxRows * kLanes;
-    alignas(64) std::int32_t products[TileStep<Codec, kBy>::kAllRuns * kGroups * kSums];
+    alignas(64) std::int32_t products[TileStep<Codec, kAmx>::kAllRuns * kGroups * kSums];
     const std::size_t groups = blocks * kRuns<Codec> * kGroups;
     for (std::size_t first = 0; first < rows; first += kAmxRows) {
       const std::size_t last = std::min(rows, first + kAmxRows);
@@ -232,50 +204,47 @@ struct StepRows {
 #endif
 };
 
-// Rows [first, last) with one tile. widened: the values of those rows, where kBy says so.
-template <class Codec, bool kVnni, By kBy>
-void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last,
-                   const std::int16_t* widened, float* sums) {
-  constexpr std::size_t kStepBlocks = TileStep<Codec, kBy>::kBlocks;
-  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, rows = last - first;
-  std::fill_n(sums, rows * kLanes, 0.0f);
+// Rows [first, last) with one tile.
+template <class Codec, bool kVnni, bool kAmx>
+void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last, float* sums) {
+  constexpr std::size_t kStepBlocks = TileStep<Codec, kAmx>::kBlocks;
+  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, runs = job.in_features / kQ8Block;
+  std::fill(sums, sums + (last - first) * kLanes, 0.0f);
   TileCursor<Codec> cursor(tile, blocks);
-  TileStep<Codec, kBy> step;
+  TileStep<Codec, kAmx> step;
   for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
-    const std::size_t count = std::min(kStepBlocks, blocks - block), column = block * Codec::kFormat.block_columns;
+    const std::size_t count = std::min(kStepBlocks, blocks - block);
     for (std::size_t i = 0; i < count; ++i, cursor.advance()) {
-      unpack_block<Codec, kVnni, kBy>(cursor.block, tile + (block + i) * kTileBlockBytes<Codec>, i, step);
+      unpack_block<Codec, kVnni, kAmx>(cursor.block, tile + (block + i) * kTileBlockBytes<Codec>, i, step);
     }
-    StepRows<Codec, kVnni, kBy> products{step, job, count, nullptr, 0, nullptr, sums};
-    products.meta = job.q8.meta + (first * job.in_features + column) / kQ8Block;
-    if constexpr (kBy == By::kWidened) {
-      products.x = widened + rows * column, products.x_stride = count * Codec::kFormat.block_columns;
-    } else {
-      products.x = job.q8.values + first * job.in_features + column, products.x_stride = job.in_features;
-    }
+    const StepRows<Codec, kVnni, kAmx> rows{
+        step,
+        job,
+        count,
+        job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
+        job.q8.meta + first * runs + block * kRuns<Codec>,
+        sums};
 #if HWY_TARGET == HWY_AVX3_DL
-    if constexpr (kBy == By::kAmx) {
-      products.by_amx(job.q8.amx + first * job.in_features + column * kAmxRows, rows);
+    if constexpr (kAmx) {
+      rows.by_amx(job.q8.amx + first * job.in_features + block * Codec::kFormat.block_columns * kAmxRows, last - first);
       continue;
     }
 #endif
-    if constexpr (kBy != By::kAmx) products.computed(0, rows);
+    if constexpr (!kAmx) rows.computed(0, last - first);
   }
 }
 
-template <class Codec, bool kVnni, By kBy>
+template <class Codec, bool kVnni, bool kAmx>
 void multiply_many_rows(const MatmulJob& job, const std::byte* first_tile, std::size_t begin, std::size_t end,
                         Scratch& scratch) {
   const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
-  const std::size_t most = std::min(job.rows, rows_at_a_time<kBy == By::kAmx>(job.in_features));
-  float* sums = scratch.get<float>(most * kLanes + (kBy == By::kWidened ? most * job.in_features / 2 : 0));
-  const auto widened = reinterpret_cast<std::int16_t*>(sums + most * kLanes);
+  const std::size_t most = std::min(job.rows, rows_at_a_time<kAmx>(job.in_features));
+  float* sums = scratch.get<float>(most * kLanes);
   for (std::size_t first = 0; first < job.rows; first += most) {
     const std::size_t last = std::min(job.rows, first + most);
-    if constexpr (kBy == By::kWidened) widen_rows(job, first, last, widened);
     const std::byte* tile = first_tile;
     for (std::size_t feature = begin; feature < end; feature += kLanes, tile += tile_bytes) {
-      multiply_rows<Codec, kVnni, kBy>(job, tile, first, last, widened, sums);
+      multiply_rows<Codec, kVnni, kAmx>(job, tile, first, last, sums);
       for (std::size_t r = first; r < last; ++r) {
         store_outputs(job, r, feature, std::min(kLanes, end - feature), hn::Load(DF(), sums + (r - first) * kLanes));
       }
