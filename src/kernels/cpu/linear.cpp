@@ -106,18 +106,24 @@ void prepare_input(ThreadPool& pool, const KernelSet& kernels, CpuStream& stream
       const std::size_t padded = round_up(x.cols, kQ8Block), blocks = padded / kQ8Block;
       std::int8_t* values = stream.q8_values.get<std::int8_t>(x.rows * padded);
       Q8Meta* meta = stream.q8_meta.get<Q8Meta>(x.rows * blocks);
-      std::int8_t* amx = kernels.extension != Extension::kAmx || x.rows < kLeastAmxRows
-                             ? nullptr
-                             : stream.q8_amx.get<std::int8_t>(round_up(x.rows, kAmxRows) * padded);
+      std::int8_t* amx = nullptr;
+      AmxMeta* amx_meta = nullptr;
+      if (kernels.extension == Extension::kAmx && x.rows >= kLeastAmxRows) {
+        const std::size_t rows = round_up(x.rows, kAmxRows);
+        amx = stream.q8_amx.get<std::int8_t>(rows * padded);
+        amx_meta = stream.q8_amx_meta.get<AmxMeta>(rows / kAmxRows * blocks);
+      }
       for_prepared_rows(pool, stream, key, x, padded, [&](const float* row, std::size_t r) {
         const std::int8_t* from = values + r * padded;
         kernels.quantize->q8(row, padded, values + r * padded, meta + r * blocks);
         if (amx == nullptr) return;
         std::int8_t* to = amx + r / kAmxRows * kAmxRows * padded + r % kAmxRows * kQ8Block;
-        for (std::size_t i = 0; i < blocks; ++i)
+        for (std::size_t i = 0; i < blocks; ++i) {
           std::memcpy(to + i * kAmxRows * kQ8Block, from + i * kQ8Block, kQ8Block);
+          amx_meta[r / kAmxRows * blocks + i].set(r % kAmxRows, meta[r * blocks + i]);
+        }
       });
-      job.q8 = {values, meta, amx};
+      job.q8 = {values, meta, amx, amx_meta};
       break;
     }
     case ActivationFormat::kQ8Row: {

@@ -38,12 +38,28 @@ inline Q8Scale q8_scale(float largest) {
   return {largest / 127, 127 / largest};
 }
 
+// What kAmxRows rows have for the same 32 columns.
+struct AmxMeta {
+  float scale[kAmxRows], scaled_sum[kAmxRows];
+  std::int16_t negated[kAmxRows][2];
+
+  void set(std::size_t row, const Q8Meta& meta) {
+    scale[row] = meta.scale, scaled_sum[row] = meta.scaled_sum;
+    negated[row][0] = meta.negated[0], negated[row][1] = meta.negated[1];
+  }
+  Q8Meta of(std::size_t row) const {
+    const std::int16_t first = negated[row][0], last = negated[row][1];
+    return {scale[row], scaled_sum[row], first + last, {first, last}};
+  }
+};
+
 // Rows of quantized activations; in_features is a multiple of kQ8Block.
 struct Q8Input {
   const std::int8_t* values = nullptr;  // [rows][in_features]
   const Q8Meta* meta = nullptr;         // [rows][in_features / kQ8Block]
-  // The same values [rows / 16, rounded up][in_features / kQ8Block][16 rows][kQ8Block], for AMX; or nullptr.
-  const std::int8_t* amx = nullptr;
+  // The same for AMX; or nullptr.
+  const std::int8_t* amx = nullptr;    // [rows / 16, rounded up][in_features / kQ8Block][16 rows][kQ8Block]
+  const AmxMeta* amx_meta = nullptr;  // [rows / 16, rounded up][in_features / kQ8Block]
 };
 
 // How rows get their one scale (kQ8Row).

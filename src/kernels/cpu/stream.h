@@ -15,7 +15,7 @@ class CpuStream final : public Stream {
   explicit CpuStream(int workers) : worker(static_cast<std::size_t>(workers)) {}
 
   Q8Tally q8_tally;
-  Scratch floats, q8_values, q8_meta, q8_amx;  // prepared inputs
+  Scratch floats, q8_values, q8_meta, q8_amx, q8_amx_meta;  // prepared inputs
   Scratch q8_row_scales, q8_row_sums;
   Scratch q8_outliers, q8_beyond;
   Scratch lut_tables, lut_meta;

@@ -72,29 +72,37 @@ HWY_INLINE void unpack_block(const TileBlock& block, const std::byte* bytes, std
   });
 }
 
-// Where multiply_step takes the scaled dot products of a run with kRows rows from: these are computed when asked for,
+// Where multiply_step takes the scaled dot products of a run with kRows rows from, and what these rows have for the run:
+// the products are computed when asked for,
 template <class Codec, bool kVnni, int kRows>
 struct ComputedDots {
   const std::int8_t* columns[kRows];
+  const Q8Meta* metas[kRows];
 
-  HWY_INLINE void run(const TileStep<Codec, false>& step, std::size_t run, const Q8Meta* const* meta, VF* dots) const {
+  HWY_INLINE const Q8Meta& meta(std::size_t run, int r) const { return metas[r][run]; }
+  HWY_INLINE void run(const TileStep<Codec, false>& step, std::size_t run, VF* dots) const {
     const std::int8_t* x[kRows];
-    for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block;
+    const Q8Meta* meta[kRows];
+    for (int r = 0; r < kRows; ++r) x[r] = columns[r] + run * kQ8Block, meta[r] = metas[r] + run;
     VI scaled[kRows];
     dot_run<Codec, kVnni, kRows>(step.words + run * kRunWords, step.scales[Codec::kGroup > 0 ? run : 0], x, meta,
                                  scaled);
     for (int r = 0; r < kRows; ++r) dots[r] = hn::ConvertTo(DF(), scaled[r]);
   }
 };
-// and these AMX has computed before. Times their scales they stay below 2^24 (a run's: at most 32 * 127 * 127 * 32,
-// with IQ4_XS), so that floats hold them exactly, whose products take half the time of integers'.
+// or AMX has computed them before. Times their scales they stay below 2^24 (a run's: at most 32 * 127 * 127 * 32, with
+// IQ4_XS), so that floats hold them exactly, whose products take half the time of integers'.
 template <class Codec, int kRows>
 struct AmxDots {
-  const std::int32_t* sums;  // [run][half][16 rows][lane], from the first of kRows rows on
+  const std::int32_t* sums;  // [run][half][16 rows][lane]
+  const AmxMeta* metas;
+  std::size_t row;  // the first of kRows
 
-  HWY_INLINE void run(const TileStep<Codec, true>& step, std::size_t run, const Q8Meta* const*, VF* dots) const {
+  HWY_INLINE Q8Meta meta(std::size_t run, int r) const { return metas[run].of(row + static_cast<std::size_t>(r)); }
+  HWY_INLINE void run(const TileStep<Codec, true>& step, std::size_t run, VF* dots) const {
     for (int half = 0; half < kHalves<Codec>; ++half) {
-      const std::int32_t* products = sums + (run * kHalves<Codec> + static_cast<std::size_t>(half)) * kAmxRows * kLanes;
+      const std::int32_t* products =
+          sums + ((run * kHalves<Codec> + static_cast<std::size_t>(half)) * kAmxRows + row) * kLanes;
       for (int r = 0; r < kRows; ++r) {
         const VF sum = hn::ConvertTo(DF(), hn::Load(DI(), products + static_cast<std::size_t>(r) * kLanes));
         if constexpr (Codec::kGroup == 0) {
@@ -111,34 +119,29 @@ struct AmxDots {
 // Adds the products of `blocks` unpacked blocks with kRows rows to sums[row * kLanes].
 template <class Codec, int kRows, bool kAmx, class Dots>
 HWY_INLINE void multiply_step(const TileStep<Codec, kAmx>& step, std::size_t blocks, const Dots& products,
-                              const Q8Meta* const* meta, float* sums) {
+                              float* sums) {
   const DF d;
   VF sum[kRows];
-  const Q8Meta* columns_meta[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    sum[r] = hn::Load(d, sums + static_cast<std::size_t>(r) * kLanes);
-    columns_meta[r] = meta[r];
-  }
+  for (int r = 0; r < kRows; ++r) sum[r] = hn::Load(d, sums + static_cast<std::size_t>(r) * kLanes);
   for (std::size_t block = 0; block < blocks; ++block) {
-    const std::size_t first = block * kRuns<Codec>;
+    const std::size_t first = block * kRuns<Codec>, last = first + kRuns<Codec>;
     if constexpr (Codec::kMinima != Minima::kNone) {
       VF minima[kRows];
       for (int r = 0; r < kRows; ++r) minima[r] = hn::Zero(d);
-      for (std::size_t run = 0; run < kRuns<Codec>; ++run) {
+      for (std::size_t run = first; run < last; ++run) {
         for (int r = 0; r < kRows; ++r) {
-          minima[r] = add_minimum<Codec>(minima[r], step.group_minima[first + run], columns_meta[r][run]);
+          minima[r] = add_minimum<Codec>(minima[r], step.group_minima[run], products.meta(run, r));
         }
       }
       for (int r = 0; r < kRows; ++r) sum[r] = hn::NegMulAdd(step.minimum[block], minima[r], sum[r]);
     }
     VF partial[kRows];
     for (int r = 0; r < kRows; ++r) partial[r] = hn::Zero(d);
-    for (std::size_t run = first; run < first + kRuns<Codec>; ++run) {
+    for (std::size_t run = first; run < last; ++run) {
       VF dots[kRows];
-      products.run(step, run, columns_meta, dots);
+      products.run(step, run, dots);
       for (int r = 0; r < kRows; ++r) {
-        partial[r] = hn::MulAdd(dots[r], hn::Set(d, columns_meta[r]->scale), partial[r]);
-        ++columns_meta[r];
+        partial[r] = hn::MulAdd(dots[r], hn::Set(d, products.meta(run, r).scale), partial[r]);
       }
     }
     for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(partial[r], step.scale[block], sum[r]);
@@ -146,91 +149,85 @@ HWY_INLINE void multiply_step(const TileStep<Codec, kAmx>& step, std::size_t blo
   for (int r = 0; r < kRows; ++r) hn::Store(sum[r], d, sums + static_cast<std::size_t>(r) * kLanes);
 }
 
-// A step's products with rows of input; x and meta are the first row's, from the step's first column on.
+// A step's products with rows of input, added to the sums of each.
 template <class Codec, bool kVnni, bool kAmx>
 struct StepRows {
   const TileStep<Codec, kAmx>& step;
-  const MatmulJob& job;
-  std::size_t blocks;
-  const std::int8_t* x;
-  const Q8Meta* meta;
+  std::size_t blocks, in_features;
   float* sums;
 
-  // kRows of them with the dot products that dots_of(row, pointers to each row's values) has.
-  template <int kRows, class DotsOf>
-  HWY_INLINE void take(std::size_t row, const DotsOf& dots_of) const {
-    const std::int8_t* values[kRows];
-    const Q8Meta* metas[kRows];
-    for (std::size_t i = 0; i < kRows; ++i) {
-      values[i] = x + (row + i) * job.in_features, metas[i] = meta + (row + i) * (job.in_features / kQ8Block);
-    }
-    multiply_step<Codec, kRows, kAmx>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row, values), metas,
-                                      sums + row * kLanes);
-  }
-  template <class DotsOf>
-  HWY_INLINE void all(std::size_t row, std::size_t rows, const DotsOf& dots_of) const {
-    for (; row + 4 <= rows; row += 4) take<4>(row, dots_of);
-    for (; row < rows; ++row) take<1>(row, dots_of);
-  }
-  HWY_INLINE void computed(std::size_t row, std::size_t rows) const {
-    all(row, rows, [](auto n, std::size_t, const std::int8_t* const* values) LATHE_INLINE_LAMBDA {
+  // x and meta: the first row's, from the step's first column on.
+  HWY_INLINE void computed(const std::int8_t* x, const Q8Meta* meta, std::size_t rows) const {
+    take(0, rows, [&](auto n, std::size_t row) LATHE_INLINE_LAMBDA {
       ComputedDots<Codec, kVnni, decltype(n)::value> dots;
-      for (int i = 0; i < decltype(n)::value; ++i) dots.columns[i] = values[i];
+      for (std::size_t i = 0; i < decltype(n)::value; ++i) {
+        dots.columns[i] = x + (row + i) * in_features, dots.metas[i] = meta + (row + i) * (in_features / kQ8Block);
+      }
       return dots;
     });
   }
 #if HWY_TARGET == HWY_AVX3_DL
-  // values: of the rows, as Q8Input has them for AMX, from the step's first column on.
-  HWY_INLINE void by_amx(const std::int8_t* values, std::size_t rows) const {
-    constexpr std::size_t kGroups = kHalves<Codec>, kWords = kRunWords / kGroups, kSums = kAmxRows * kLanes;
-    alignas(64) std::int32_t products[TileStep<Codec, kAmx>::kAllRuns * kGroups * kSums];
-    const std::size_t groups = blocks * kRuns<Codec> * kGroups;
+  // The same of what Q8Input has for AMX.
+  HWY_INLINE void by_amx(const std::int8_t* x, const AmxMeta* meta, std::size_t rows) const {
+    constexpr std::size_t kGroups = kHalves<Codec>, kWords = kRunWords / kGroups;
+    alignas(64) std::int32_t products[TileStep<Codec, kAmx>::kAllRuns * kGroups * kAmxRows * kLanes];
+    const auto words_of = [&](std::size_t group) LATHE_INLINE_LAMBDA { return step.words + group * kWords; };
     for (std::size_t first = 0; first < rows; first += kAmxRows) {
       const std::size_t last = std::min(rows, first + kAmxRows);
-      const std::int8_t* columns = values + first * job.in_features;
       const auto x_of = [&](std::size_t group) LATHE_INLINE_LAMBDA {
-        return columns + group / kGroups * kAmxRows * kQ8Block + group % kGroups * kWords * 4;
+        return x + group / kGroups * kAmxRows * kQ8Block + group % kGroups * kWords * 4;
       };
-      const auto words_of = [&](std::size_t group) LATHE_INLINE_LAMBDA { return step.words + group * kWords; };
-      amx_dots(groups, last - first, words_of, x_of, products);
-      const auto products_of = [&](auto n, std::size_t row, const std::int8_t* const*) LATHE_INLINE_LAMBDA {
-        return AmxDots<Codec, decltype(n)::value>{products + (row - first) * kLanes};
-      };
-      std::size_t row = first;
-      for (; row + 8 <= last; row += 8) take<8>(row, products_of);
-      all(row, last, products_of);
+      amx_dots(blocks * kRuns<Codec> * kGroups, last - first, words_of, x_of, products);
+      take(first, last, [&](auto n, std::size_t row) LATHE_INLINE_LAMBDA {
+        return AmxDots<Codec, decltype(n)::value>{products, meta, row - first};
+      });
+      x += kAmxRows * in_features, meta += in_features / kQ8Block;
     }
   }
 #endif
+
+ private:
+  // Rows [row, last) with the dot products that dots_of(how many rows, the first of them) has.
+  template <class DotsOf>
+  HWY_INLINE void take(std::size_t row, std::size_t last, const DotsOf& dots_of) const {
+    if constexpr (kAmx) {
+      for (; row + 8 <= last; row += 8) take<8>(row, dots_of);
+    }
+    for (; row + 4 <= last; row += 4) take<4>(row, dots_of);
+    for (; row < last; ++row) take<1>(row, dots_of);
+  }
+  template <int kRows, class DotsOf>
+  HWY_INLINE void take(std::size_t row, const DotsOf& dots_of) const {
+    multiply_step<Codec, kRows, kAmx>(step, blocks, dots_of(std::integral_constant<int, kRows>(), row),
+                                      sums + row * kLanes);
+  }
 };
 
 // Rows [first, last) with one tile.
 template <class Codec, bool kVnni, bool kAmx>
 void multiply_rows(const MatmulJob& job, const std::byte* tile, std::size_t first, std::size_t last, float* sums) {
   constexpr std::size_t kStepBlocks = TileStep<Codec, kAmx>::kBlocks;
-  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns, runs = job.in_features / kQ8Block;
+  const std::size_t blocks = job.in_features / Codec::kFormat.block_columns;
   std::fill(sums, sums + (last - first) * kLanes, 0.0f);
   TileCursor<Codec> cursor(tile, blocks);
   TileStep<Codec, kAmx> step;
   for (std::size_t block = 0; block < blocks; block += kStepBlocks) {
-    const std::size_t count = std::min(kStepBlocks, blocks - block);
+    const std::size_t count = std::min(kStepBlocks, blocks - block), column = block * Codec::kFormat.block_columns;
     for (std::size_t i = 0; i < count; ++i, cursor.advance()) {
       unpack_block<Codec, kVnni, kAmx>(cursor.block, tile + (block + i) * kTileBlockBytes<Codec>, i, step);
     }
-    const StepRows<Codec, kVnni, kAmx> rows{
-        step,
-        job,
-        count,
-        job.q8.values + first * job.in_features + block * Codec::kFormat.block_columns,
-        job.q8.meta + first * runs + block * kRuns<Codec>,
-        sums};
+    const StepRows<Codec, kVnni, kAmx> rows{step, count, job.in_features, sums};
 #if HWY_TARGET == HWY_AVX3_DL
     if constexpr (kAmx) {
-      rows.by_amx(job.q8.amx + first * job.in_features + block * Codec::kFormat.block_columns * kAmxRows, last - first);
+      const AmxMeta* meta = job.q8.amx_meta + (first / kAmxRows * job.in_features + column) / kQ8Block;
+      rows.by_amx(job.q8.amx + first * job.in_features + column * kAmxRows, meta, last - first);
       continue;
     }
 #endif
-    if constexpr (!kAmx) rows.computed(0, last - first);
+    if constexpr (!kAmx) {
+      const std::size_t at = first * job.in_features + column;
+      rows.computed(job.q8.values + at, job.q8.meta + at / kQ8Block, last - first);
+    }
   }
 }
 
