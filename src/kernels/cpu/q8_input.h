@@ -58,7 +58,7 @@ struct Q8Input {
   const std::int8_t* values = nullptr;  // [rows][in_features]
   const Q8Meta* meta = nullptr;         // [rows][in_features / kQ8Block]
   // The same for AMX; or nullptr.
-  const std::int8_t* amx = nullptr;    // [rows / 16, rounded up][in_features / kQ8Block][16 rows][kQ8Block]
+  const std::int8_t* amx = nullptr;   // [rows / 16, rounded up][in_features / kQ8Block][16 rows][kQ8Block]
   const AmxMeta* amx_meta = nullptr;  // [rows / 16, rounded up][in_features / kQ8Block]
 };
 

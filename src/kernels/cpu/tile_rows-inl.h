@@ -72,8 +72,8 @@ HWY_INLINE void unpack_block(const TileBlock& block, const std::byte* bytes, std
   });
 }
 
-// Where multiply_step takes the scaled dot products of a run with kRows rows from, and what these rows have for the run:
-// the products are computed when asked for,
+// Where multiply_step takes the scaled dot products of a run with kRows rows from, and what these rows have for the
+// run: the products are computed when asked for,
 template <class Codec, bool kVnni, int kRows>
 struct ComputedDots {
   const std::int8_t* columns[kRows];
