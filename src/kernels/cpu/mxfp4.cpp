@@ -1,5 +1,5 @@
 // MXFP4 weights (OCP Microscaling 1.0): the exponent of a power-of-two scale, then nibbles as in Q4_0 that are E2M1
-// numbers; twice those are integers.
+// numbers. Twice those are integers; 16 more than that is not negative and costs less to multiply.
 #include "kernels/cpu/codec_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -14,10 +14,11 @@ namespace lathe::kernels::cpu::HWY_NAMESPACE {
 
 struct MXFP4 {
   static constexpr TileFormat kFormat{kLanes, 32, 17, 0, 1};
-  static constexpr int kGroup = 0, kLargest = 12, kZeroShift = -1;
-  static constexpr bool kSigned = true;
+  static constexpr int kGroup = 0, kLargest = 28, kZeroShift = 4;
+  static constexpr bool kSigned = false;
   static constexpr Minima kMinima = Minima::kNone;
-  alignas(16) static constexpr std::int8_t kDoubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+  alignas(16) static constexpr std::uint8_t kDoubledAnd16[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                                                 16, 15, 14, 13, 12, 10, 8,  4};
 
   struct Head {
     VF scale;
@@ -33,7 +34,7 @@ struct MXFP4 {
   static HWY_INLINE VF scale(const Head& head) { return head.scale; }
   template <int kRun>
   static HWY_INLINE void words(const TileBlock& block, const Head&, VI* out) {
-    nonlinear_words(block, 0, kDoubled, out);
+    nonlinear_words(block, 0, kDoubledAnd16, out);
   }
 };
 
