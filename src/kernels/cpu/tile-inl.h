@@ -8,8 +8,9 @@
 //   sum -= m * minima
 //   partial += xs * (s * integer dot product), over the block's runs of 32 columns
 //   sum += d * partial
-// One row of input takes a path that keeps unpacked weights in registers; for more rows see tile_rows-inl.h. Both do
-// the same operations in the same order for every pair (weight row, input row). What a codec is: tile_dots-inl.h.
+// One row of input takes a path that keeps unpacked weights in registers; for more rows see tile_rows-inl.h and
+// widened-inl.h. All do the same operations in the same order for every pair (weight row, input row). What a codec is:
+// tile_dots-inl.h.
 #include <cstddef>
 #include <cstdint>
 
