@@ -51,7 +51,7 @@ void InputStatistics::add(const InputStatistics& other) {
 void StatisticsHooks::on_linear_input(const arch::Op& op, kernels::DeviceTensor x, kernels::Backend& backend,
                                       kernels::Stream& stream) {
   const bool grouped = op.kind == arch::OpKind::kGroupedLinear;
-  if (op.layer != layer_ || (grouped && op.choice == arch::kNoSlot)) return;
+  if (op.layer != layer_ || x.rows == 0 || (grouped && op.choice == arch::kNoSlot)) return;
   backend_ = &backend, stream_ = &stream;
   const std::size_t n = x.cols;
   Inputs& inputs = inputs_[op.linears.front().weight];
