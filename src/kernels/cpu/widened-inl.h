@@ -129,7 +129,7 @@ void multiply_widened_tiles(const std::byte* tiles, std::size_t in_features, con
   const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(in_features);
   const std::size_t blocks = in_features / Codec::kFormat.block_columns;
   std::fill_n(sums, rows * kTiles * kLanes, 0.0f);
-  TileCursor<Codec> cursors[] = {{tiles, blocks}, {tiles + (kTiles - 1) * tile_bytes, blocks}};
+  TileCursor<Codec> cursors[] = {{tiles, blocks}, {tiles + (kTiles - 1) * tile_bytes, blocks}};  // first and last
   WidenedStep<Codec, kTiles> step;
   for (std::size_t block = 0; block < blocks; block += kStepBlocks, input += rows) {
     const std::size_t count = std::min(kStepBlocks, blocks - block);
@@ -146,6 +146,7 @@ void multiply_widened_tiles(const std::byte* tiles, std::size_t in_features, con
   }
 }
 
+// Output features [begin, end) of every row; tile: the first of them.
 template <class Codec>
 void multiply_widened_rows(const MatmulJob& job, const std::byte* tile, std::size_t begin, std::size_t end,
                            Scratch& scratch) {
