@@ -113,6 +113,25 @@ TEST_P(MatmulTest, RowsDoNotDependOnEachOther) {
   }
 }
 
+// Kernels take as many rows at a time as a cache holds: of these widths at most 532, with AMX.
+TEST_P(MatmulTest, RowsBeyondWhatACacheHoldsAreLikeTheOthers) {
+  Device device(GetParam());
+  for (const Case& c : cases()) {
+    const std::uint64_t in = c.widths.back(), out = 19, rows = 550, some = 50;
+    const Linear linear{random_blocks(c.codec, out, in, 11), {}, {}, {}};
+    const Floats x = random_floats(rows * in, 12);
+    const Floats all = run(device, linear, x, rows);
+    for (std::uint64_t first = 0; first < rows; first += some) {
+      const auto part = [&](const Floats& values, std::uint64_t columns) {
+        const auto begin = values.begin() + static_cast<std::ptrdiff_t>(first * columns);
+        return Floats(begin, begin + static_cast<std::ptrdiff_t>(some * columns));
+      };
+      ASSERT_TRUE(same_bits(run(device, linear, part(x, in), some), part(all, out))) << c.codec << ", row " << first;
+    }
+    device.buffers.clear();
+  }
+}
+
 TEST_P(MatmulTest, ThreadsDoNotChangeResults) {
   Device one(GetParam(), 1), two(GetParam(), 2), five(GetParam(), 5);
   for (const Case& c : cases()) {
