@@ -320,13 +320,15 @@ HWY_INLINE void store_outputs(const MatmulJob& job, std::size_t row, std::size_t
   }
 }
 
-// Input rows that are taken through all tiles of a task before the next ones: as many as the second-level cache holds,
-// which has 2 MB where there is AMX.
+// Input rows that are taken through all tiles of a task before the next ones: as many as a cache holds.
+inline std::size_t rows_that_fit(std::size_t cache_bytes, std::size_t row_bytes, std::size_t multiple) {
+  return std::max(multiple, cache_bytes / row_bytes / multiple * multiple);
+}
+// The second-level cache, which has 2 MB where there is AMX.
 template <bool kAmx = false>
 std::size_t rows_at_a_time(std::size_t in_features) {
-  constexpr std::size_t kCacheBytes = kAmx ? 1 << 20 : 192 << 10, kMultiple = kAmx ? 16 : 4;
-  const std::size_t rows = kCacheBytes / (in_features + in_features / kQ8Block * sizeof(Q8Meta));
-  return std::max<std::size_t>(kMultiple, rows / kMultiple * kMultiple);
+  return rows_that_fit(kAmx ? 1 << 20 : 192 << 10, in_features + in_features / kQ8Block * sizeof(Q8Meta),
+                       kAmx ? kAmxRows : 4);
 }
 
 }  // namespace lathe::kernels::cpu::HWY_NAMESPACE

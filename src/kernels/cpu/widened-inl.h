@@ -150,11 +150,10 @@ void multiply_widened_tiles(const std::byte* tiles, std::size_t in_features, con
 template <class Codec>
 void multiply_widened_rows(const MatmulJob& job, const std::byte* tile, std::size_t begin, std::size_t end,
                            Scratch& scratch) {
-  constexpr std::size_t kCacheBytes = 384 << 10, kMultiple = 4, kMostTiles = 2;
+  constexpr std::size_t kMostTiles = 2;
   const std::uint64_t tile_bytes = Codec::kFormat.tile_bytes(job.in_features);
   const std::size_t steps = (job.in_features + kWidenedColumns - 1) / kWidenedColumns;
-  const std::size_t most =
-      std::min(job.rows, std::max(kMultiple, kCacheBytes / (steps * sizeof(WidenedRow)) / kMultiple * kMultiple));
+  const std::size_t most = std::min(job.rows, rows_that_fit(384 << 10, steps * sizeof(WidenedRow), 4));
   const std::size_t sums_bytes = most * kMostTiles * kLanes * sizeof(float);
   std::byte* memory = scratch.get<std::byte>(sums_bytes + steps * most * sizeof(WidenedRow));
   const auto sums = reinterpret_cast<float*>(memory);
